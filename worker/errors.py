@@ -1,0 +1,61 @@
+"""The four kinds of failure, and the one shape that every error sentence of ours has.
+
+A code is stable and is what analysts count; a sentence is for a person: it names what, which value,
+what was expected and what to do. Neither ever holds a name, a patient id or a UID.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class ErrorKind(StrEnum):
+    """What a failure means for the study it befell."""
+
+    REJECTED = "rejected"
+    """The data's fault: recorded as a refusal, never retried."""
+
+    TRANSIENT = "transient"
+    """Network, database, lock: retried with backoff and jitter."""
+
+    RESOURCE = "resource"
+    """Memory, disk, device: retried smaller or later."""
+
+    BUG = "bug"
+    """Everything else: loud, parked with a reference to its traceback."""
+
+
+class PneumoError(Exception):
+    """An error with a stable `code` (UPPER_SNAKE) and a `sentence` without personal data."""
+
+    kind: ClassVar[ErrorKind] = ErrorKind.BUG
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+
+class Rejected(PneumoError):
+    """The input cannot be used, and trying again will not change that."""
+
+    kind = ErrorKind.REJECTED
+
+
+class Transient(PneumoError):
+    """Something outside was away; the same study will succeed later."""
+
+    kind = ErrorKind.TRANSIENT
+
+
+class Resource(PneumoError):
+    """This machine had too little memory, disk or device; smaller or later will succeed."""
+
+    kind = ErrorKind.RESOURCE
+
+
+class Bug(PneumoError):
+    """Our own mistake, or one that nobody foresaw."""
+
+    kind = ErrorKind.BUG
