@@ -1,0 +1,113 @@
+"""Logs that a machine can search and that hold no personal data.
+
+Two things keep names out: our own lines are made of fixed words and opaque keys, and nothing that
+another library says about a dataset gets through. pydicom and pynetdicom quote values and UIDs in
+warnings and debug lines, an exception's text may quote anything; so their loggers are closed, and
+a traceback is written as its frames and its exception's type, without the exception's words.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+TALKATIVE = ("pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool")
+"""Libraries that may quote what they read: closed at every level."""
+
+FRAMEWORKS = ("celery", "kombu", "alembic", "amqp")
+"""Libraries whose own lines are about processes, not about data: kept, without exceptions' words."""
+
+
+def configure_logging(level: str = "INFO", form: str = "json") -> None:
+    """Send every log line of this process to standard error, as JSON or as text."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _exception_without_words,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    render: Any = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    close_talkative_libraries()
+
+
+def close_talkative_libraries() -> None:
+    """Let no library quote a dataset, neither by logging nor by warning."""
+    for name in TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate = False
+        logger.disabled = True
+    # Its state machine logs under names of its own below "pynetdicom".
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("pynetdicom."):
+            logging.getLogger(name).disabled = True
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    warnings.filterwarnings("ignore", module=r"pynetdicom(\.|$)")
+
+
+def get_logger(name: str) -> Any:
+    """A structlog logger; bind opaque keys only (study_key, attempt, lane, code)."""
+    return structlog.stdlib.get_logger(name)
+
+
+def _exception_without_words(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Replace `exc_info` by frames and type: an exception's text may quote a dataset."""
+    info = event.pop("exc_info", None)
+    if info:
+        error = info[1] if isinstance(info, tuple) else info
+        error = sys.exc_info()[1] if error is True else error
+        if isinstance(error, BaseException):
+            event["error_type"] = type(error).__qualname__
+            event["frames"] = frames_of(error)
+    return event
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Where an exception came from: `file:line function`, outermost first, causes before it."""
+    frames = frames_of(error.__cause__) if error.__cause__ else []
+    frames += [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    return [*frames, f"raised {type(error).__qualname__}"]
+
+
+def keep_traceback(error: BaseException, log: Any, **bound: object) -> str:
+    """Log an exception's frames under a new reference and return the reference."""
+    reference = uuid.uuid4().hex[:12]
+    log.error(
+        "traceback_kept",
+        reference=reference,
+        error_type=type(error).__qualname__,
+        frames=frames_of(error),
+        **bound,
+    )
+    return reference

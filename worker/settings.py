@@ -1,0 +1,151 @@
+"""One typed, frozen `Settings`, read once from PNEUMO_* variables at the edge of the program.
+
+Every process of an installation reads the same variables, so one env file describes a site.
+A wrong value is one clear sentence at start, never a surprise at the first study.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import Rejected
+
+PREFIX = "PNEUMO_"
+Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
+AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+"""PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire without backslash."""
+
+
+class Settings(BaseSettings):
+    """What a site may decide. The defaults run everything on one machine out of `state_dir`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    # Where things live
+    state_dir: Path = Path("pneumo-state")
+    """Folder of a single-machine installation: database, intake, models, broker, logs."""
+    database_url: str = ""
+    """SQLAlchemy URL (`sqlite:///…`, `postgresql+psycopg://…`); empty: SQLite in `state_dir`."""
+    broker_url: str = "redis://127.0.0.1:6390/0"
+    """Redis >= 6.2 or Valkey. A hint only: the truth is in SQL, the broker may be wiped."""
+    broker_prefix: str = "pneumo:"
+    """Put before every key, so that a shared Redis database stays tidy."""
+
+    # The way in
+    listen_host: str = "127.0.0.1"
+    """Address the DICOM listener binds to; 0.0.0.0 to be reached from other machines."""
+    listen_port: int = Field(11112, ge=1, le=65535)
+    """TCP port of the DICOM listener (11112 is DICOM's registered one)."""
+    ae_title: AETitle = "PNEUMO"
+    """Our AE title."""
+    stat_ae_title: AETitle = "PNEUMO_STAT"
+    """A sender that calls this AE title sends STAT (so does C-STORE priority HIGH)."""
+    idle_window_s: Seconds = 10.0
+    """A study that came by C-STORE is closed after so long without a further instance."""
+
+    # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
+    lease_s: Seconds = 120.0
+    """How long a claim holds without renewal; a dead worker's studies wait at most so long."""
+    lease_renewal_s: Seconds = 30.0
+    """How often a living worker renews its claims; at most a third of the lease."""
+    relay_interval_s: Seconds = 1.0
+    """How often the relay looks for studies to publish, close or sweep."""
+    requeue_after_s: Seconds = 60.0
+    """A published study that nobody claimed for so long is published again."""
+    stat_after_s: Seconds = 1800.0
+    """A routine study that waited so long moves to the stat lane, so that it cannot starve."""
+    max_retries: int = Field(8, ge=0, le=100)
+    """Transient and resource failures of one study before it is parked."""
+    retry_base_s: Seconds = 1.0
+    """First delay; it doubles with each retry, with +-50 % jitter."""
+    retry_ceiling_s: Seconds = 300.0
+    """Longest delay between two retries."""
+
+    # The model
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """`auto` takes CUDA when there is one; what was taken is recorded with every prediction."""
+    max_batch: int = Field(16, ge=1, le=256)
+    """Largest number of frames in one forward pass."""
+    linger_s: float = Field(0.01, ge=0, le=1)
+    """How long the inference thread waits for a batch to fill; a STAT frame is not waited on."""
+    torch_threads: int = Field(0, ge=0, le=256)
+    """Threads of one forward pass on the CPU; 0: as many as cores."""
+
+    # Words about ourselves
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level written; no level ever holds personal data."""
+    log_format: Literal["json", "text"] = "json"
+    """`json`: one object a line, for machines; `text`: for a terminal."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, object]) -> dict[str, object]:
+        """Fill what follows from `state_dir` (before freezing)."""
+        state_dir = Path(str(values.get("state_dir") or "pneumo-state")).expanduser().resolve()
+        values["state_dir"] = state_dir
+        if not values.get("database_url"):
+            values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
+        return values
+
+    @model_validator(mode="after")
+    def _lease_outlives_renewal(self) -> Settings:
+        if self.lease_renewal_s * 2 > self.lease_s:
+            raise ValueError(
+                f"lease_renewal_s ({self.lease_renewal_s:g}) must be at most half of "
+                f"lease_s ({self.lease_s:g}), or one late renewal loses a living worker's claim"
+            )
+        return self
+
+    @property
+    def intake_dir(self) -> Path:
+        """Accepted files, under opaque names."""
+        return self.state_dir / "intake"
+
+    @property
+    def models_dir(self) -> Path:
+        """Registered bundles, one folder each."""
+        return self.state_dir / "models"
+
+    @property
+    def log_dir(self) -> Path:
+        """Logs of `pneumo up` and the tracebacks that parked studies refer to."""
+        return self.state_dir / "logs"
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings as PNEUMO_* variables, for the processes that we start."""
+        return {f"{PREFIX}{k}".upper(): str(v) for k, v in self.model_dump().items()}
+
+
+def read_settings(**overrides: object) -> Settings:
+    """Settings from the environment; a wrong value is refused with its variable's name."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise Rejected("SETTINGS_INVALID", "; ".join(_sentences(error))) from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence for each wrong value; a value itself may hold a password and is not shown."""
+    return [
+        f"{(PREFIX + str(item['loc'][0])).upper() if item['loc'] else 'Settings'}: "
+        f"{item['msg'].removeprefix('Value error, ')}. Correct the variable and start again."
+        for item in error.errors(include_input=False, include_url=False)
+    ]
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings, read at the first call."""
+    return read_settings()
+
+
+def use_state_dir(state_dir: Path) -> None:
+    """Let this process and its children work out of `state_dir` (`pneumo --state DIR`)."""
+    os.environ[f"{PREFIX}STATE_DIR"] = str(state_dir)
+    settings.cache_clear()
