@@ -1,0 +1,130 @@
+"""The selected model: which row is active, which folder holds it, and the thing that predicts."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from db.records import ModelRecord, NewModelVersion
+from db.registry import activate_model, active_model, register_model
+from db.session import Database
+from worker.errors import Rejected, Resource
+from worker.imaging.eligibility import EligibilityPolicy
+from worker.logging import get_logger
+from worker.model.batching import MicroBatcher
+from worker.model.bundle import default_bundle, load_bundle, packaged_bundles
+from worker.model.manifest import Manifest, read_manifest
+from worker.model.predictor import Predictor
+from worker.patience import in_transaction
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveModel:
+    """A verified bundle on its device, behind its micro-batch queue."""
+
+    record: ModelRecord
+    """Its row."""
+    manifest: Manifest
+    """What the bundle says of itself."""
+    predictor: Predictor
+    """Weights on the device."""
+    batcher: MicroBatcher
+    """The one inference thread before which decoding threads queue."""
+    policy: EligibilityPolicy
+    """Eligibility as this model's intended population asks for."""
+
+
+def name_of(manifest: Manifest) -> str:
+    """The model version's name, e.g. `resnet50-0.1.0`."""
+    return f"{manifest.model_name}-{manifest.model_version}"
+
+
+def register_bundle(database: Database, site: Settings, folder: Path, *, actor: str) -> ModelRecord:
+    """Verify the bundle in `folder`, copy it under `models_dir` and write its row.
+
+    Raises `Rejected` (BundleRefused) with the check that failed, or `ModelConflict` when this name
+    is registered with another digest. Registering the same bundle again changes nothing.
+    """
+    manifest = load_bundle(folder).manifest
+    name = name_of(manifest)
+    _copy_once(folder, site.models_dir / name)
+    version = NewModelVersion(
+        name=name,
+        architecture=manifest.architecture,
+        bundle_digest=manifest.digest,
+        preprocessing_version=manifest.preprocessing.version,
+        temperature=manifest.temperature,
+        threshold=manifest.threshold,
+        location=name,
+    )
+    return in_transaction(database, lambda session: register_model(session, version, actor=actor))
+
+
+def ensure_default_model(database: Database, site: Settings) -> ModelRecord:
+    """The active model; on a new installation the packaged bundle is registered and activated."""
+    record = in_transaction(database, active_model)
+    if record is not None:
+        return record
+    registered = register_bundle(database, site, default_bundle(), actor="installation")
+    log.info("default_model_activated", model=registered.name)
+    return in_transaction(
+        database, lambda session: activate_model(session, registered.name, actor="installation")
+    )
+
+
+def load_active_model(database: Database, site: Settings) -> ActiveModel:
+    """Load the active model onto the site's device, ready to predict."""
+    record = ensure_default_model(database, site)
+    bundle = load_bundle(find_bundle(record, site))
+    if site.torch_threads:
+        torch.set_num_threads(site.torch_threads)
+    predictor = Predictor(bundle, device=site.device, max_batch=site.max_batch)
+    ages = bundle.manifest.intended_population.age_years
+    log.info("model_loaded", model=record.name, device=predictor.device_name)
+    return ActiveModel(
+        record=record,
+        manifest=bundle.manifest,
+        predictor=predictor,
+        batcher=MicroBatcher(
+            predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s
+        ),
+        policy=EligibilityPolicy(intended_age_years=ages),
+    )
+
+
+def find_bundle(record: ModelRecord, site: Settings) -> Path:
+    """The folder on this machine whose manifest carries the registered digest."""
+    for folder in [site.models_dir / record.location, *packaged_bundles()]:
+        if (folder / "manifest.json").is_file():
+            if read_manifest(folder).digest == record.bundle_digest:
+                return folder
+    raise Rejected(
+        "MODEL_BUNDLE_MISSING",
+        f"Model version {record.name} is active, but no folder on this machine holds the bundle "
+        f"with digest {record.bundle_digest[:12]}…. Copy that bundle here and run "
+        "`pneumo model register FOLDER`.",
+    )
+
+
+def _copy_once(folder: Path, target: Path) -> None:
+    """Copy a bundle so that a half-made copy is never taken for one."""
+    if target.resolve() == folder.resolve() or target.exists():
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(folder, partial)
+        partial.replace(target)
+    except OSError as error:
+        raise Resource(
+            "MODEL_COPY_FAILED",
+            f"The bundle could not be copied to the models folder ({error.strerror}). "
+            "Free space or correct PNEUMO_STATE_DIR and register it again.",
+        ) from None

@@ -1,0 +1,160 @@
+"""What becomes of a study whose attempt failed: a table from error to kind, and one decision."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import torch
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from db.claims import Claim
+from db.results import StaleClaim, park, schedule_retry
+from db.session import is_transient
+from worker.errors import ErrorKind, PneumoError
+from worker.logging import get_logger, keep_traceback
+from worker.patience import in_transaction
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
+
+log = get_logger(__name__)
+
+
+class Settlement(StrEnum):
+    """How a failed attempt was settled."""
+
+    RETRY = "retry"
+    """Due again later."""
+    PARKED = "parked"
+    """Waits for a person."""
+    OVERTAKEN = "overtaken"
+    """The claim was no longer ours: whoever took over settles it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failure in our own words; what the exception itself says may quote a dataset."""
+
+    kind: ErrorKind
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When a transient or resource failure is tried again."""
+
+    base_s: float
+    """First delay; doubled with each retry."""
+    ceiling_s: float
+    """No delay before jitter is longer."""
+    max_retries: int
+    """So many retries, then the study is parked."""
+
+    def delay_s(self, retries: int, *, jitter: float) -> float | None:
+        """Seconds until retry number `retries + 1`, or None when there have been enough.
+
+        `jitter` in [0, 1] spreads the delay over +-50 %, so that studies that failed together do
+        not come back together.
+        """
+        if retries >= self.max_retries:
+            return None
+        return min(self.base_s * 2.0**retries, self.ceiling_s) * (0.5 + jitter)
+
+
+def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settlement:
+    """Retry or park the study of a failed attempt; if the database is away, the lease settles it."""
+    failure = classify(error)
+    site = runtime.site
+    policy = RetryPolicy(
+        base_s=site.retry_base_s, ceiling_s=site.retry_ceiling_s, max_retries=site.max_retries
+    )
+    delay_s = None
+    if failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
+        delay_s = policy.delay_s(claimed.retries, jitter=random.random())  # noqa: S311
+    reference = keep_traceback(error, log, code=failure.code, attempt=claimed.token)
+    try:
+        in_transaction(
+            runtime.database,
+            lambda session: (
+                _park(session, claimed, failure, reference)
+                if delay_s is None
+                else _retry(session, claimed, failure, delay_s)
+            ),
+        )
+    except StaleClaim:
+        return Settlement.OVERTAKEN
+    settlement = Settlement.PARKED if delay_s is None else Settlement.RETRY
+    log.warning("attempt_failed", code=failure.code, kind=failure.kind.value, ends=settlement.value)
+    return settlement
+
+
+def classify(error: BaseException) -> Failure:
+    """The error's kind, code and sentence by the first row of the table that fits."""
+    if isinstance(error, PneumoError):
+        return Failure(kind=error.kind, code=error.code, sentence=error.sentence)
+    for fits, failure in _TABLE:
+        if fits(error):
+            return failure
+    return Failure(
+        kind=ErrorKind.BUG,
+        code="BUG",
+        sentence=f"An unforeseen {type(error).__qualname__} was raised. Look up the reference in "
+        "the worker's log, mend the cause, then run `pneumo retry`.",
+    )
+
+
+_TABLE = (
+    (
+        lambda e: isinstance(e, SQLAlchemyError) and is_transient(e),
+        Failure(
+            kind=ErrorKind.TRANSIENT,
+            code="DATABASE_AWAY",
+            sentence="The database did not answer; the study is tried again by itself.",
+        ),
+    ),
+    (
+        lambda e: isinstance(e, torch.OutOfMemoryError | MemoryError),
+        Failure(
+            kind=ErrorKind.RESOURCE,
+            code="OUT_OF_MEMORY",
+            sentence="Memory ran out even for a single frame; the study is tried again later. "
+            "Lower PNEUMO_MAX_BATCH or the worker's -c if this repeats.",
+        ),
+    ),
+    (
+        lambda e: isinstance(e, OSError),
+        Failure(
+            kind=ErrorKind.TRANSIENT,
+            code="FILE_SYSTEM_ERROR",
+            sentence="A file could not be read from the intake folder; the study is tried again "
+            "by itself. Check the disk if this repeats.",
+        ),
+    ),
+)
+
+
+def _park(session: Session, claimed: Claim, failure: Failure, reference: str) -> None:
+    park(
+        session,
+        claimed,
+        code=failure.code,
+        sentence=failure.sentence,
+        kind=failure.kind.value,
+        traceback_reference=reference,
+    )
+
+
+def _retry(session: Session, claimed: Claim, failure: Failure, delay_s: float) -> None:
+    schedule_retry(
+        session,
+        claimed,
+        code=failure.code,
+        sentence=failure.sentence,
+        kind=failure.kind.value,
+        delay_s=delay_s,
+    )

@@ -1,0 +1,100 @@
+"""A worker's sign of life: a row for the operator, a file for the container's health check.
+
+The beat also looks after what nobody else sees: an inference thread that stopped making progress,
+and an active model that was changed by `pneumo model activate`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from db.heartbeats import beat
+from db.registry import active_model
+from worker.active_model import load_active_model
+from worker.logging import get_logger
+
+if TYPE_CHECKING:
+    from worker.runtime import Runtime
+
+log = get_logger(__name__)
+
+INTERVAL_S = 5.0
+"""Between two beats; a worker not seen for three of them counts as gone."""
+STUCK_AFTER_S = 300.0
+"""No batch on any device takes so long; a thread that does will not come back."""
+EXIT_STUCK = 70
+"""EX_SOFTWARE: the supervisor starts a fresh process, leases bring the studies back."""
+
+
+class Heartbeat:
+    """One thread that beats until it is closed."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._file = alive_file(runtime.site.state_dir, runtime.identity.name)
+        self._beat()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating and take the file away."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+        self._file.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            try:
+                self._leave_if_stuck()
+                self._beat()
+                self._follow_active_model()
+            except Exception as error:  # noqa: BLE001  the thread must outlive any outage
+                log.warning("heartbeat_failed", error_type=type(error).__qualname__)
+
+    def _beat(self) -> None:
+        runtime = self._runtime
+        with runtime.database.transaction() as session:
+            beat(
+                session,
+                worker_name=runtime.identity.name,
+                lanes=runtime.identity.lanes,
+                device=runtime.model.predictor.device_name,
+                model_name=runtime.model.record.name,
+            )
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.touch()
+
+    def _leave_if_stuck(self) -> None:
+        if self._runtime.model.batcher.stuck_for() > STUCK_AFTER_S:
+            log.critical("inference_stuck", seconds=STUCK_AFTER_S)
+            faulthandler.dump_traceback(file=sys.stderr)
+            os._exit(EXIT_STUCK)
+
+    def _follow_active_model(self) -> None:
+        """Swap to a newly activated model; frames already queued finish on the old one."""
+        runtime = self._runtime
+        with runtime.database.transaction() as session:
+            record = active_model(session)
+        if record is None or record.name == runtime.model.record.name:
+            return
+        before, runtime.model = runtime.model, load_active_model(runtime.database, runtime.site)
+        log.info("model_swapped", before=before.record.name, after=record.name)
+        before.batcher.close(finish=True)
+
+
+def alive_file(state_dir: Path, worker_name: str) -> Path:
+    """The file that a living worker touches."""
+    return state_dir / "run" / f"{worker_name}.alive"
+
+
+def is_alive(state_dir: Path, *, within_s: float = 4 * INTERVAL_S) -> bool:
+    """True if any worker on this machine beat within `within_s` (the container health check)."""
+    newest = max((f.stat().st_mtime for f in (state_dir / "run").glob("*.alive")), default=0.0)
+    return time.time() - newest <= within_s

@@ -1,0 +1,237 @@
+"""The whole story of a study: claimed, read, judged, normalised, inferred, stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import StrEnum
+
+from db.claims import Claim, ClaimedInstance, claim
+from db.enums import InstanceState, Lane, Verdict
+from db.records import FramePrediction, InstanceOutcome, RefusalRecord, StudyOutcome, Timings
+from db.results import StaleClaim, store_result
+from worker.active_model import ActiveModel
+from worker.errors import Rejected, Transient
+from worker.failures import settle_failure
+from worker.imaging.eligibility import judge
+from worker.imaging.pixels import NormalisedFrame, normalise_frame
+from worker.imaging.preprocessing import preprocess
+from worker.imaging.reading import read_dataset, read_header
+from worker.imaging.refusals import Refusal, RefusedInstance
+from worker.logging import get_logger
+from worker.model.predictor import Score
+from worker.patience import in_transaction
+from worker.runtime import Runtime
+from worker.stopwatch import Stopwatch
+from worker.verdict import judge_probability, judge_study
+
+log = get_logger(__name__)
+
+
+class StudyEnd(StrEnum):
+    """What came of one message."""
+
+    STORED = "stored"
+    """A result was written by this claim."""
+    DROPPED = "dropped"
+    """Somebody else has the study, or it is finished: a message that came twice."""
+    OVERTAKEN = "overtaken"
+    """The claim ran out and was taken over; nothing of this attempt was written."""
+    RETRY = "retry"
+    """The study will be tried again when it is due."""
+    PARKED = "parked"
+    """The study waits for a person, with code, sentence and reference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedFrame:
+    """A frame on its way through the network."""
+
+    frame_number: int
+    normalised: NormalisedFrame
+    score: Future[Score]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedInstance:
+    """An instance before inference has answered: refused, or with frames in the queue."""
+
+    instance: ClaimedInstance
+    refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[dict[str, object], ...] = ()
+    frames: tuple[QueuedFrame, ...] = ()
+
+
+def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
+    """Bring one study to its result; every failure ends in a row, none in silence."""
+    claimed = in_transaction(
+        runtime.database,
+        lambda session: claim(
+            session,
+            study_key,
+            worker_name=runtime.identity.name,
+            lease_s=runtime.site.lease_s,
+        ),
+    )
+    if claimed is None:
+        log.info("message_dropped")
+        return StudyEnd.DROPPED
+    with runtime.leases.held(claimed):
+        try:
+            outcome, watch = read_study(claimed, runtime)
+            store(claimed, outcome, watch, runtime)
+        except StaleClaim:
+            log.warning("claim_overtaken", attempt=claimed.token)
+            return StudyEnd.OVERTAKEN
+        except Exception as error:  # noqa: BLE001  settled by kind: retried, parked, never lost
+            return StudyEnd(settle_failure(claimed, error, runtime).value)
+    log.info(
+        "study_stored",
+        attempt=claimed.token,
+        verdict=outcome.verdict.value,
+        seconds=round(watch.total(), 3),
+    )
+    return StudyEnd.STORED
+
+
+def read_study(claimed: Claim, runtime: Runtime) -> tuple[StudyOutcome, Stopwatch]:
+    """Judge and infer every instance of a claimed study."""
+    watch, model = Stopwatch(), runtime.model
+    stat = claimed.lane is Lane.STAT
+    judged = [
+        judge_instance(instance, model, runtime, watch, stat=stat)
+        for instance in claimed.instances
+        if instance.state is not InstanceState.REFUSED
+    ]
+    with watch.step("inference"):
+        instances = tuple(outcome_of(item, model) for item in judged)
+    return conclude(instances, model, watch), watch
+
+
+def judge_instance(
+    instance: ClaimedInstance, model: ActiveModel, runtime: Runtime, watch: Stopwatch, *, stat: bool
+) -> JudgedInstance:
+    """Read one file, apply the eligibility table, put its frames before the network."""
+    try:
+        with watch.step("read"):
+            path = runtime.storage.path_of(instance.file_name)
+            header = read_header(path)
+            judgement = judge(header, model.policy)
+            if judgement.refusals:
+                return JudgedInstance(instance=instance, refusals=judgement.refusals)
+            dataset = read_dataset(path)
+        frames = []
+        for number in range(1, header.number_of_frames + 1):
+            with watch.step("normalise"):
+                normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
+                tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
+            score = model.batcher.submit(tensor, stat=stat)
+            frames.append(QueuedFrame(frame_number=number, normalised=normalised, score=score))
+    except RefusedInstance as refused:
+        return JudgedInstance(instance=instance, refusals=(refused.refusal,))
+    except FileNotFoundError:
+        raise Transient(
+            "FILE_MISSING",
+            "A file of this study is not in the intake folder. Check that this worker sees the "
+            "intake folder of the listener (PNEUMO_STATE_DIR), then run `pneumo retry`.",
+        ) from None
+    return JudgedInstance(
+        instance=instance,
+        warnings=tuple(warning.to_dict() for warning in judgement.warnings),
+        frames=tuple(frames),
+    )
+
+
+def outcome_of(judged: JudgedInstance, model: ActiveModel) -> InstanceOutcome:
+    """Wait for the network's answers about one instance."""
+    if judged.refusals:
+        return InstanceOutcome(
+            instance_id=judged.instance.id,
+            state=InstanceState.REFUSED,
+            refusal=refusal_record(judged.refusals),
+            predictions=(),
+        )
+    return InstanceOutcome(
+        instance_id=judged.instance.id,
+        state=InstanceState.PREDICTED,
+        refusal=None,
+        predictions=tuple(
+            prediction_of(frame, frame.score.result(), judged.warnings, model)
+            for frame in judged.frames
+        ),
+    )
+
+
+def prediction_of(
+    frame: QueuedFrame,
+    score: Score,
+    warnings: Sequence[dict[str, object]],
+    model: ActiveModel,
+) -> FramePrediction:
+    """One row's worth: the score, the operating point, and what was done to the pixels."""
+    threshold = model.manifest.threshold
+    return FramePrediction(
+        frame_number=frame.frame_number,
+        preprocessing_version=model.manifest.preprocessing.version,
+        logit=score.logit,
+        probability=score.probability,
+        threshold=threshold,
+        verdict=judge_probability(score.probability, threshold),
+        normalisation=frame.normalised.record.to_dict(),
+        warnings=list(warnings),
+    )
+
+
+def conclude(
+    instances: tuple[InstanceOutcome, ...], model: ActiveModel, watch: Stopwatch
+) -> StudyOutcome:
+    """The study's result from those of its instances."""
+    study = judge_study(
+        (p.probability for instance in instances for p in instance.predictions),
+        model.manifest.threshold,
+    )
+    return StudyOutcome(
+        verdict=study.verdict,
+        probability=study.probability,
+        threshold=None if study.verdict is Verdict.REJECTED else model.manifest.threshold,
+        model_version_id=model.record.id,
+        device=model.predictor.device_name,
+        instances=instances,
+        timings=timings_of(watch),
+    )
+
+
+def timings_of(watch: Stopwatch) -> Timings:
+    """Seconds by step, as the attempt's row keeps them."""
+    return Timings(
+        read_seconds=watch.seconds("read"),
+        normalise_seconds=watch.seconds("normalise"),
+        inference_seconds=watch.seconds("inference"),
+        total_seconds=watch.total(),
+    )
+
+
+def refusal_record(refusals: tuple[Refusal, ...]) -> RefusalRecord:
+    """The first rule that refused, in the table's order, as the instance's row keeps it."""
+    first = refusals[0]
+    return RefusalRecord(
+        code=first.code,
+        tag=first.tag,
+        found=first.found,
+        expected=first.expected,
+        sentence=first.sentence,
+        step=first.step,
+    )
+
+
+def store(claimed: Claim, outcome: StudyOutcome, watch: Stopwatch, runtime: Runtime) -> None:
+    """Write result and audit in one transaction, under the claim's fencing token."""
+    in_transaction(
+        runtime.database,
+        lambda session: store_result(session, claimed, outcome),
+        patience_s=runtime.site.lease_s / 2,
+    )
+
+
+__all__ = ["Rejected", "StudyEnd", "process_study", "read_study"]

@@ -1,0 +1,92 @@
+"""What a worker process holds while it lives: database, model, leases, heartbeat.
+
+There is one `Runtime` in a process, made where studies are processed: never before a fork, since a
+CUDA context and a database connection do not survive one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+
+from db.session import Database
+from worker.active_model import ActiveModel, load_active_model
+from worker.heartbeat import Heartbeat
+from worker.intake.storage import IntakeStorage
+from worker.leases import LeaseKeeper
+from worker.settings import Settings, settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """How this process is named in rows and logs."""
+
+    name: str
+    """Opaque and unique, e.g. `w-3f9c2a81d0b4`; never a host name."""
+    lanes: str
+    """What it consumes, e.g. `stat,routine`."""
+
+    @classmethod
+    def new(cls, lanes: str) -> WorkerIdentity:
+        """A fresh name for this process."""
+        return cls(name=f"w-{uuid.uuid4().hex[:12]}", lanes=lanes)
+
+
+class Runtime:
+    """Everything `worker.pipeline` needs, with one `close`."""
+
+    def __init__(self, site: Settings, identity: WorkerIdentity) -> None:
+        self.site = site
+        self.identity = identity
+        self.database = Database(site.database_url)
+        self.storage = IntakeStorage(site.intake_dir)
+        self.model: ActiveModel = load_active_model(self.database, site)
+        self.leases = LeaseKeeper(
+            self.database, lease_s=site.lease_s, renewal_s=site.lease_renewal_s
+        )
+        self.heartbeat = Heartbeat(self)
+
+    @cached_property
+    def pid(self) -> int:
+        """The process that made this runtime."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Finish what runs, give back threads and connections."""
+        self.heartbeat.close()
+        self.leases.close()
+        self.model.batcher.close()
+        self.database.dispose()
+
+
+_runtime: Runtime | None = None
+_making = threading.Lock()
+_lanes = "stat,routine"
+
+
+def announce_lanes(lanes: str) -> None:
+    """Say, before the runtime is made, which lanes this process consumes."""
+    global _lanes  # noqa: PLW0603  one process, one worker
+    _lanes = lanes
+
+
+def runtime() -> Runtime:
+    """This process's runtime, made at the first call; a forked child makes its own."""
+    global _runtime  # noqa: PLW0603  one process, one worker
+    with _making:
+        if _runtime is None or _runtime.pid != os.getpid():
+            _runtime = Runtime(settings(), WorkerIdentity.new(_lanes))
+            _ = _runtime.pid
+        return _runtime
+
+
+def close_runtime() -> None:
+    """Close this process's runtime if it has one."""
+    global _runtime  # noqa: PLW0603  one process, one worker
+    with _making:
+        if _runtime is not None and _runtime.pid == os.getpid():
+            _runtime.close()
+        _runtime = None

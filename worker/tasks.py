@@ -1,0 +1,89 @@
+"""Doors, not rooms: Celery's messages and signals, each handed to a plain function."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import structlog
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutdown,
+)
+
+from worker.celery import PROCESS_STUDY, app
+from worker.errors import PneumoError
+from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
+from worker.settings import settings
+
+log = get_logger(__name__)
+
+STUDY_KEY = re.compile(r"[0-9a-f]{32}")
+EXIT_CANNOT_START = 78
+"""EX_CONFIG: starting again changes nothing until somebody corrects what the log says."""
+
+
+@app.task(name=PROCESS_STUDY)
+def process_study(study_key: str) -> None:
+    """Look at one study. A forged, doubled or late message does no harm: rows decide."""
+    from worker.pipeline import process_study as tell_the_story
+    from worker.runtime import runtime
+
+    if not (isinstance(study_key, str) and STUDY_KEY.fullmatch(study_key)):
+        log.warning("message_refused", reason="not a study key")
+        return
+    with structlog.contextvars.bound_contextvars(study_key=study_key):
+        try:
+            tell_the_story(study_key, runtime())
+        except Exception as error:  # noqa: BLE001  the lease and the relay bring the study back
+            keep_traceback(error, log, code="ATTEMPT_ABANDONED")
+
+
+@setup_logging.connect
+def _configure(**_: Any) -> None:
+    """Celery would install its own handlers; ours hold no names."""
+    configure_logging(settings().log_level, settings().log_format)
+
+
+@worker_init.connect
+def _prepare(sender: Any, **_: Any) -> None:
+    """Load the model before the first message, in the process that will use it."""
+    from worker.runtime import announce_lanes
+
+    announce_lanes(",".join(sorted(map(str, sender.app.amqp.queues.consume_from), reverse=True)))
+    if "prefork" not in str(sender.pool_cls):
+        _load_or_leave()
+
+
+@worker_process_init.connect
+def _prepare_child(**_: Any) -> None:
+    """prefork: the model belongs to the child, since CUDA does not survive a fork."""
+    close_talkative_libraries()
+    _load_or_leave()
+
+
+def _load_or_leave() -> None:
+    """Start with everything in place or not at all: Celery would hide the error and go on."""
+    from worker.runtime import runtime
+
+    try:
+        runtime()
+    except PneumoError as error:
+        log.critical("worker_cannot_start", code=error.code, sentence=error.sentence)
+        sys.exit(EXIT_CANNOT_START)
+    except Exception as error:  # noqa: BLE001
+        keep_traceback(error, log, code="WORKER_CANNOT_START")
+        sys.exit(EXIT_CANNOT_START)
+    close_talkative_libraries()
+
+
+@worker_shutdown.connect
+@worker_process_shutdown.connect
+def _leave(**_: Any) -> None:
+    from worker.runtime import close_runtime
+
+    close_runtime()
