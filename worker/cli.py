@@ -1,0 +1,284 @@
+"""`pneumo`: one file of thin commands over plain functions.
+
+Torch and DICOM are imported inside the commands that need them, so that `pneumo status` answers at
+once. Every command ends with 0 (as it should be), 1 (it is not) or 2 (asked wrongly), and refuses
+with a code and a sentence.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from db.enums import Priority
+from worker.errors import PneumoError
+from worker.settings import Settings, settings, use_state_dir
+
+RUN, SEND, LOOK, MEND, KEEP = (
+    "Run an installation",
+    "Send studies",
+    "Look at what happened",
+    "Mend what went wrong",
+    "Keep models and data",
+)
+
+app = typer.Typer(
+    name="pneumo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="""Reads chest radiographs in bulk with a network, from a DICOM node to an audited prediction in SQL.
+
+**For research until it is cleared where it is used.**
+
+A study comes in by C-STORE, by `pneumo enqueue` or from Python. It is a row before its sender is told yes; a relay publishes the row's key to Redis; Celery workers claim it, read and judge its files, run the selected network, and store predictions and audit records in one transaction. Whatever dies on the way, the row knows.
+
+Start with `pneumo demo`, then `pneumo up`. Settings are PNEUMO_* variables (docs/operators.md).
+""",
+    epilog="Results: `pneumo show STUDY` for one, `pneumo report` for all, or the v1_* views in SQL.",
+)
+audit_app = typer.Typer(no_args_is_help=True, help="The tamper-evident record of what was done.")
+model_app = typer.Typer(no_args_is_help=True, help="Model versions: registered, active.")
+app.add_typer(audit_app, name="audit", rich_help_panel=LOOK)
+app.add_typer(model_app, name="model", rich_help_panel=KEEP)
+
+StudyArgument = Annotated[
+    str, typer.Argument(help="Study key, the beginning of one, or a Study Instance UID.")
+]
+
+
+@app.callback()
+def _global_options(
+    state: Annotated[
+        Path | None,
+        typer.Option("--state", help="Folder of a single-machine installation [PNEUMO_STATE_DIR]."),
+    ] = None,
+    show_version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+) -> None:
+    if show_version:
+        Console().print(f"pneumo {version('pneumo')}")
+        raise typer.Exit
+    if state is not None:
+        use_state_dir(state)
+
+
+# -- Run an installation ------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=RUN)
+def demo() -> None:
+    """Send real studies through the whole line on this machine and show what came of them."""
+    from worker.operations.demo import run_demo
+
+    raise typer.Exit(run_demo())
+
+
+@app.command(rich_help_panel=RUN)
+def up(
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", min=1, help="Decoding threads of the worker.")
+    ] = 4,
+) -> None:
+    """Run everything on this machine until Ctrl-C: broker, listener, relay, workers.
+
+    State lives in one folder (--state); starting again finds everything again.
+    """
+    from worker.operations.up import run_up
+
+    raise typer.Exit(run_up(_site(), concurrency=concurrency))
+
+
+@app.command(rich_help_panel=RUN)
+def listen() -> None:
+    """Receive studies by DICOM C-STORE until stopped."""
+    from worker.intake.listener import run
+
+    run(_service())
+
+
+@app.command(rich_help_panel=RUN)
+def relay() -> None:
+    """Publish what is due, take back the studies of dead workers, close idle studies."""
+    from worker.intake.relay import run
+
+    run(_service())
+
+
+@app.command(rich_help_panel=RUN)
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Where to: `head`, or `base` to undo all.")] = "head",
+) -> None:
+    """Bring the database to this version's tables and views."""
+    from db.migrate import current, downgrade, upgrade
+
+    url = _site().database_url
+    if revision == "base":
+        downgrade(url, revision)
+    else:
+        upgrade(url, revision)
+    Console().print(f"The database stands at {current(url) or 'base'}.")
+
+
+@app.command(rich_help_panel=RUN)
+def health(
+    part: Annotated[str, typer.Argument(help="worker, relay or listener")],
+) -> None:
+    """Say whether a part on this machine is alive (exit code 0) or not (1)."""
+    from worker.operations.health import check
+
+    result = check(part, _site())
+    Console().print(result.sentence)
+    raise typer.Exit(0 if result.healthy else 1)
+
+
+# -- Send studies -------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=SEND)
+def enqueue(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    priority: Annotated[Priority, typer.Option(help="stat goes first.")] = Priority.ROUTINE,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until there are results.")] = False,
+    timeout: Annotated[float, typer.Option(help="Longest wait in seconds.")] = 600.0,
+) -> None:
+    """Take DICOM files over; files of one study become one study, however they are named."""
+    from worker.operations.sending import enqueue_and_show
+
+    raise typer.Exit(
+        enqueue_and_show(_site(), paths, priority=priority, wait_s=timeout if wait else None)
+    )
+
+
+# -- Look at what happened ----------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOOK)
+def status() -> None:
+    """What waits, what runs, who works, what needs a person."""
+    from worker.operations.screens import show_status
+
+    show_status(_site())
+
+
+@app.command(rich_help_panel=LOOK)
+def show(study: StudyArgument) -> None:
+    """One study: verdict, instances, refusals, attempts, audit records."""
+    from worker.operations.screens import show_study
+
+    raise typer.Exit(show_study(_site(), study))
+
+
+@app.command(rich_help_panel=LOOK)
+def report() -> None:
+    """The analysts' views: studies, predictions, refusals by code, turn-around by priority."""
+    from worker.operations.screens import show_report
+
+    show_report(_site())
+
+
+@audit_app.command("verify")
+def audit_verify() -> None:
+    """Recompute the hash chain; names the first record that does not fit and exits with 1."""
+    from worker.operations.screens import show_audit_report
+
+    raise typer.Exit(show_audit_report(_site()))
+
+
+# -- Mend what went wrong -----------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=MEND)
+def retry(
+    studies: Annotated[list[str] | None, typer.Argument(help="Study keys (or beginnings).")] = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Every parked study.")] = False,
+    code: Annotated[str | None, typer.Option(help="With --parked: only those with this code.")] = None,
+) -> None:
+    """Try parked studies again, once the cause is mended."""
+    from worker.operations.mending import retry_studies
+
+    raise typer.Exit(retry_studies(_site(), studies or [], all_parked=parked, code=code))
+
+
+# -- Keep models and data -----------------------------------------------------------------------
+
+
+@model_app.command("list")
+def model_list() -> None:
+    """Registered model versions; the active one is marked."""
+    from worker.operations.screens import show_models
+
+    show_models(_site())
+
+
+@model_app.command("register")
+def model_register(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle, as training wrote it.")],
+) -> None:
+    """Verify a bundle, copy it into the installation and record it."""
+    from worker.operations.mending import register
+
+    register(_site(), bundle)
+
+
+@model_app.command("activate")
+def model_activate(
+    name: Annotated[str, typer.Argument(help="e.g. resnet50-0.1.0")],
+) -> None:
+    """Let workers predict with this version from now on; running workers follow within seconds."""
+    from worker.operations.mending import activate
+
+    activate(_site(), name)
+
+
+@app.command(rich_help_panel=KEEP)
+def erase(
+    study: StudyArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a study's patient id and accession number; predictions and audit stay."""
+    from worker.operations.mending import erase_identity_of
+
+    if not yes:
+        typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
+    raise typer.Exit(erase_identity_of(_site(), study))
+
+
+# -- The edge -----------------------------------------------------------------------------------
+
+
+def _site() -> Settings:
+    """Settings for a command that a person typed: quiet logs, output is for reading."""
+    from worker.logging import close_talkative_libraries
+
+    close_talkative_libraries()
+    return settings()
+
+
+def _service() -> Settings:
+    """Settings for a process that runs: logs to standard error."""
+    from worker.logging import configure_logging
+
+    site = settings()
+    configure_logging(site.log_level, site.log_format)
+    return site
+
+
+def main() -> None:
+    """Console script: commands of other packages are added, errors become one sentence."""
+    for entry in entry_points(group="pneumo.commands"):
+        if not {"-h", "--help"}.isdisjoint(sys.argv) or entry.name in sys.argv or len(sys.argv) == 1:
+            app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
+    try:
+        app()
+    except PneumoError as error:
+        Console(stderr=True).print(f"[bold red]{error.code}[/] {error.sentence}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
