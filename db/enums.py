@@ -1,0 +1,173 @@
+"""The closed sets of words that rows and records use. Stored by value, kept by CHECK constraints."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class StudyState(StrEnum):
+    """Where a study stands on its way."""
+
+    RECEIVING = "receiving"
+    """Instances still come in by C-STORE; closed when none came for the idle window."""
+    ACCEPTED = "accepted"
+    """Ours and waiting: the relay publishes it once it is due. The row is the outbox."""
+    QUEUED = "queued"
+    """Its key was published to the broker."""
+    RUNNING = "running"
+    """A worker holds a claim with a lease."""
+    DONE = "done"
+    """It has a verdict: positive, negative or rejected."""
+    PARKED = "parked"
+    """It failed for good until somebody looks at it; code and sentence say why."""
+
+
+class Priority(StrEnum):
+    """What the sender asked for."""
+
+    STAT = "stat"
+    """At once."""
+    ROUTINE = "routine"
+    """In turn."""
+
+
+class Lane(StrEnum):
+    """The queue that a study goes through now."""
+
+    STAT = "stat"
+    """Before everything else."""
+    ROUTINE = "routine"
+    """In turn."""
+    SUSPECT = "suspect"
+    """Workers died while they held it: alone in its process, so that no other study dies with it."""
+
+
+class Source(StrEnum):
+    """The way in."""
+
+    PYTHON = "python"
+    """`accept_study(...)` called by another program."""
+    CLI = "cli"
+    """`pneumo enqueue`."""
+    C_STORE = "c_store"
+    """A DICOM association to `pneumo listen`."""
+
+
+class ClosedBy(StrEnum):
+    """The rule that said that a study is complete."""
+
+    SENDER = "sender"
+    """The sender handed over the whole study at once."""
+    IDLE_WINDOW = "idle_window"
+    """No instance came for the idle window."""
+
+
+class Verdict(StrEnum):
+    """What a study (or one frame) came to."""
+
+    POSITIVE = "positive"
+    """Probability at or above the operating point."""
+    NEGATIVE = "negative"
+    """Probability below the operating point."""
+    REJECTED = "rejected"
+    """Nothing in the study was eligible. A result, not an error."""
+    FAILED = "failed"
+    """Parked; there is no result."""
+
+
+class InstanceState(StrEnum):
+    """Where an instance stands."""
+
+    PENDING = "pending"
+    """Not judged yet."""
+    PREDICTED = "predicted"
+    """It has at least one prediction."""
+    REFUSED = "refused"
+    """Not usable; the refusal stands beside it."""
+
+
+class RunOutcome(StrEnum):
+    """How an attempt ended."""
+
+    RUNNING = "running"
+    """It has not ended; its lease says how long we believe in it."""
+    DONE = "done"
+    """Its results were stored."""
+    RETRY = "retry"
+    """It met a passing failure; the study is due again later."""
+    PARKED = "parked"
+    """It met a failure that waiting does not mend."""
+    CRASHED = "crashed"
+    """Its lease ran out: the worker died or hung."""
+    RELEASED = "released"
+    """Handed back unstarted, at a worker's shutdown."""
+
+
+class FailureKind(StrEnum):
+    """Kinds of failure, by the same words as `worker.errors.ErrorKind`."""
+
+    REJECTED = "rejected"
+    """The data's fault."""
+    TRANSIENT = "transient"
+    """Something outside was away."""
+    RESOURCE = "resource"
+    """Too little memory, disk or device."""
+    BUG = "bug"
+    """Everything else."""
+
+
+class InstanceReceipt(StrEnum):
+    """What became of one instance that a sender handed over."""
+
+    NEW = "new"
+    """Taken over."""
+    DUPLICATE = "duplicate"
+    """The same file is here already; nothing changed."""
+    CONFLICTING = "conflicting"
+    """The same SOP Instance UID with other bytes: the first file was kept, the conflict audited."""
+
+
+class SweepAction(StrEnum):
+    """What the sweeper did with a study whose lease had run out."""
+
+    REQUEUED = "requeued"
+    """Back into its own lane."""
+    SUSPECTED = "suspected"
+    """Into the suspect lane."""
+    PARKED = "parked"
+    """Parked with code CRASHED_WORKER."""
+    SKIPPED = "skipped"
+    """Its row could not be swept; the others were."""
+
+
+class AuditEvent(StrEnum):
+    """What the audit trail records, in the past tense."""
+
+    STUDY_ACCEPTED = "study_accepted"
+    """A study was closed and taken over for prediction."""
+    STUDY_RECEIVED_AGAIN = "study_received_again"
+    """A resend brought nothing new."""
+    STUDY_REVISED = "study_revised"
+    """New images came to a study that was running or finished."""
+    STUDY_RAISED_TO_STAT = "study_raised_to_stat"
+    """A resend asked for STAT."""
+    CONFLICTING_INSTANCE_RECEIVED = "conflicting_instance_received"
+    """An instance came a second time with other bytes."""
+    ATTEMPT_CRASHED = "attempt_crashed"
+    """A worker died or hung while it held the study."""
+    PREDICTION_RECORDED = "prediction_recorded"
+    """One frame was predicted."""
+    INSTANCE_REFUSED = "instance_refused"
+    """One instance was refused, with its code."""
+    STUDY_FINISHED = "study_finished"
+    """The study got its verdict."""
+    STUDY_PARKED = "study_parked"
+    """The study failed for good."""
+    STUDY_RETRIED = "study_retried"
+    """Somebody sent a parked study round again."""
+    MODEL_REGISTERED = "model_registered"
+    """A bundle became known."""
+    MODEL_ACTIVATED = "model_activated"
+    """A model version was selected for all further studies."""
+    IDENTITY_ERASED = "identity_erased"
+    """The personal identifiers of a study were erased."""

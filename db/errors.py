@@ -1,0 +1,36 @@
+"""What the verbs of this package refuse to do. Same shape as `worker.errors`: a code, a sentence."""
+
+from __future__ import annotations
+
+
+class DatabaseRefusal(Exception):  # noqa: N818  named by what happened
+    """A verb declined; `code` is stable, `sentence` is for a person and holds no personal data."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+        self.sentence = sentence
+
+
+class StaleClaim(DatabaseRefusal):
+    """The claim is no longer held, so nothing was written. Drop the work: another attempt has it."""
+
+    def __init__(self, token: int) -> None:
+        super().__init__(
+            "STALE_CLAIM",
+            f"Attempt {token} no longer holds this study (its lease ran out or it has ended), so "
+            "its results were not written. Nothing is to be done: the study goes on without it.",
+        )
+        self.token = token
+
+
+class ModelConflict(DatabaseRefusal):
+    """Another bundle is registered under this name, or this bundle under another name."""
+
+
+class ModelUnknown(DatabaseRefusal):
+    """No model version has this name."""
+
+
+class AmbiguousStudy(DatabaseRefusal):
+    """Several studies begin with these characters."""

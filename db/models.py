@@ -1,0 +1,288 @@
+"""The tables. What each column means to an analyst stands in db/views and docs/analysts.md.
+
+Personal identifiers live in `study_identity` alone, so that they can be erased without touching a
+result or the audit trail. UIDs never leave this database: what travels is the random `study_key`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from db.columns import NAMING_CONVENTION, RowId, UtcDateTime, stored_by_value
+from db.enums import (
+    ClosedBy,
+    FailureKind,
+    InstanceState,
+    Lane,
+    Priority,
+    RunOutcome,
+    Source,
+    StudyState,
+    Verdict,
+)
+
+
+class Base(DeclarativeBase):
+    """All tables share one naming convention and one way to store a moment."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {datetime: UtcDateTime(), float: Float(53), str: String()}  # noqa: RUF012
+
+
+class Study(Base):
+    """One study; its row is the outbox, the retry timer and the place of its verdict."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        CheckConstraint("length(study_key) = 32", name="study_key"),
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
+        CheckConstraint("revision >= 1", name="revision"),
+        Index(None, "state", "due_at"),
+        Index(None, "finished_at"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_key: Mapped[str] = mapped_column(String(32), unique=True)
+    study_instance_uid: Mapped[str] = mapped_column(unique=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    state: Mapped[StudyState] = mapped_column(stored_by_value(StudyState, "state"))
+    priority: Mapped[Priority] = mapped_column(stored_by_value(Priority, "priority"))
+    lane: Mapped[Lane] = mapped_column(stored_by_value(Lane, "lane"))
+    source: Mapped[Source] = mapped_column(stored_by_value(Source, "source"))
+    site_ae_title: Mapped[str | None]
+    patient_sex: Mapped[str | None]
+    patient_age_years: Mapped[float | None]
+    closed_by: Mapped[ClosedBy | None] = mapped_column(stored_by_value(ClosedBy, "closed_by"))
+    verdict: Mapped[Verdict | None] = mapped_column(stored_by_value(Verdict, "verdict"))
+    probability: Mapped[float | None]
+    threshold: Mapped[float | None]
+    model_version_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("model_version.id"))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    """Number of the last claim, which is the fencing token."""
+    crashes: Mapped[int] = mapped_column(Integer, default=0)
+    crashes_alone: Mapped[int] = mapped_column(Integer, default=0)
+    retries: Mapped[int] = mapped_column(Integer, default=0)
+    due_at: Mapped[datetime | None]
+    """receiving: when the idle window ends; accepted: not to be published before."""
+    published_at: Mapped[datetime | None]
+    received_at: Mapped[datetime]
+    """When this revision's first instance came."""
+    closed_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    """First claim of this revision."""
+    finished_at: Mapped[datetime | None]
+    waiting_seconds: Mapped[float | None]
+    """Closed until started; written at the finish, so that views need no date arithmetic."""
+    turnaround_seconds: Mapped[float | None]
+    """Received until finished."""
+    error_code: Mapped[str | None]
+    error_sentence: Mapped[str | None] = mapped_column(Text)
+    error_kind: Mapped[FailureKind | None] = mapped_column(
+        stored_by_value(FailureKind, "error_kind")
+    )
+    traceback_reference: Mapped[str | None]
+
+
+class StudyIdentity(Base):
+    """What identifies a person. Deleting a row here erases the identity and nothing else."""
+
+    __tablename__ = "study_identity"
+
+    study_id: Mapped[int] = mapped_column(
+        RowId, ForeignKey("study.id"), primary_key=True, autoincrement=False
+    )
+    patient_id: Mapped[str | None]
+    accession_number: Mapped[str | None]
+    recorded_at: Mapped[datetime]
+
+
+class Instance(Base):
+    """One DICOM file."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint("study_id", "sop_instance_uid"),
+        CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(RowId, ForeignKey("study.id"))
+    revision: Mapped[int] = mapped_column(Integer)
+    """Revision of the study that it came with."""
+    sop_instance_uid: Mapped[str]
+    series_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str]
+    transfer_syntax_uid: Mapped[str]
+    transfer_syntax_name: Mapped[str | None]
+    file_sha256: Mapped[str] = mapped_column(String(64))
+    file_name: Mapped[str]
+    file_bytes: Mapped[int] = mapped_column(RowId)
+    modality: Mapped[str | None]
+    body_part: Mapped[str | None]
+    view_position: Mapped[str | None]
+    manufacturer: Mapped[str | None]
+    rows: Mapped[int | None] = mapped_column(Integer)
+    columns: Mapped[int | None] = mapped_column(Integer)
+    state: Mapped[InstanceState] = mapped_column(stored_by_value(InstanceState, "state"))
+    refusal_code: Mapped[str | None]
+    refusal_tag: Mapped[str | None]
+    refusal_found: Mapped[str | None]
+    refusal_expected: Mapped[str | None]
+    refusal_sentence: Mapped[str | None] = mapped_column(Text)
+    refusal_step: Mapped[str | None]
+    received_at: Mapped[datetime]
+
+
+class ModelVersion(Base):
+    """One registered bundle."""
+
+    __tablename__ = "model_version"
+    __table_args__ = (
+        # At most one row may be active: the index holds only rows where it is true.
+        Index(
+            "uq_model_version_active",
+            "is_active",
+            unique=True,
+            sqlite_where=text("is_active"),
+            postgresql_where=text("is_active"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    architecture: Mapped[str]
+    bundle_digest: Mapped[str] = mapped_column(unique=True)
+    preprocessing_version: Mapped[str]
+    temperature: Mapped[float]
+    threshold: Mapped[float]
+    location: Mapped[str]
+    is_active: Mapped[bool]
+    registered_at: Mapped[datetime]
+    activated_at: Mapped[datetime | None]
+
+
+class InferenceRun(Base):
+    """One attempt at a study: who, on what, how long, how it ended."""
+
+    __tablename__ = "inference_run"
+    __table_args__ = (
+        UniqueConstraint("study_id", "attempt"),
+        Index(None, "outcome", "lease_until"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    study_id: Mapped[int] = mapped_column(RowId, ForeignKey("study.id"))
+    attempt: Mapped[int] = mapped_column(Integer)
+    revision: Mapped[int] = mapped_column(Integer)
+    """Revision of the study that this attempt saw."""
+    worker_name: Mapped[str]
+    lane: Mapped[Lane] = mapped_column(stored_by_value(Lane, "lane"))
+    model_version_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("model_version.id"))
+    device: Mapped[str | None]
+    started_at: Mapped[datetime]
+    lease_until: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[RunOutcome] = mapped_column(stored_by_value(RunOutcome, "outcome"))
+    error_code: Mapped[str | None]
+    read_seconds: Mapped[float | None]
+    normalise_seconds: Mapped[float | None]
+    inference_seconds: Mapped[float | None]
+    store_seconds: Mapped[float | None]
+    total_seconds: Mapped[float | None]
+
+
+class Prediction(Base):
+    """One frame's score. The unique constraint makes storing it twice a no-op."""
+
+    __tablename__ = "prediction"
+    __table_args__ = (
+        UniqueConstraint(
+            "instance_id",
+            "frame_number",
+            "model_version_id",
+            "preprocessing_version",
+            name="uq_prediction_instance_frame_model_preprocessing",
+        ),
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
+        CheckConstraint("frame_number >= 1", name="frame_number"),
+        Index(None, "inference_run_id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    instance_id: Mapped[int] = mapped_column(RowId, ForeignKey("instance.id"))
+    inference_run_id: Mapped[int] = mapped_column(RowId, ForeignKey("inference_run.id"))
+    model_version_id: Mapped[int] = mapped_column(RowId, ForeignKey("model_version.id"))
+    frame_number: Mapped[int] = mapped_column(Integer)
+    preprocessing_version: Mapped[str]
+    logit: Mapped[float]
+    probability: Mapped[float]
+    threshold: Mapped[float]
+    verdict: Mapped[Verdict] = mapped_column(stored_by_value(Verdict, "verdict"))
+    device: Mapped[str]
+    normalisation: Mapped[dict[str, Any]] = mapped_column(JSON)
+    warnings: Mapped[list[Any]] = mapped_column(JSON)
+    recorded_at: Mapped[datetime]
+
+
+class AuditRecord(Base):
+    """One link of a hash chain. Triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "audit_record"
+    __table_args__ = (
+        UniqueConstraint("chain", "sequence"),
+        CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),
+        Index(None, "study_key"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    chain: Mapped[int] = mapped_column(Integer)
+    sequence: Mapped[int] = mapped_column(RowId)
+    event: Mapped[str]
+    occurred_at: Mapped[datetime]
+    study_key: Mapped[str | None] = mapped_column(String(32))
+    actor: Mapped[str]
+    detail: Mapped[str] = mapped_column(Text)
+    """Canonical JSON, kept as text: the hash is over these very characters."""
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditChainHead(Base):
+    """Where each chain ends; its row is locked last in a transaction and moved with each record."""
+
+    __tablename__ = "audit_chain_head"
+    __table_args__ = (CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),)
+
+    chain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(RowId)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class WorkerHeartbeat(Base):
+    """One row for each worker process, by an opaque name."""
+
+    __tablename__ = "worker_heartbeat"
+
+    worker_name: Mapped[str] = mapped_column(primary_key=True)
+    lanes: Mapped[str]
+    """Lanes that it serves, joined by commas."""
+    device: Mapped[str]
+    model_name: Mapped[str | None]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
