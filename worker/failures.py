@@ -11,8 +11,10 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.claims import Claim
-from db.results import StaleClaim, park, schedule_retry
+from db.enums import FailureKind
+from db.errors import StaleClaim
+from db.records import Claim
+from db.results import park, schedule_retry
 from db.session import is_transient
 from worker.errors import ErrorKind, PneumoError
 from worker.logging import get_logger, keep_traceback
@@ -144,7 +146,7 @@ def _park(session: Session, claimed: Claim, failure: Failure, reference: str) ->
         claimed,
         code=failure.code,
         sentence=failure.sentence,
-        kind=failure.kind.value,
+        kind=FailureKind(failure.kind.value),
         traceback_reference=reference,
     )
 
@@ -155,6 +157,6 @@ def _retry(session: Session, claimed: Claim, failure: Failure, delay_s: float) -
         claimed,
         code=failure.code,
         sentence=failure.sentence,
-        kind=failure.kind.value,
+        kind=FailureKind(failure.kind.value),
         delay_s=delay_s,
     )

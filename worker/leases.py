@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from db.claims import Claim, renew_leases
+from db.claims import renew_leases
+from db.records import Claim
 from db.session import Database
 from worker.logging import get_logger
 

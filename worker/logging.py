@@ -14,19 +14,18 @@ import traceback
 import uuid
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 TALKATIVE = ("pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool")
 """Libraries that may quote what they read: closed at every level."""
 
-FRAMEWORKS = ("celery", "kombu", "alembic", "amqp")
-"""Libraries whose own lines are about processes, not about data: kept, without exceptions' words."""
 
-
-def configure_logging(level: str = "INFO", form: str = "json") -> None:
-    """Send every log line of this process to standard error, as JSON or as text."""
+def configure_logging(
+    level: str = "INFO", form: str = "json", stream: TextIO | None = None
+) -> None:
+    """Send every log line of this process to `stream` (standard error), as JSON or as text."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -45,7 +44,8 @@ def configure_logging(level: str = "INFO", form: str = "json") -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=False)
     )
-    handler = logging.StreamHandler(sys.stderr)
+    logging.raiseExceptions = False  # a line that cannot be written must not be printed raw
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -7,12 +7,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 
-from db.claims import Claim, ClaimedInstance, claim
+from db.claims import claim
 from db.enums import InstanceState, Lane, Verdict
-from db.records import FramePrediction, InstanceOutcome, RefusalRecord, StudyOutcome, Timings
-from db.results import StaleClaim, store_result
+from db.errors import StaleClaim
+from db.records import (
+    Claim,
+    ClaimedInstance,
+    InstanceOutcome,
+    NewPrediction,
+    RefusalRecord,
+    StepSeconds,
+    StudyOutcome,
+)
+from db.results import store_result
 from worker.active_model import ActiveModel
-from worker.errors import Rejected, Transient
+from worker.errors import Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
 from worker.imaging.pixels import NormalisedFrame, normalise_frame
@@ -147,15 +156,10 @@ def outcome_of(judged: JudgedInstance, model: ActiveModel) -> InstanceOutcome:
     """Wait for the network's answers about one instance."""
     if judged.refusals:
         return InstanceOutcome(
-            instance_id=judged.instance.id,
-            state=InstanceState.REFUSED,
-            refusal=refusal_record(judged.refusals),
-            predictions=(),
+            instance_id=judged.instance.id, refusal=refusal_record(judged.refusals)
         )
     return InstanceOutcome(
         instance_id=judged.instance.id,
-        state=InstanceState.PREDICTED,
-        refusal=None,
         predictions=tuple(
             prediction_of(frame, frame.score.result(), judged.warnings, model)
             for frame in judged.frames
@@ -168,18 +172,20 @@ def prediction_of(
     score: Score,
     warnings: Sequence[dict[str, object]],
     model: ActiveModel,
-) -> FramePrediction:
+) -> NewPrediction:
     """One row's worth: the score, the operating point, and what was done to the pixels."""
     threshold = model.manifest.threshold
-    return FramePrediction(
+    return NewPrediction(
         frame_number=frame.frame_number,
+        model_version_id=model.record.id,
         preprocessing_version=model.manifest.preprocessing.version,
         logit=score.logit,
         probability=score.probability,
         threshold=threshold,
         verdict=judge_probability(score.probability, threshold),
+        device=model.predictor.device_name,
         normalisation=frame.normalised.record.to_dict(),
-        warnings=list(warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -198,17 +204,16 @@ def conclude(
         model_version_id=model.record.id,
         device=model.predictor.device_name,
         instances=instances,
-        timings=timings_of(watch),
+        seconds=seconds_of(watch),
     )
 
 
-def timings_of(watch: Stopwatch) -> Timings:
+def seconds_of(watch: Stopwatch) -> StepSeconds:
     """Seconds by step, as the attempt's row keeps them."""
-    return Timings(
-        read_seconds=watch.seconds("read"),
-        normalise_seconds=watch.seconds("normalise"),
-        inference_seconds=watch.seconds("inference"),
-        total_seconds=watch.total(),
+    return StepSeconds(
+        read=watch.seconds("read"),
+        normalise=watch.seconds("normalise"),
+        inference=watch.seconds("inference"),
     )
 
 
@@ -233,5 +238,3 @@ def store(claimed: Claim, outcome: StudyOutcome, watch: Stopwatch, runtime: Runt
         patience_s=runtime.site.lease_s / 2,
     )
 
-
-__all__ = ["Rejected", "StudyEnd", "process_study", "read_study"]

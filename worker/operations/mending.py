@@ -1,0 +1,83 @@
+"""`pneumo retry`, `pneumo model register|activate`, `pneumo erase`: what operators change."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from db.identity import erase_identity
+from db.overview import parked_studies
+from db.registry import activate_model
+from db.results import retry_parked
+from db.session import Database
+from worker.errors import Rejected
+from worker.operations.screens import one_study
+from worker.settings import Settings
+
+
+def actor() -> str:
+    """Who did it, as the audit trail names them: the login name on this machine."""
+    try:
+        return f"operator:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "operator:unknown"
+
+
+def retry_studies(
+    site: Settings, studies: Sequence[str], *, all_parked: bool, code: str | None = None
+) -> int:
+    """Send parked studies round again; 1 if one of those named is not parked."""
+    if all_parked == bool(studies):
+        raise Rejected(
+            "RETRY_WHICH", "Name the studies to retry, or say --parked for all of them; not both."
+        )
+    console, database = Console(), Database(site.database_url)
+    if all_parked:
+        with database.reading() as session:
+            keys = parked_studies(session, code=code)
+    else:
+        keys = [one_study(database, asked) for asked in studies]
+    left_alone = 0
+    for key in keys:
+        with database.transaction() as session:
+            done = retry_parked(session, key, actor=actor())
+        left_alone += not done
+        console.print(f"{key}: {'will be tried again' if done else 'is not parked, left alone'}")
+    if not keys:
+        console.print("Nothing is parked.")
+    database.dispose()
+    return 1 if left_alone else 0
+
+
+def register(site: Settings, bundle: Path) -> None:
+    """Verify and record a bundle."""
+    from worker.active_model import register_bundle
+
+    database = Database(site.database_url)
+    record = register_bundle(database, site, bundle, actor=actor())
+    database.dispose()
+    state = "is active" if record.is_active else f"next: pneumo model activate {record.name}"
+    Console().print(f"{record.name} is registered (digest {record.bundle_digest[:12]}…); {state}.")
+
+
+def activate(site: Settings, name: str) -> None:
+    """Select a registered version."""
+    database = Database(site.database_url)
+    with database.transaction() as session:
+        record = activate_model(session, name, actor=actor())
+    database.dispose()
+    Console().print(f"{record.name} is active; running workers follow within seconds.")
+
+
+def erase_identity_of(site: Settings, asked: str) -> int:
+    """Erase patient id and accession number of one study; 1 if they were gone already."""
+    database = Database(site.database_url)
+    key = one_study(database, asked)
+    with database.transaction() as session:
+        erased = erase_identity(session, key, actor=actor())
+    database.dispose()
+    Console().print(f"{key}: {'erased' if erased else 'nothing was left to erase'}.")
+    return 0 if erased else 1
