@@ -1,0 +1,212 @@
+"""Transfer syntax -> decoders, imagecodecs first: it frees the interpreter lock while it works.
+
+pydicom's decoders are the fallback for a stream that imagecodecs does not read, and the oracle of
+the bit-equality tests. What a decoder says when it fails may quote anything, so it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import imagecodecs
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID
+
+from worker.imaging import codestreams, vocabulary
+from worker.imaging.codestreams import Codestream
+from worker.imaging.frames import (
+    check_frame_number,
+    encapsulated_frame,
+    native_frame,
+    truncated,
+)
+from worker.imaging.pixel_layout import PixelLayout, pixel_layout
+from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.stored_values import stored_values
+
+Decode = Callable[[bytes, PixelLayout], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """How the frames of one transfer syntax are decoded."""
+
+    name: str
+    """What stands in the record, as "imagecodecs.jpeg8"; "native" where nothing is compressed."""
+    decode: Decode | None = None
+    """One compressed stream -> containers (H, W); None where nothing is compressed."""
+    lossy: bool = False
+    """Whether values may stray: then they are clipped to Bits Stored, not cut to its bits."""
+    has_codestream: bool = True
+    """Whether the stream describes itself (all but RLE)."""
+
+
+def _rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
+    data = imagecodecs.dicomrle_decode(stream, layout.container.newbyteorder("<"))
+    return np.frombuffer(data, layout.container.newbyteorder("<"))
+
+
+_JPEG = "imagecodecs.jpeg8"
+_JPEG_LS = "imagecodecs.jpegls"
+_J2K = "imagecodecs.jpeg2k"
+_HTJ2K = "imagecodecs.htj2k"
+
+
+def _jpeg(*, lossy: bool) -> Decoder:
+    return Decoder(name=_JPEG, decode=lambda s, _: imagecodecs.jpeg8_decode(s), lossy=lossy)
+
+
+def _jpeg_ls(*, lossy: bool) -> Decoder:
+    return Decoder(name=_JPEG_LS, decode=lambda s, _: imagecodecs.jpegls_decode(s), lossy=lossy)
+
+
+def _j2k(*, lossy: bool) -> Decoder:
+    return Decoder(
+        name=_J2K, decode=lambda s, _: imagecodecs.jpeg2k_decode(s, numthreads=1), lossy=lossy
+    )
+
+
+def _htj2k(*, lossy: bool) -> Decoder:
+    return Decoder(name=_HTJ2K, decode=lambda s, _: imagecodecs.htj2k_decode(s), lossy=lossy)
+
+
+NATIVE = Decoder(name="native", has_codestream=False)
+DECODERS: dict[str, Decoder] = {
+    "1.2.840.10008.1.2": NATIVE,  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.1": NATIVE,  # Explicit VR Little Endian
+    "1.2.840.10008.1.2.1.99": NATIVE,  # Deflated: pydicom inflates the dataset while reading
+    "1.2.840.10008.1.2.2": NATIVE,  # Explicit VR Big Endian
+    "1.2.840.10008.1.2.4.50": _jpeg(lossy=True),  # JPEG Baseline, 8 bit
+    "1.2.840.10008.1.2.4.51": _jpeg(lossy=True),  # JPEG Extended, 12 bit
+    "1.2.840.10008.1.2.4.57": _jpeg(lossy=False),  # JPEG Lossless, any predictor
+    "1.2.840.10008.1.2.4.70": _jpeg(lossy=False),  # JPEG Lossless SV1
+    "1.2.840.10008.1.2.4.80": _jpeg_ls(lossy=False),  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": _jpeg_ls(lossy=True),  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.90": _j2k(lossy=False),  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": _j2k(lossy=True),  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": _htj2k(lossy=False),  # HTJ2K lossless
+    "1.2.840.10008.1.2.4.202": _htj2k(lossy=False),  # HTJ2K lossless, RPCL
+    "1.2.840.10008.1.2.4.203": _htj2k(lossy=True),  # HTJ2K
+    "1.2.840.10008.1.2.5": Decoder(name="imagecodecs.dicomrle", decode=_rle, has_codestream=False),
+}
+
+
+def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, str]:
+    """Stored values (H, W) of one frame, counted from 1, and the name of the decoder.
+
+    dtype uint8, uint16, int8 or int16 as Bits Allocated and Pixel Representation say; high bit
+    and unused bits are dealt with. Raises RefusedInstance (TRANSFER_SYNTAX_WITHOUT_DECODER,
+    PIXEL_HEADER_INVALID, FRAME_MISSING, PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH,
+    PIXEL_BITS_MISMATCH, DECODE_FAILED). Safe in many threads at once.
+    """
+    decoder = decoder_for(dataset.file_meta.TransferSyntaxUID)
+    layout = pixel_layout(dataset)
+    check_frame_number(layout, frame_number)
+    if decoder.decode is None:
+        containers = native_frame(dataset, layout, frame_number)
+        return stored_values(containers, layout), decoder.name
+    stream = encapsulated_frame(dataset, layout, frame_number)
+    codestream = _checked_codestream(stream, layout) if decoder.has_codestream else None
+    containers, name = _decode(stream, decoder.decode, decoder.name, dataset, layout, frame_number)
+    return stored_values(containers, layout, codestream, lossy=decoder.lossy), name
+
+
+def decoder_for(transfer_syntax_uid: str) -> Decoder:
+    """The table's entry; raises RefusedInstance TRANSFER_SYNTAX_WITHOUT_DECODER."""
+    if transfer_syntax_uid in DECODERS:
+        return DECODERS[transfer_syntax_uid]
+    raise refused(
+        "TRANSFER_SYNTAX_WITHOUT_DECODER",
+        step=Step.DECODE,
+        tag="(0002,0010) Transfer Syntax UID",
+        found=vocabulary.uid_name(transfer_syntax_uid, "transfer syntax"),
+        expected="a transfer syntax with a decoder",
+        advice="Send it uncompressed or in a lossless JPEG encoding.",
+    )
+
+
+def _checked_codestream(stream: bytes, layout: PixelLayout) -> Codestream:
+    """Header and stream must agree before anything is unpacked."""
+    codestream = codestreams.describe(stream)
+    if codestream is None:
+        raise decode_failed("a stream that its transfer syntax does not describe")
+    if not codestreams.is_complete(stream):
+        raise truncated("a compressed stream without its end marker", "a complete stream")
+    found = (codestream.rows, codestream.columns, codestream.samples)
+    _check_shape(found, (layout.rows, layout.columns, 1))
+    if codestream.precision > layout.bits_allocated:
+        raise refused(
+            "PIXEL_BITS_MISMATCH",
+            step=Step.DECODE,
+            tag="(0028,0100) Bits Allocated",
+            found=f"{codestream.precision} bits in the compressed stream",
+            expected=f"at most {layout.bits_allocated}, as the header says",
+            advice="Header and pixels contradict each other; its source must be set right.",
+        )
+    return codestream
+
+
+def _decode(
+    stream: bytes,
+    decode: Decode,
+    name: str,
+    dataset: Dataset,
+    layout: PixelLayout,
+    frame_number: int,
+) -> tuple[np.ndarray, str]:
+    try:
+        containers = decode(stream, layout)
+    except MemoryError:
+        raise
+    except Exception:
+        containers, name = _decode_with_pydicom(dataset, frame_number)
+    if containers.size == layout.rows * layout.columns:
+        return containers.reshape(layout.rows, layout.columns), name
+    raise _shape_mismatch(f"{containers.size} values", f"{layout.rows * layout.columns} values")
+
+
+def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> tuple[np.ndarray, str]:
+    """The fallback: raw containers as pydicom's plugins give them, none of its corrections."""
+    try:
+        containers, _ = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).as_array(
+            dataset, index=frame_number - 1, raw=True,
+            apply_j2k_sign_correction=False, apply_jls_sign_correction=False,
+            correct_unused_bits=False,
+        )  # fmt: skip
+    except MemoryError:
+        raise
+    except Exception:
+        raise decode_failed("a compressed stream that no decoder can read") from None
+    return containers, "pydicom"
+
+
+def decode_failed(found: str) -> RefusedInstance:
+    """The refusal of a stream that cannot be decoded."""
+    return refused(
+        "DECODE_FAILED",
+        step=Step.DECODE,
+        tag="(7FE0,0010) Pixel Data",
+        found=found,
+        expected="pixel data in its transfer syntax",
+        advice="Send the instance again, or uncompressed.",
+    )
+
+
+def _check_shape(found: tuple[int, int, int], expected: tuple[int, int, int]) -> None:
+    if found != expected:
+        words = "{} rows, {} columns and {} sample(s) per pixel"
+        raise _shape_mismatch(words.format(*found) + " in the stream", words.format(*expected))
+
+
+def _shape_mismatch(found: str, expected: str) -> RefusedInstance:
+    return refused(
+        "PIXEL_SHAPE_MISMATCH",
+        step=Step.DECODE,
+        tag="(0028,0010) Rows, (0028,0011) Columns",
+        found=found,
+        expected=f"{expected}, as the header says",
+        advice="Header and pixels contradict each other; its source must be set right.",
+    )

@@ -1,0 +1,153 @@
+"""A dataset to one normalised frame: decode, modality, VOI, polarity, in the standard's order.
+
+A stored value has at most 16 bits, so all of these steps together are one table of at most 65,536
+entries. It is computed exactly, in float64, and applied in one pass over the full-size picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from worker.imaging.decoders import decode_frame
+from worker.imaging.modality import Modality, modality_of
+from worker.imaging.normalisation_record import NormalisationRecord
+from worker.imaging.padding import is_padding, padding_range
+from worker.imaging.pixel_layout import PixelLayout, pixel_layout
+from worker.imaging.polarity import is_inverted, presentation_lut_shape
+from worker.imaging.preprocessing import PreprocessingSpec
+from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.value_counts import ValueCounts, count_values
+from worker.imaging.voi import Voi, voi_of
+
+_ROWS_AT_ONCE = 64
+"""Rows looked up at once: a block that stays in the cache is faster than the whole picture."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormalisedFrame:
+    """A frame that any radiograph viewer would show alike, and how it came about."""
+
+    pixels: np.ndarray
+    """float32 (H, W) in [0, 1]; white (1) where the body absorbs; padding is 0."""
+    record: NormalisationRecord
+    """What was done."""
+
+
+def normalise_frame(
+    dataset: Dataset, spec: PreprocessingSpec, frame_number: int = 1
+) -> NormalisedFrame:
+    """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
+
+    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, CONSTANT_IMAGE. Safe in
+    many threads at once as long as each has its own dataset.
+    """
+    layout = pixel_layout(dataset)
+    stored, decoder = decode_frame(dataset, frame_number)
+    index, domain = stored.view(layout.container), stored_domain(layout)
+    padding = padding_range(dataset, layout)
+    counts = count_values(index, domain, is_padding(domain, padding))
+    _refuse_constant(counts.values, "stored value")
+
+    modality = modality_of(dataset, signed=layout.signed)
+    voi = voi_of(dataset, modality, counts, spec.stretch_percentiles)
+    shape = presentation_lut_shape(dataset)
+    inverted = is_inverted(layout.photometric_interpretation, shape)
+    _refuse_constant(voi.curve(modality.curve(counts.values)), "value after modality LUT and VOI")
+
+    table = transfer_table(domain, modality, voi, inverted=inverted)
+    table[is_padding(domain, padding)] = 0.0
+    return NormalisedFrame(
+        pixels=look_up(table, index),
+        record=NormalisationRecord(
+            decoder=decoder,
+            frame_number=frame_number,
+            padding_value=padding[0] if padding else None,
+            padding_range_limit=padding[1] if padding else None,
+            inverted=inverted,
+            presentation_lut_shape=shape,
+            **_of_layout(layout),
+            **_of_counts(counts),
+            **_of_modality(modality),
+            **_of_voi(voi),
+        ),
+    )
+
+
+def stored_domain(layout: PixelLayout) -> np.ndarray:
+    """float64 (256,) or (65536,): the stored value that each container, read unsigned, means."""
+    every = np.arange(1 << layout.bits_allocated, dtype=layout.container)
+    return every.view(f"{'i' if layout.signed else 'u'}{every.itemsize}").astype(np.float64)
+
+
+def transfer_table(
+    domain: np.ndarray, modality: Modality, voi: Voi, *, inverted: bool
+) -> np.ndarray:
+    """float32 (D,) in [0, 1]: the normalised value of each stored value in `domain` (D,)."""
+    white_is_high = voi.curve(modality.curve(domain))
+    return (1.0 - white_is_high if inverted else white_is_high).astype(np.float32)
+
+
+def look_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """table[index] for a float32 table (D,) and unsigned positions (H, W), block by block."""
+    pixels = np.empty(index.shape, dtype=np.float32)
+    for top in range(0, len(index), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        # No position can lie outside; "clip" only spares numpy a copy of the output.
+        np.take(table, index[rows], out=pixels[rows], mode="clip")
+    return pixels
+
+
+def _refuse_constant(values: np.ndarray, what: str) -> None:
+    """A decoder that fails silently gives one grey; so does a window that misses the picture."""
+    if values.size and values.min() < values.max():
+        return
+    raise _constant(f"one {what} in all pixels")
+
+
+def _constant(found: str) -> RefusedInstance:
+    return refused(
+        "CONSTANT_IMAGE",
+        step=Step.NORMALISE,
+        tag="(7FE0,0010) Pixel Data",
+        found=found,
+        expected="a picture",
+        advice="Look at the image in a viewer; send it again.",
+    )
+
+
+def _of_layout(layout: PixelLayout) -> dict[str, object]:
+    return {
+        "bits_stored": layout.bits_stored,
+        "signed": layout.signed,
+        "photometric_interpretation": layout.photometric_interpretation,
+    }
+
+
+def _of_counts(counts: ValueCounts) -> dict[str, object]:
+    return {"stored_min": int(counts.values[0]), "stored_max": int(counts.values[-1])}
+
+
+def _of_modality(modality: Modality) -> dict[str, object]:
+    return {
+        "modality": modality.kind,
+        "rescale_slope": modality.slope,
+        "rescale_intercept": modality.intercept,
+    }
+
+
+def _of_voi(voi: Voi) -> dict[str, object]:
+    low, high = voi.stretch or (None, None)
+    return {
+        "voi": voi.kind.value,
+        "voi_passed_over": voi.passed_over,
+        "window_center": voi.window_center,
+        "window_width": voi.window_width,
+        "function": voi.function,
+        "windows_present": voi.windows_present,
+        "voi_luts_present": voi.luts_present,
+        "stretch_low": low,
+        "stretch_high": high,
+    }

@@ -1,0 +1,145 @@
+"""Modality values to [0, 1]: VOI LUT Sequence, window, or a stretch (PS3.3 C.11.2).
+
+A table comes before a window, the first of several before the others. A window that the standard
+does not allow is passed over, and the record says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from worker.imaging.header_values import first_item, numbers, text, value_of
+from worker.imaging.lookup_tables import lookup_table
+from worker.imaging.modality import Curve, Modality
+from worker.imaging.value_counts import ValueCounts
+
+
+class VoiKind(StrEnum):
+    """Where the values of interest came from."""
+
+    LUT_SEQUENCE = "voi_lut_sequence"
+    """(0028,3010) VOI LUT Sequence, first item."""
+    WINDOW = "window"
+    """(0028,1050) Window Center and (0028,1051) Window Width, first pair."""
+    PERCENTILE_STRETCH = "percentile_stretch"
+    """Neither was there or usable: the frame's own percentiles, as the recipe says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voi:
+    """The step and what is recorded of it."""
+
+    kind: VoiKind
+    """Which of the three."""
+    curve: Curve
+    """float64 modality values -> float64 in [0, 1], any shape."""
+    window_center: float | None = None
+    """With "window"."""
+    window_width: float | None = None
+    """With "window"."""
+    function: str | None = None
+    """LINEAR, LINEAR_EXACT or SIGMOID, with "window"."""
+    windows_present: int = 0
+    """How many windows the header offers."""
+    luts_present: int = 0
+    """How many VOI LUTs the header offers."""
+    passed_over: str | None = None
+    """Why something that is there was not used."""
+    stretch: tuple[float, float] | None = None
+    """Modality values that became 0 and 1, with "percentile_stretch"."""
+
+
+def voi_of(
+    dataset: Dataset, modality: Modality, counts: ValueCounts, percentiles: tuple[float, float]
+) -> Voi:
+    """The VOI step: table, else window, else a stretch between the frame's own percentiles."""
+    luts = len(value_of(dataset, "VOILUTSequence") or ())
+    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    windows = min(len(centers), len(widths))
+    passed_over = None
+    if luts:
+        curve = _lut_curve(dataset, modality)
+        if curve:
+            return Voi(
+                kind=VoiKind.LUT_SEQUENCE, curve=curve, windows_present=windows, luts_present=luts
+            )
+        passed_over = "the VOI LUT contradicts its descriptor"
+    if windows:
+        function = (text(dataset, "VOILUTFunction") or "LINEAR").upper()
+        if is_allowed(centers[0], widths[0], function):
+            return Voi(
+                kind=VoiKind.WINDOW,
+                curve=window_curve(centers[0], widths[0], function),
+                window_center=centers[0],
+                window_width=widths[0],
+                function=function,
+                windows_present=windows,
+                luts_present=luts,
+                passed_over=passed_over,
+            )
+        passed_over = "the window is not one that PS3.3 C.11.2.1 allows"
+    low, high = counts.percentiles(modality.curve, percentiles)
+    return Voi(
+        kind=VoiKind.PERCENTILE_STRETCH,
+        curve=lambda x: np.clip((x - low) / (high - low), 0.0, 1.0),
+        windows_present=windows,
+        luts_present=luts,
+        passed_over=passed_over,
+        stretch=(low, high),
+    )
+
+
+def window_curve(center: float, width: float, function: str = "LINEAR") -> Curve:
+    """The window as a function to [0, 1]; the three of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
+    return _FUNCTIONS[function](center, width)
+
+
+def is_allowed(center: float, width: float, function: str) -> bool:
+    """LINEAR needs a width of at least 1, the others one above 0 (C.11.2.1.2.1, C.11.2.1.3)."""
+    if function not in _FUNCTIONS or not (math.isfinite(center) and math.isfinite(width)):
+        return False
+    return width >= 1 if function == "LINEAR" else width > 0
+
+
+def _linear(center: float, width: float) -> Curve:
+    # C.11.2.1.2.1: the half and the one make a window of width n cover n whole numbers.
+    return _ramp(center - 0.5, width - 1)
+
+
+def _linear_exact(center: float, width: float) -> Curve:
+    return _ramp(center, width)
+
+
+def _ramp(middle: float, span: float) -> Curve:
+    """0 up to middle - span/2, 1 above middle + span/2, straight between; a step if span is 0."""
+    if span == 0:
+        return lambda x: (x > middle).astype(np.float64)
+    return lambda x: np.clip((x - middle) / span + 0.5, 0.0, 1.0)
+
+
+def _sigmoid(center: float, width: float) -> Curve:
+    # Past +-30 the curve is 0 or 1 to float64's precision; clipping keeps exp from overflowing.
+    return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
+
+
+_FUNCTIONS: dict[str, Callable[[float, float], Curve]] = {
+    "LINEAR": _linear,
+    "LINEAR_EXACT": _linear_exact,
+    "SIGMOID": _sigmoid,
+}
+
+
+def _lut_curve(dataset: Dataset, modality: Modality) -> Curve | None:
+    item = first_item(dataset, "VOILUTSequence")
+    little = dataset.file_meta.TransferSyntaxUID != "1.2.840.10008.1.2.2"
+    table = item and lookup_table(item, signed_input=modality.signed, little_endian=little)
+    if not table:
+        return None
+    top = float((1 << table.bits) - 1)
+    return lambda x: table(x) / top
