@@ -8,7 +8,24 @@ from datetime import datetime
 from typing import Any
 
 from db.enums import FailureKind, InstanceState, Lane, Priority, Source, StudyState, Verdict
-from db.records import RefusalRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalRecord:
+    """Why an instance cannot be used; the same fields as `worker.imaging.refusals.Refusal`."""
+
+    code: str
+    """Stable, UPPER_SNAKE: what analysts count."""
+    tag: str | None
+    """e.g. "(0018,0015) Body Part Examined"."""
+    found: str
+    """Value found, without personal data."""
+    expected: str
+    """What was expected."""
+    sentence: str
+    """For a person, without personal data."""
+    step: str
+    """header, eligibility, decode or normalise."""
 
 
 @dataclass(frozen=True, kw_only=True)

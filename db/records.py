@@ -10,6 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from db.details import (
+    AttemptDetail,
+    AuditDetail,
+    InstanceDetail,
+    Overview,
+    PredictionDetail,
+    RefusalRecord,
+    StudyDetail,
+    StudySummary,
+)
 from db.enums import (
     InstanceReceipt,
     InstanceState,
@@ -20,6 +30,33 @@ from db.enums import (
     SweepAction,
     Verdict,
 )
+
+__all__ = [
+    "Acceptance",
+    "AttemptDetail",
+    "AuditDetail",
+    "AuditReport",
+    "Claim",
+    "ClaimedInstance",
+    "InstanceAcceptance",
+    "InstanceDetail",
+    "InstanceOutcome",
+    "LiveWorker",
+    "ModelRecord",
+    "NewModelVersion",
+    "NewPrediction",
+    "Overview",
+    "PredictionDetail",
+    "PriorPrediction",
+    "ReceivedInstance",
+    "ReceivedStudy",
+    "RefusalRecord",
+    "StepSeconds",
+    "StudyDetail",
+    "StudyOutcome",
+    "StudySummary",
+    "SweptStudy",
+]
 
 # --- intake ---------------------------------------------------------------------------------------
 
@@ -170,24 +207,6 @@ class Claim:
 
 
 # --- results --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefusalRecord:
-    """Why an instance cannot be used; the same fields as `worker.imaging.refusals.Refusal`."""
-
-    code: str
-    """Stable, UPPER_SNAKE: what analysts count."""
-    tag: str | None
-    """e.g. "(0018,0015) Body Part Examined"."""
-    found: str
-    """Value found, without personal data."""
-    expected: str
-    """What was expected."""
-    sentence: str
-    """For a person, without personal data."""
-    step: str
-    """header, eligibility, decode or normalise."""
 
 
 @dataclass(frozen=True, kw_only=True)

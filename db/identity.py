@@ -1,0 +1,28 @@
+"""Personal identifiers: kept in one table, and erased there."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from db.audit import append
+from db.enums import AuditEvent
+from db.models import Study, StudyIdentity
+
+
+def erase_identity(session: Session, study_key: str, actor: str) -> bool:
+    """Erase patient id and accession number; False if there is nothing to erase.
+
+    Predictions, audit trail and its chain stay as they are: they never held them. That it was done
+    is audited, and a resend of the study does not bring them back.
+    """
+    study_id = select(Study.id).where(Study.study_key == study_key).scalar_subquery()
+    erased = session.execute(
+        delete(StudyIdentity)
+        .where(StudyIdentity.study_id == study_id)
+        .returning(StudyIdentity.study_id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if erased:
+        append(session, AuditEvent.IDENTITY_ERASED, study_key, {}, actor)
+    return bool(erased)

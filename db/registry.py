@@ -1,0 +1,126 @@
+"""Model versions: which bundles are known, and which one predicts."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.audit import append
+from db.clock import now
+from db.enums import AuditEvent
+from db.errors import ModelConflict, ModelUnknown
+from db.models import ModelVersion
+from db.records import ModelRecord, NewModelVersion
+from db.statements import insert_if_new
+
+
+def register_model(
+    session: Session, version: NewModelVersion, *, actor: str = "pneumo"
+) -> ModelRecord:
+    """Make a bundle known. The same one again changes nothing.
+
+    Raises ModelConflict when the name belongs to another bundle, or the bundle to another name.
+    """
+    row_id = insert_if_new(
+        session,
+        ModelVersion,
+        name=version.name,
+        architecture=version.architecture,
+        bundle_digest=version.bundle_digest,
+        preprocessing_version=version.preprocessing_version,
+        temperature=version.temperature,
+        threshold=version.threshold,
+        location=version.location,
+        is_active=False,
+        registered_at=now(session),
+    )
+    if row_id is None:
+        return _registered_before(session, version)
+    detail = {
+        "model": version.name,
+        "bundle_digest": version.bundle_digest,
+        "threshold": version.threshold,
+        "temperature": version.temperature,
+    }
+    append(session, AuditEvent.MODEL_REGISTERED, None, detail, actor)
+    return _record(session.get_one(ModelVersion, row_id))
+
+
+def activate_model(session: Session, name: str, actor: str) -> ModelRecord:
+    """Let this version predict from now on, and no other. Raises ModelUnknown."""
+    rows = _locked(session)
+    chosen = next((row for row in rows if row.name == name), None)
+    if chosen is None:
+        raise ModelUnknown(
+            "MODEL_UNKNOWN",
+            f"No model version is called {name!r}; registered are: "
+            f"{', '.join(sorted(row.name for row in rows)) or 'none'}. Register its bundle with "
+            "`pneumo model register FOLDER`.",
+        )
+    if chosen.is_active:
+        return _record(chosen)
+    before = next((row for row in rows if row.is_active), None)
+    if before is not None:
+        before.is_active = False
+        session.flush()  # the index allows one active row at any moment
+    chosen.is_active, chosen.activated_at = True, now(session)
+    detail = {
+        "model": name,
+        "bundle_digest": chosen.bundle_digest,
+        "before": before.name if before else None,
+    }
+    append(session, AuditEvent.MODEL_ACTIVATED, None, detail, actor)
+    return _record(chosen)
+
+
+def active_model(session: Session) -> ModelRecord | None:
+    """The version that predicts, or None on a new installation."""
+    row = session.scalars(select(ModelVersion).where(ModelVersion.is_active)).one_or_none()
+    return _record(row) if row else None
+
+
+def list_models(session: Session) -> list[ModelRecord]:
+    """All versions, in order of registration."""
+    return [_record(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id))]
+
+
+def _registered_before(session: Session, version: NewModelVersion) -> ModelRecord:
+    rows = _locked(session)
+    same_name = next((row for row in rows if row.name == version.name), None)
+    if same_name is None:
+        owner = next(row for row in rows if row.bundle_digest == version.bundle_digest)
+        raise ModelConflict(
+            "MODEL_CONFLICT",
+            f"This bundle is registered already, as {owner.name}. Use that name, or build a bundle "
+            f"for {version.name} anew.",
+        )
+    if same_name.bundle_digest != version.bundle_digest:
+        raise ModelConflict(
+            "MODEL_CONFLICT",
+            f"{version.name} is registered with bundle digest {same_name.bundle_digest[:12]}…, and "
+            f"this bundle has {version.bundle_digest[:12]}…. Give the new bundle a version of its "
+            "own and register that.",
+        )
+    return _record(same_name)
+
+
+def _locked(session: Session) -> list[ModelVersion]:
+    """All rows, locked in one order, so that two activations follow one another."""
+    query = select(ModelVersion).order_by(ModelVersion.id).with_for_update()
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _record(row: ModelVersion) -> ModelRecord:
+    return ModelRecord(
+        id=row.id,
+        name=row.name,
+        architecture=row.architecture,
+        bundle_digest=row.bundle_digest,
+        preprocessing_version=row.preprocessing_version,
+        temperature=row.temperature,
+        threshold=row.threshold,
+        location=row.location,
+        is_active=row.is_active,
+        registered_at=row.registered_at,
+        activated_at=row.activated_at,
+    )

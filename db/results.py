@@ -1,0 +1,268 @@
+"""Ends of an attempt: stored, to be tried again, parked. Each checks the fencing token first.
+
+A result is one transaction: refusals, predictions, verdict, end of the attempt and audit records
+are all written or none. Doing it twice changes nothing: the second finds the claim ended.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.audit import AuditEntry, append, append_all
+from db.claims import end_run, hand_back, held_study
+from db.clock import now
+from db.enums import (
+    AuditEvent,
+    FailureKind,
+    InstanceState,
+    Lane,
+    RunOutcome,
+    StudyState,
+    Verdict,
+)
+from db.models import Instance, ModelVersion, Prediction, Study
+from db.records import Claim, InstanceOutcome, NewPrediction, RefusalRecord, StudyOutcome
+from db.statements import insert_if_new
+
+
+def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
+    """Write what a study came to.
+
+    Raises StaleClaim, with nothing written, if the claim is no longer held. If new images came
+    during the attempt its predictions are kept, but the study has no verdict yet: it is due again.
+    """
+    begun = time.perf_counter()
+    moment = now(session)
+    study = held_study(session, claim)
+    run_id = end_run(
+        session,
+        claim,
+        moment,
+        outcome=RunOutcome.DONE,
+        model_version_id=outcome.model_version_id,
+        device=outcome.device,
+        read_seconds=outcome.seconds.read,
+        normalise_seconds=outcome.seconds.normalise,
+        inference_seconds=outcome.seconds.inference,
+        store_seconds=time.perf_counter() - begun,
+    )
+    writer = _ResultWriter(session, claim, run_id, moment)
+    for instance in outcome.instances:
+        writer.write(instance)
+    if study.revision == claim.revision:
+        _finish(study, outcome, moment)
+        writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
+    else:
+        hand_back(study, moment)
+    append_all(session, writer.entries)
+
+
+def schedule_retry(
+    session: Session, claim: Claim, *, code: str, sentence: str, kind: FailureKind, delay_s: float
+) -> None:
+    """A passing failure: due again in `delay_s` seconds. Raises StaleClaim."""
+    moment = now(session)
+    study = held_study(session, claim)
+    end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+    hand_back(study, moment + timedelta(seconds=delay_s))
+    study.retries += 1
+    _keep_error(study, code, sentence, kind, reference=None)
+    session.flush()
+
+
+def park(
+    session: Session,
+    claim: Claim,
+    *,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    traceback_reference: str | None = None,
+) -> None:
+    """A failure that waiting does not mend: the study waits for a person. Raises StaleClaim."""
+    moment = now(session)
+    study = held_study(session, claim)
+    end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=code)
+    park_study(study, moment, code, sentence, kind, reference=traceback_reference)
+    detail = {"attempt": claim.token, "code": code, "kind": str(kind)}
+    append(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
+
+
+def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
+    """Send a parked study round again with its counters at nought; False if it is not parked."""
+    study = session.scalars(
+        select(Study)
+        .where(Study.study_key == study_key, Study.state == StudyState.PARKED)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if study is None:
+        return False
+    detail = {"code": study.error_code, "attempts": study.attempts}
+    study.state, study.due_at = StudyState.ACCEPTED, now(session)
+    study.lane = Lane(study.priority.value)
+    study.crashes = study.crashes_alone = study.retries = 0
+    study.verdict = study.finished_at = study.waiting_seconds = study.turnaround_seconds = None
+    _forget_error(study)
+    append(session, AuditEvent.STUDY_RETRIED, study_key, detail, actor)
+    return True
+
+
+# --- what happens to the study's row --------------------------------------------------------------
+
+
+def park_study(
+    study: Study,
+    moment: datetime,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    *,
+    reference: str | None,
+) -> None:
+    """Park a locked study; the sweeper does the same for one that killed its worker twice."""
+    study.state, study.verdict, study.due_at = StudyState.PARKED, Verdict.FAILED, None
+    study.probability = study.threshold = study.model_version_id = None
+    _keep_error(study, code, sentence, kind, reference=reference)
+    _measure(study, moment)
+
+
+def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
+    study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
+    study.probability, study.threshold = outcome.probability, outcome.threshold
+    study.model_version_id = outcome.model_version_id
+    _forget_error(study)
+    _measure(study, moment)
+
+
+def _measure(study: Study, moment: datetime) -> None:
+    """Written down here, so that views need no date arithmetic, which no two databases share."""
+    study.finished_at = moment
+    study.turnaround_seconds = (moment - study.received_at).total_seconds()
+    if study.started_at and study.closed_at:
+        waited = (study.started_at - study.closed_at).total_seconds()
+        study.waiting_seconds = max(0.0, waited)
+
+
+def _keep_error(
+    study: Study, code: str, sentence: str, kind: FailureKind, *, reference: str | None
+) -> None:
+    study.error_code, study.error_sentence = code, sentence
+    study.error_kind, study.traceback_reference = FailureKind(kind), reference
+
+
+def _forget_error(study: Study) -> None:
+    study.error_code = study.error_sentence = study.error_kind = None
+    study.traceback_reference = None
+
+
+# --- rows and audit entries of one result ---------------------------------------------------------
+
+
+class _ResultWriter:
+    """Writes the instances of one result and collects what is to be audited."""
+
+    def __init__(self, session: Session, claim: Claim, run_id: int, moment: datetime) -> None:
+        self._session = session
+        self._claim = claim
+        self._run_id = run_id
+        self._moment = moment
+        self.entries: list[AuditEntry] = []
+        rows = session.execute(select(ModelVersion.id, ModelVersion.name))
+        self.model_names: dict[int, str] = {row.id: row.name for row in rows}
+
+    def write(self, outcome: InstanceOutcome) -> None:
+        """One instance: a refusal, or predictions."""
+        instance = self._instance(outcome.instance_id)
+        if outcome.refusal is not None:
+            self._refuse(instance, outcome.refusal)
+            return
+        instance.state = InstanceState.PREDICTED
+        _put_refusal(instance, None)
+        for prediction in outcome.predictions:
+            self._predict(instance, prediction)
+
+    def note(self, event: AuditEvent, detail: dict[str, Any]) -> None:
+        """Remember one audit record; all are appended last."""
+        self.entries.append(
+            AuditEntry(
+                event=event,
+                study_key=self._claim.study_key,
+                actor=self._claim.worker_name,
+                detail={"attempt": self._claim.token, **detail},
+            )
+        )
+
+    def _instance(self, instance_id: int) -> Instance:
+        instance = self._session.get(Instance, instance_id, populate_existing=True)
+        if instance is None or instance.study_id != self._claim.study_id:
+            raise ValueError(f"Instance {instance_id} does not belong to the claimed study.")
+        return instance
+
+    def _refuse(self, instance: Instance, refusal: RefusalRecord) -> None:
+        same = instance.state is InstanceState.REFUSED and instance.refusal_code == refusal.code
+        instance.state = InstanceState.REFUSED
+        _put_refusal(instance, refusal)
+        if not same:  # refused for the same reason in an earlier revision: told already
+            detail = {"code": refusal.code, "step": refusal.step, "tag": refusal.tag}
+            self.note(AuditEvent.INSTANCE_REFUSED, {**detail, "file_sha256": instance.file_sha256})
+
+    def _predict(self, instance: Instance, prediction: NewPrediction) -> None:
+        recorded = insert_if_new(
+            self._session,
+            Prediction,
+            instance_id=instance.id,
+            inference_run_id=self._run_id,
+            model_version_id=prediction.model_version_id,
+            frame_number=prediction.frame_number,
+            preprocessing_version=prediction.preprocessing_version,
+            logit=prediction.logit,
+            probability=prediction.probability,
+            threshold=prediction.threshold,
+            verdict=prediction.verdict,
+            device=prediction.device,
+            normalisation=dict(prediction.normalisation),
+            warnings=[w if isinstance(w, str) else dict(w) for w in prediction.warnings],
+            recorded_at=self._moment,
+        )
+        if recorded is not None:
+            self.note(
+                AuditEvent.PREDICTION_RECORDED,
+                {
+                    "file_sha256": instance.file_sha256,
+                    "frame": prediction.frame_number,
+                    "model": self.model_names[prediction.model_version_id],
+                    "preprocessing": prediction.preprocessing_version,
+                    "logit": prediction.logit,
+                    "probability": prediction.probability,
+                    "threshold": prediction.threshold,
+                    "verdict": prediction.verdict.value,
+                    "device": prediction.device,
+                },
+            )
+
+
+def _put_refusal(instance: Instance, refusal: RefusalRecord | None) -> None:
+    instance.refusal_code = refusal.code if refusal else None
+    instance.refusal_tag = refusal.tag if refusal else None
+    instance.refusal_found = refusal.found if refusal else None
+    instance.refusal_expected = refusal.expected if refusal else None
+    instance.refusal_sentence = refusal.sentence if refusal else None
+    instance.refusal_step = refusal.step if refusal else None
+
+
+def _finish_detail(
+    claim: Claim, outcome: StudyOutcome, model_names: dict[int, str]
+) -> dict[str, Any]:
+    return {
+        "revision": claim.revision,
+        "verdict": outcome.verdict.value,
+        "probability": outcome.probability,
+        "threshold": outcome.threshold,
+        "model": model_names.get(outcome.model_version_id or 0),
+    }
