@@ -7,8 +7,7 @@ make_study(folder, n_instances=3, patient_name="PLANTED^NAME")   files of one st
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -26,7 +26,6 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -111,7 +110,7 @@ def make_instance(
     patient_age: str | None = "003Y",
     patient_birth_date: str | None = None,
     accession_number: str = "ACC-1",
-    study_date: str | None = None,
+    study_date: str | None = "20260102",
     manufacturer: str = "Builder",
     predictor: int = 1,
     **keywords: Any,
@@ -137,7 +136,7 @@ def make_instance(
         "SOPInstanceUID": sop_instance_uid or generate_uid(),
         "StudyInstanceUID": study_instance_uid or generate_uid(),
         "SeriesInstanceUID": series_instance_uid or generate_uid(),
-        "StudyDate": study_date or datetime.date(2026, 1, 2).strftime("%Y%m%d"),
+        "StudyDate": study_date,
         "StudyTime": "120000",
         "AccessionNumber": accession_number,
         "Modality": modality,
@@ -258,29 +257,10 @@ def encode_frame(
     containers: np.ndarray, transfer_syntax: str, *, bits: int, predictor: int = 1
 ) -> bytes:
     """One compressed stream of unsigned containers (H, W) that use `bits` bits each."""
-    lossless = {"lossless": True, "bitspersample": bits}
-    if transfer_syntax == RLELossless:
-        return _encode_rle(containers)
-    if transfer_syntax == JPEGLosslessSV1:
-        return bytes(imagecodecs.jpeg8_encode(containers, predictor=1, **lossless))
-    if transfer_syntax == JPEGLossless:
-        return bytes(imagecodecs.jpeg8_encode(containers, predictor=predictor, **lossless))
-    if transfer_syntax == JPEGBaseline8Bit:
-        return bytes(imagecodecs.jpeg8_encode(containers, level=95))
-    if transfer_syntax == JPEGExtended12Bit:
-        return bytes(
-            imagecodecs.jpeg8_encode(containers.astype(np.uint16), level=95, bitspersample=12)
-        )
-    if transfer_syntax in (JPEGLSLossless, JPEGLSNearLossless):
-        near = 2 if transfer_syntax == JPEGLSNearLossless else 0
-        return bytes(imagecodecs.jpegls_encode(containers, level=near))
-    if transfer_syntax in (JPEG2000Lossless, JPEG2000):
-        return _encode_jpeg2k(containers, bits, lossless=transfer_syntax == JPEG2000Lossless)
-    if transfer_syntax in (HTJ2KLossless, HTJ2KLosslessRPCL):
-        return bytes(imagecodecs.htj2k_encode(containers, reversible=True))
-    if transfer_syntax == HTJ2K:
-        return bytes(imagecodecs.htj2k_encode(containers, level=0.001, reversible=False))
-    raise ValueError(f"no encoder for {UID(transfer_syntax).name}")
+    encode = _ENCODERS.get(UID(transfer_syntax))
+    if encode is None:
+        raise ValueError(f"no encoder for {UID(transfer_syntax).name}")
+    return bytes(encode(containers, bits, predictor))
 
 
 def _encode_rle(containers: np.ndarray) -> bytes:
@@ -299,3 +279,26 @@ def _encode_jpeg2k(containers: np.ndarray, bits: int, *, lossless: bool) -> byte
         reversible=lossless, bitspersample=bits,
     )  # fmt: skip
     return bytes(stream)
+
+
+def _jpeg_lossless(containers: np.ndarray, bits: int, predictor: int) -> bytes:
+    return imagecodecs.jpeg8_encode(
+        containers, lossless=True, predictor=predictor, bitspersample=bits
+    )
+
+
+_ENCODERS: dict[str, Callable[[np.ndarray, int, int], bytes]] = {
+    # transfer syntax: (containers, bits, predictor) -> stream
+    RLELossless: lambda c, _b, _p: _encode_rle(c),
+    JPEGLosslessSV1: lambda c, b, _p: _jpeg_lossless(c, b, 1),
+    JPEGLossless: _jpeg_lossless,
+    JPEGBaseline8Bit: lambda c, _b, _p: imagecodecs.jpeg8_encode(c, level=95),
+    JPEGExtended12Bit: lambda c, _b, _p: imagecodecs.jpeg8_encode(c, level=95, bitspersample=12),
+    JPEGLSLossless: lambda c, _b, _p: imagecodecs.jpegls_encode(c),
+    JPEGLSNearLossless: lambda c, _b, _p: imagecodecs.jpegls_encode(c, level=2),
+    JPEG2000Lossless: lambda c, b, _p: _encode_jpeg2k(c, b, lossless=True),
+    JPEG2000: lambda c, b, _p: _encode_jpeg2k(c, b, lossless=False),
+    HTJ2KLossless: lambda c, _b, _p: imagecodecs.htj2k_encode(c, reversible=True),
+    HTJ2KLosslessRPCL: lambda c, _b, _p: imagecodecs.htj2k_encode(c, reversible=True),
+    HTJ2K: lambda c, _b, _p: imagecodecs.htj2k_encode(c, level=0.001, reversible=False),
+}

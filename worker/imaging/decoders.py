@@ -69,8 +69,8 @@ def _j2k(*, lossy: bool) -> Decoder:
     )
 
 
-def _htj2k(*, lossy: bool) -> Decoder:
-    return Decoder(name=_HTJ2K, decode=lambda s, _: imagecodecs.htj2k_decode(s), lossy=lossy)
+def _htj2k() -> Decoder:
+    return Decoder(name=_HTJ2K, decode=lambda s, _: imagecodecs.htj2k_decode(s))
 
 
 NATIVE = Decoder(name="native", has_codestream=False)
@@ -87,9 +87,11 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.4.81": _jpeg_ls(lossy=True),  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90": _j2k(lossy=False),  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": _j2k(lossy=True),  # JPEG 2000
-    "1.2.840.10008.1.2.4.201": _htj2k(lossy=False),  # HTJ2K lossless
-    "1.2.840.10008.1.2.4.202": _htj2k(lossy=False),  # HTJ2K lossless, RPCL
-    "1.2.840.10008.1.2.4.203": _htj2k(lossy=True),  # HTJ2K
+    "1.2.840.10008.1.2.4.201": _htj2k(),  # HTJ2K lossless
+    "1.2.840.10008.1.2.4.202": _htj2k(),  # HTJ2K lossless, RPCL
+    # HTJ2K that may be lossy: OpenJPH's wrapper lets values wrap around where coding overshoots
+    # (white becomes black); OpenJPEG, which reads HTJ2K too, clips them.
+    "1.2.840.10008.1.2.4.203": _j2k(lossy=True),
     "1.2.840.10008.1.2.5": Decoder(name="imagecodecs.dicomrle", decode=_rle, has_codestream=False),
 }
 
@@ -110,7 +112,10 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
         return stored_values(containers, layout), decoder.name
     stream = encapsulated_frame(dataset, layout, frame_number)
     codestream = _checked_codestream(stream, layout) if decoder.has_codestream else None
-    containers, name = _decode(stream, decoder.decode, decoder.name, dataset, layout, frame_number)
+    decoded, name = _attempt(decoder.decode, stream, layout), decoder.name
+    if decoded is None:
+        decoded, name = _decode_with_pydicom(dataset, frame_number), "pydicom"
+    containers = _shaped(decoded, layout)
     return stored_values(containers, layout, codestream, lossy=decoder.lossy), name
 
 
@@ -149,26 +154,23 @@ def _checked_codestream(stream: bytes, layout: PixelLayout) -> Codestream:
     return codestream
 
 
-def _decode(
-    stream: bytes,
-    decode: Decode,
-    name: str,
-    dataset: Dataset,
-    layout: PixelLayout,
-    frame_number: int,
-) -> tuple[np.ndarray, str]:
+def _attempt(decode: Decode, stream: bytes, layout: PixelLayout) -> np.ndarray | None:
+    """The decoder's containers, or None if it cannot read the stream."""
     try:
-        containers = decode(stream, layout)
+        return decode(stream, layout)
     except MemoryError:
         raise
-    except Exception:
-        containers, name = _decode_with_pydicom(dataset, frame_number)
+    except Exception:  # noqa: BLE001  every library has errors of its own
+        return None
+
+
+def _shaped(containers: np.ndarray, layout: PixelLayout) -> np.ndarray:
     if containers.size == layout.rows * layout.columns:
-        return containers.reshape(layout.rows, layout.columns), name
+        return containers.reshape(layout.rows, layout.columns)
     raise _shape_mismatch(f"{containers.size} values", f"{layout.rows * layout.columns} values")
 
 
-def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> tuple[np.ndarray, str]:
+def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> np.ndarray:
     """The fallback: raw containers as pydicom's plugins give them, none of its corrections."""
     try:
         containers, _ = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).as_array(
@@ -178,9 +180,9 @@ def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> tuple[np.ndarra
         )  # fmt: skip
     except MemoryError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001  every plugin has errors of its own
         raise decode_failed("a compressed stream that no decoder can read") from None
-    return containers, "pydicom"
+    return containers
 
 
 def decode_failed(found: str) -> RefusedInstance:

@@ -65,7 +65,7 @@ def encapsulated_frame(dataset: Dataset, layout: PixelLayout, frame_number: int)
         )
     except MemoryError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001  struct, EOF, value and key errors, each with bytes in its text
         raise truncated(
             "fragments that do not add up", f"{layout.number_of_frames} complete frame(s)"
         ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -18,7 +18,7 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
     """The element's value, or None if it is absent, empty or cannot be parsed."""
     try:
         value = dataset.get(keyword)
-    except Exception:  # any parse error: pydicom parses on access and quotes the value in its text
+    except Exception:  # noqa: BLE001  any parse error: pydicom parses on access and quotes the value in its text
         return None
     return None if value is None or value == "" else value
 
@@ -89,6 +89,6 @@ def age_years(dataset: Dataset) -> float | None:
 
 def _day(dataset: Dataset, keyword: str) -> date | None:
     try:
-        return datetime.strptime(text(dataset, keyword) or "", "%Y%m%d").date()
+        return datetime.strptime(text(dataset, keyword) or "", "%Y%m%d").replace(tzinfo=UTC).date()
     except ValueError:
         return None

@@ -80,7 +80,7 @@ def _number(dataset: Dataset, keyword: str, default: float) -> float:
 def _is_empty(dataset: Dataset, keyword: str) -> bool:
     try:
         return dataset[keyword].is_empty
-    except Exception:  # unparsable: pydicom parses on access
+    except Exception:  # noqa: BLE001  unparsable: pydicom parses on access
         return False
 
 

@@ -83,9 +83,13 @@ def pixel_layout(dataset: Dataset) -> PixelLayout:
         found = vocabulary.term(photometric, vocabulary.PHOTOMETRIC_INTERPRETATIONS)
         tag = "(0028,0004) Photometric Interpretation"
         raise _invalid(tag, found or vocabulary.ABSENT, " or ".join(_MONOCHROME))
-    del seen["samples"]
     return PixelLayout(
-        **{**seen, "signed": bool(seen["signed"])},
+        rows=seen["rows"],
+        columns=seen["columns"],
+        bits_allocated=seen["bits_allocated"],
+        bits_stored=seen["bits_stored"],
+        high_bit=seen["high_bit"],
+        signed=bool(seen["signed"]),
         photometric_interpretation=photometric,
         number_of_frames=max(1, integer(dataset, "NumberOfFrames") or 1),
     )

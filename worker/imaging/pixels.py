@@ -7,6 +7,7 @@ entries. It is computed exactly, in float64, and applied in one pass over the fu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -118,7 +119,7 @@ def _constant(found: str) -> RefusedInstance:
     )
 
 
-def _of_layout(layout: PixelLayout) -> dict[str, object]:
+def _of_layout(layout: PixelLayout) -> dict[str, Any]:
     return {
         "bits_stored": layout.bits_stored,
         "signed": layout.signed,
@@ -126,11 +127,11 @@ def _of_layout(layout: PixelLayout) -> dict[str, object]:
     }
 
 
-def _of_counts(counts: ValueCounts) -> dict[str, object]:
+def _of_counts(counts: ValueCounts) -> dict[str, Any]:
     return {"stored_min": int(counts.values[0]), "stored_max": int(counts.values[-1])}
 
 
-def _of_modality(modality: Modality) -> dict[str, object]:
+def _of_modality(modality: Modality) -> dict[str, Any]:
     return {
         "modality": modality.kind,
         "rescale_slope": modality.slope,
@@ -138,7 +139,7 @@ def _of_modality(modality: Modality) -> dict[str, object]:
     }
 
 
-def _of_voi(voi: Voi) -> dict[str, object]:
+def _of_voi(voi: Voi) -> dict[str, Any]:
     low, high = voi.stretch or (None, None)
     return {
         "voi": voi.kind.value,

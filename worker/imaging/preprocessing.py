@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,10 @@ class PreprocessingSpec:
                 f"A preprocessing recipe has the keys {sorted(known)}; found {found}. "
                 "Take the bundle as the training module wrote it.",
             )
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**fields)
 
 
 def preprocess(frame: np.ndarray | torch.Tensor, spec: PreprocessingSpec) -> torch.Tensor:

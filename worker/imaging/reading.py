@@ -9,48 +9,55 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-import pydicom
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filebase import ReadableBuffer
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
 from worker.errors import Rejected
 from worker.imaging import vocabulary
+from worker.imaging.dicom_files import Source, open_dataset
 from worker.imaging.header import InstanceHeader
-from worker.imaging.header_values import (
-    age_years,
-    integer,
-    printable,
-    snomed_code,
-    text,
-)
-from worker.imaging.plausibility import looks_like_dicom
+from worker.imaging.header_values import age_years, integer, printable, snomed_code, text
+from worker.imaging.identifiers import REQUIRED_KEYWORDS, required_uids
 from worker.imaging.refusals import Step, refused
 
 __all__ = ["InstanceHeader", "Studies", "group_by_study", "read_dataset", "read_header"]
 
-Source = Path | str | BinaryIO
-
-_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-_REQUIRED_UIDS = {
-    "StudyInstanceUID": ("STUDY_UID", "(0020,000D) Study Instance UID"),
-    "SeriesInstanceUID": ("SERIES_UID", "(0020,000E) Series Instance UID"),
-    "SOPInstanceUID": ("SOP_INSTANCE_UID", "(0008,0018) SOP Instance UID"),
-    "SOPClassUID": ("SOP_CLASS_UID", "(0008,0016) SOP Class UID"),
+_NUMBERS = {
+    "samples_per_pixel": "SamplesPerPixel",
+    "bits_allocated": "BitsAllocated",
+    "bits_stored": "BitsStored",
+    "high_bit": "HighBit",
+    "pixel_representation": "PixelRepresentation",
+    "rows": "Rows",
+    "columns": "Columns",
 }
-_UID = re.compile(r"[0-9.]{1,64}")
+_Quote = Callable[[str | None, frozenset[str]], str | None]
+_TERMS: dict[str, tuple[str, _Quote, frozenset[str]]] = {
+    # field: keyword, how its value is read, which words may be quoted
+    "modality": ("Modality", vocabulary.term, vocabulary.MODALITIES),
+    "body_part_examined": ("BodyPartExamined", vocabulary.phrase, vocabulary.BODY_PART_WORDS),
+    "view_position": ("ViewPosition", vocabulary.phrase, vocabulary.VIEW_WORDS),
+    "photometric_interpretation": (
+        "PhotometricInterpretation",
+        vocabulary.term,
+        vocabulary.PHOTOMETRIC_INTERPRETATIONS,
+    ),
+    "presentation_intent_type": (
+        "PresentationIntentType",
+        vocabulary.term,
+        vocabulary.PRESENTATION_INTENTS,
+    ),
+    "burned_in_annotation": ("BurnedInAnnotation", vocabulary.term, vocabulary.YES_NO),
+}
 _HEADER_KEYWORDS = [
-    *_REQUIRED_UIDS,
-    "SpecificCharacterSet", "PatientID", "AccessionNumber", "PatientSex", "PatientAge",
-    "PatientBirthDate", "StudyDate", "Modality", "BodyPartExamined", "AnatomicRegionSequence",
-    "ViewPosition", "ViewCodeSequence", "PatientOrientation", "PhotometricInterpretation",
-    "PresentationIntentType", "BurnedInAnnotation", "Manufacturer", "SamplesPerPixel",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "Rows", "Columns",
-    "NumberOfFrames",
-]  # fmt: skip
+    *REQUIRED_KEYWORDS,
+    *_NUMBERS.values(),
+    *(keyword for keyword, _, _ in _TERMS.values()),
+    *("SpecificCharacterSet", "PatientID", "AccessionNumber", "PatientSex", "PatientAge"),
+    *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
+    *("PatientOrientation", "Manufacturer", "NumberOfFrames"),
+]
 
 
 class Studies(NamedTuple):
@@ -68,14 +75,14 @@ def read_header(source: Source) -> InstanceHeader:
     `source`: a path, or a binary file positioned at its start. Raises RefusedInstance
     (NOT_DICOM, HEADER_UNREADABLE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID) and OSError.
     """
-    dataset = _read(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
-    uids = _required_uids(dataset)
+    dataset = open_dataset(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
+    uids = required_uids(dataset)
     return InstanceHeader(
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
         sop_instance_uid=uids["SOPInstanceUID"],
         sop_class_uid=uids["SOPClassUID"],
-        transfer_syntax_uid=dataset.file_meta.TransferSyntaxUID,
+        transfer_syntax_uid=uids["TransferSyntaxUID"],
         patient_id=text(dataset, "PatientID"),
         accession_number=text(dataset, "AccessionNumber"),
         patient_sex=_sex(dataset),
@@ -84,15 +91,8 @@ def read_header(source: Source) -> InstanceHeader:
         anatomic_region=_anatomic_region(dataset),
         view_code=_view_code(dataset),
         patient_orientation=_orientation(dataset),
-        **_terms(dataset),
-        samples_per_pixel=integer(dataset, "SamplesPerPixel"),
-        bits_allocated=integer(dataset, "BitsAllocated"),
-        bits_stored=integer(dataset, "BitsStored"),
-        high_bit=integer(dataset, "HighBit"),
-        pixel_representation=integer(dataset, "PixelRepresentation"),
-        rows=integer(dataset, "Rows"),
-        columns=integer(dataset, "Columns"),
-        number_of_frames=_frames(dataset),
+        number_of_frames=integer(dataset, "NumberOfFrames") or 1,
+        **_numbers_and_terms(dataset),
     )
 
 
@@ -101,7 +101,7 @@ def read_dataset(source: Source) -> Dataset:
 
     Raises RefusedInstance (those of `read_header`, FILE_TRUNCATED, PIXEL_DATA_MISSING), OSError.
     """
-    dataset = _read(source)
+    dataset = open_dataset(source)
     # pydicom swallows the end of the file inside an element and gives an empty dataset.
     if len(dataset) == 0:
         raise refused(
@@ -111,7 +111,7 @@ def read_dataset(source: Source) -> Dataset:
             expected="a complete file",
             advice="Send the instance again.",
         )
-    _required_uids(dataset)
+    required_uids(dataset)
     if "PixelData" not in dataset:
         raise refused(
             "PIXEL_DATA_MISSING",
@@ -127,112 +127,26 @@ def read_dataset(source: Source) -> Dataset:
 def group_by_study(paths: Iterable[Path]) -> Studies:
     """Read every header and sort the files by study; unreadable ones come with their reason."""
     by_study: dict[str, list[tuple[Path, InstanceHeader]]] = defaultdict(list)
-    refusals: list[tuple[Path, Rejected]] = []
+    unreadable: list[tuple[Path, Rejected]] = []
     for path in paths:
         try:
             header = read_header(path)
         except Rejected as reason:
-            refusals.append((path, reason))
+            unreadable.append((path, reason))
         else:
             by_study[header.study_instance_uid].append((path, header))
-    return Studies(dict(by_study), refusals)
+    return Studies(dict(by_study), unreadable)
 
 
-def _read(source: Source, **options: object) -> FileDataset:
-    if isinstance(source, (str, Path)):
-        with open(source, "rb") as file:
-            return _read_file(file, **options)
-    return _read_file(source, **options)
-
-
-def _read_file(file: BinaryIO | ReadableBuffer, **options: object) -> FileDataset:
-    """As pydicom advises: force=True only where the file looks like DICOM without preamble."""
-    if not looks_like_dicom(file):
-        raise refused(
-            "NOT_DICOM",
-            step=Step.HEADER,
-            found="neither a DICOM preamble nor a first element that could be one",
-            expected="a DICOM file (PS3.10)",
-            advice="Only DICOM instances can be predicted.",
-        )
-    try:
-        dataset = pydicom.dcmread(file, force=True, **options)  # type: ignore[arg-type]
-        return _with_transfer_syntax(dataset)
-    except (OSError, MemoryError):
-        raise
-    except (InvalidDicomError, Exception):
-        raise refused(
-            "HEADER_UNREADABLE",
-            step=Step.HEADER,
-            found="elements that cannot be parsed",
-            expected="a DICOM file (PS3.10)",
-            advice="Send the instance again; if it stays so, its source writes broken files.",
-        ) from None  # pydicom's text may quote a value
-
-
-def _with_transfer_syntax(dataset: FileDataset) -> FileDataset:
-    """Fill in the transfer syntax that pydicom found by looking, when no file meta names it."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return dataset
-
-
-def _required_uids(dataset: FileDataset) -> dict[str, str]:
-    if dataset.file_meta.get("MediaStorageSOPClassUID") == _MEDIA_STORAGE_DIRECTORY:
-        raise refused(
-            "DICOMDIR",
-            step=Step.HEADER,
-            found="a directory of other files (DICOMDIR)",
-            expected="an instance",
-            advice="Give the files or the folder themselves.",
-        )
-    return {keyword: _uid(dataset, keyword) for keyword in _REQUIRED_UIDS}
-
-
-def _uid(dataset: Dataset, keyword: str) -> str:
-    code, tag = _REQUIRED_UIDS[keyword]
-    value = text(dataset, keyword)
-    if value is not None and _UID.fullmatch(value):
-        return value
-    raise refused(
-        f"{code}_MISSING" if value is None else f"{code}_INVALID",
-        step=Step.HEADER,
-        tag=tag,
-        found=vocabulary.ABSENT if value is None else f"{len(value)} characters that are no UID",
-        expected="at most 64 digits and dots",
-        advice="Without it the instance cannot be told from others; its source must write it.",
-    )
-
-
-def _terms(dataset: Dataset) -> dict[str, str | None]:
-    """The text elements that rules look at, each as a term that may be quoted."""
-    readers: dict[
-        str, tuple[str, Callable[[str | None, frozenset[str]], str | None], frozenset[str]]
-    ]
-    readers = {
-        "modality": ("Modality", vocabulary.term, vocabulary.MODALITIES),
-        "body_part_examined": ("BodyPartExamined", vocabulary.phrase, vocabulary.BODY_PART_WORDS),
-        "view_position": ("ViewPosition", vocabulary.phrase, vocabulary.VIEW_WORDS),
-        "photometric_interpretation": (
-            "PhotometricInterpretation", vocabulary.term, vocabulary.PHOTOMETRIC_INTERPRETATIONS,
-        ),
-        "presentation_intent_type": (
-            "PresentationIntentType", vocabulary.term, vocabulary.PRESENTATION_INTENTS,
-        ),
-        "burned_in_annotation": ("BurnedInAnnotation", vocabulary.term, vocabulary.YES_NO),
-    }  # fmt: skip
-    return {name: read(text(dataset, kw), terms) for name, (kw, read, terms) in readers.items()}
+def _numbers_and_terms(dataset: Dataset) -> dict[str, Any]:
+    numbers = {name: integer(dataset, keyword) for name, keyword in _NUMBERS.items()}
+    terms = {name: read(text(dataset, kw), words) for name, (kw, read, words) in _TERMS.items()}
+    return {**numbers, **terms}
 
 
 def _sex(dataset: Dataset) -> str | None:
     value = (text(dataset, "PatientSex") or "").upper()
     return value if value in {"M", "F", "O"} else None
-
-
-def _frames(dataset: Dataset) -> int:
-    return integer(dataset, "NumberOfFrames") or 1
 
 
 def _orientation(dataset: Dataset) -> str | None:

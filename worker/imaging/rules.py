@@ -1,0 +1,246 @@
+"""Reasons to refuse, as a table: what a header has to say to be a frontal chest radiograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.imaging import vocabulary
+from worker.imaging.decoders import DECODERS
+from worker.imaging.header import InstanceHeader
+from worker.imaging.policy import EligibilityPolicy, MultiFrame
+from worker.imaging.refusals import Refusal, Step
+
+COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
+DIGITAL_X_RAY_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+DIGITAL_X_RAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+_SOP_CLASSES = {COMPUTED_RADIOGRAPHY, DIGITAL_X_RAY_FOR_PRESENTATION, SECONDARY_CAPTURE}
+_RADIOGRAPHY = {"CR", "DX"}
+_MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One reason to refuse."""
+
+    code: str
+    """Stable, UPPER_SNAKE: what analysts count."""
+    tag: str
+    """The element it looks at."""
+    expected: str
+    """What passes, in words."""
+    passes: Callable[[InstanceHeader, EligibilityPolicy], bool]
+    """Whether the header is in order."""
+    found: Callable[[InstanceHeader], str]
+    """The value as it may be quoted."""
+    advice: str
+    """What it means or what to do."""
+
+    def refusal(self, header: InstanceHeader) -> Refusal:
+        """The refusal of a header that does not pass."""
+        found = self.found(header)
+        return Refusal(
+            code=self.code,
+            tag=self.tag,
+            found=found,
+            expected=self.expected,
+            sentence=f"{self.tag}: found {found}; expected {self.expected}. {self.advice}",
+            step=Step.ELIGIBILITY,
+        )
+
+
+def _value(name: str) -> Callable[[InstanceHeader], str]:
+    """A reader of a header field as words: a number, a term (reading saw to that) or absence."""
+
+    def read(header: InstanceHeader) -> str:
+        value = getattr(header, name)
+        return vocabulary.ABSENT if value is None else str(value)
+
+    return read
+
+
+def _is_chest(header: InstanceHeader) -> bool:
+    part = header.body_part_examined
+    return part is None or vocabulary.says(part, vocabulary.CHEST_WORDS)
+
+
+def _is_frontal(header: InstanceHeader) -> bool:
+    view = header.view_position
+    return view is None or vocabulary.says(view, vocabulary.FRONTAL_WORDS)
+
+
+def _rows_run_sideways(header: InstanceHeader) -> bool:
+    """PS3.3 C.7.6.1.1.1: in a frontal view neither direction runs to anterior or posterior."""
+    return not set(header.patient_orientation or "") & {"A", "P"}
+
+
+def _fits(name: str) -> Callable[[InstanceHeader, EligibilityPolicy], bool]:
+    def passes(header: InstanceHeader, policy: EligibilityPolicy) -> bool:
+        return policy.min_side <= (getattr(header, name) or 0) <= policy.max_side
+
+    return passes
+
+
+def _bits_make_sense(header: InstanceHeader) -> bool:
+    allocated, stored, high = header.bits_allocated, header.bits_stored, header.high_bit
+    if allocated not in (8, 16) or stored is None or high is None:
+        return False
+    return 8 <= stored <= allocated and stored - 1 <= high < allocated
+
+
+def _bits(header: InstanceHeader) -> str:
+    read = (header.bits_allocated, header.bits_stored, header.high_bit)
+    return ", ".join(vocabulary.ABSENT if value is None else str(value) for value in read)
+
+
+def _is_for_processing(header: InstanceHeader) -> bool:
+    return (
+        header.presentation_intent_type == "FOR PROCESSING"
+        or header.sop_class_uid == DIGITAL_X_RAY_FOR_PROCESSING
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        code="SOP_CLASS_NOT_ELIGIBLE",
+        tag="(0008,0016) SOP Class UID",
+        expected="Computed Radiography, Digital X-Ray for presentation or Secondary Capture",
+        # FOR PROCESSING has a rule of its own: two reasons for one fact would be counted twice.
+        passes=lambda h, _: h.sop_class_uid in _SOP_CLASSES | {DIGITAL_X_RAY_FOR_PROCESSING},
+        found=lambda h: vocabulary.uid_name(h.sop_class_uid, "SOP class"),
+        advice="Only plain radiographs are predicted.",
+    ),
+    Rule(
+        code="FOR_PROCESSING",
+        tag="(0008,0068) Presentation Intent Type",
+        expected="FOR PRESENTATION",
+        passes=lambda h, _: not _is_for_processing(h),
+        found=lambda _: "FOR PROCESSING",
+        advice="Raw detector values are no picture; send the processed image.",
+    ),
+    Rule(
+        code="MODALITY_NOT_ELIGIBLE",
+        tag="(0008,0060) Modality",
+        expected="CR or DX",
+        passes=lambda h, _: h.modality in _RADIOGRAPHY,
+        found=_value("modality"),
+        advice="Only plain radiographs are predicted.",
+    ),
+    Rule(
+        code="BODY_PART_NOT_CHEST",
+        tag="(0018,0015) Body Part Examined",
+        expected="CHEST, THORAX or LUNG, or no value",
+        passes=lambda h, _: _is_chest(h),
+        found=_value("body_part_examined"),
+        advice="The model knows chests only.",
+    ),
+    Rule(
+        code="ANATOMIC_REGION_NOT_CHEST",
+        tag="(0008,2218) Anatomic Region Sequence",
+        expected="the code of chest, thorax or lung, or none",
+        passes=lambda h, _: h.anatomic_region != "NOT CHEST",
+        found=lambda _: "the code of another region",
+        advice="The model knows chests only.",
+    ),
+    Rule(
+        code="VIEW_NOT_FRONTAL",
+        tag="(0018,5101) View Position",
+        expected="PA or AP, or no value",
+        passes=lambda h, _: _is_frontal(h),
+        found=_value("view_position"),
+        advice="The model knows frontal views only.",
+    ),
+    Rule(
+        code="VIEW_CODE_NOT_FRONTAL",
+        tag="(0054,0220) View Code Sequence",
+        expected="the code of a frontal view, or none",
+        passes=lambda h, _: h.view_code in {None, "AP", "PA", "FRONTAL"},
+        found=lambda h: (
+            f"the code of {'a lateral' if h.view_code == 'LATERAL' else 'another'} view"
+        ),
+        advice="The model knows frontal views only.",
+    ),
+    Rule(
+        code="ORIENTATION_NOT_FRONTAL",
+        tag="(0020,0020) Patient Orientation",
+        expected="rows and columns that run left, right, head or foot",
+        passes=lambda h, _: _rows_run_sideways(h),
+        found=_value("patient_orientation"),
+        advice="Rows that run to anterior or posterior are a lateral view.",
+    ),
+    Rule(
+        code="PHOTOMETRIC_NOT_MONOCHROME",
+        tag="(0028,0004) Photometric Interpretation",
+        expected="MONOCHROME1 or MONOCHROME2",
+        passes=lambda h, _: h.photometric_interpretation in _MONOCHROME,
+        found=_value("photometric_interpretation"),
+        advice="A radiograph is grey.",
+    ),
+    Rule(
+        code="SAMPLES_PER_PIXEL_NOT_ONE",
+        tag="(0028,0002) Samples per Pixel",
+        expected="1",
+        passes=lambda h, _: h.samples_per_pixel == 1,
+        found=_value("samples_per_pixel"),
+        advice="A radiograph is grey.",
+    ),
+    Rule(
+        code="BITS_NOT_SUPPORTED",
+        tag="(0028,0100) Bits Allocated, (0028,0101) Bits Stored, (0028,0102) High Bit",
+        expected="8 or 16 allocated, 8 or more of them stored, and a high bit within",
+        passes=lambda h, _: _bits_make_sense(h),
+        found=_bits,
+        advice="The pixels cannot be read with such a header.",
+    ),
+    Rule(
+        code="PIXEL_REPRESENTATION_INVALID",
+        tag="(0028,0103) Pixel Representation",
+        expected="0 or 1",
+        passes=lambda h, _: h.pixel_representation in {0, 1},
+        found=_value("pixel_representation"),
+        advice="The pixels cannot be read with such a header.",
+    ),
+    Rule(
+        code="ROWS_OUT_OF_RANGE",
+        tag="(0028,0010) Rows",
+        expected="a full-size radiograph",
+        passes=_fits("rows"),
+        found=_value("rows"),
+        advice="Thumbnails and stitched images are not predicted.",
+    ),
+    Rule(
+        code="COLUMNS_OUT_OF_RANGE",
+        tag="(0028,0011) Columns",
+        expected="a full-size radiograph",
+        passes=_fits("columns"),
+        found=_value("columns"),
+        advice="Thumbnails and stitched images are not predicted.",
+    ),
+    Rule(
+        code="MULTI_FRAME",
+        tag="(0028,0008) Number of Frames",
+        expected="1",
+        passes=lambda h, p: h.number_of_frames == 1 or p.multi_frame is not MultiFrame.REFUSE,
+        found=_value("number_of_frames"),
+        advice="A radiograph has one frame; send the one that is meant.",
+    ),
+    Rule(
+        code="BURNED_IN_ANNOTATION",
+        tag="(0028,0301) Burned In Annotation",
+        expected="NO, or no value",
+        passes=lambda h, _: h.burned_in_annotation in {None, "NO"},
+        found=_value("burned_in_annotation"),
+        advice="Text in the pixels may identify the patient and misleads the model.",
+    ),
+    Rule(
+        code="TRANSFER_SYNTAX_WITHOUT_DECODER",
+        tag="(0002,0010) Transfer Syntax UID",
+        expected="a transfer syntax with a decoder",
+        passes=lambda h, _: h.transfer_syntax_uid in DECODERS,
+        found=lambda h: vocabulary.uid_name(h.transfer_syntax_uid, "transfer syntax"),
+        advice="Send it uncompressed or in a lossless JPEG encoding.",
+    ),
+)
+"""Every reason to refuse, in the order in which they are told."""
