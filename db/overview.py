@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import Session
 
 from db.clock import now
@@ -132,11 +132,10 @@ def _summaries(session: Session, condition: ColumnElement[bool]) -> list[StudySu
         .where(condition)
         .execution_options(populate_existing=True)
     )
-    return [_summary(row) for row in rows]
+    return [_summary(study, model_name) for study, model_name in rows]
 
 
-def _summary(row: Row[Any]) -> StudySummary:
-    study, model_name = row
+def _summary(study: Study, model_name: str | None) -> StudySummary:
     return StudySummary(
         study_key=study.study_key,
         state=study.state,
