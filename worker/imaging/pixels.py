@@ -13,6 +13,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from worker.imaging.decoders import decode_frame
+from worker.imaging.frame_values import FrameValues
 from worker.imaging.modality import Modality, modality_of
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.padding import is_padding, padding_range
@@ -20,7 +21,6 @@ from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance, Step, refused
-from worker.imaging.value_counts import ValueCounts, count_values
 from worker.imaging.voi import Voi, voi_of
 
 _ROWS_AT_ONCE = 64
@@ -47,30 +47,30 @@ def normalise_frame(
     """
     layout = pixel_layout(dataset)
     stored, decoder = decode_frame(dataset, frame_number)
-    index, domain = stored.view(layout.container), stored_domain(layout)
-    padding = padding_range(dataset, layout)
-    counts = count_values(index, domain, is_padding(domain, padding))
-    _refuse_constant(counts.values, "stored value")
+    domain, padding = stored_domain(layout), padding_range(dataset, layout)
+    values = FrameValues(stored=stored, domain=domain, padding=is_padding(domain, padding))
+    extremes = _refuse_constant(values)
 
     modality = modality_of(dataset, signed=layout.signed)
-    voi = voi_of(dataset, modality, counts, spec.stretch_percentiles)
+    voi = voi_of(dataset, modality, values, spec.stretch_percentiles)
+    _refuse_blank(voi.curve(modality.curve(values.possible)))
     shape = presentation_lut_shape(dataset)
     inverted = is_inverted(layout.photometric_interpretation, shape)
-    _refuse_constant(voi.curve(modality.curve(counts.values)), "value after modality LUT and VOI")
 
     table = transfer_table(domain, modality, voi, inverted=inverted)
-    table[is_padding(domain, padding)] = 0.0
+    table[values.padding] = 0.0
     return NormalisedFrame(
-        pixels=look_up(table, index),
+        pixels=look_up(table, values.index),
         record=NormalisationRecord(
             decoder=decoder,
             frame_number=frame_number,
+            stored_min=extremes[0],
+            stored_max=extremes[1],
             padding_value=padding[0] if padding else None,
             padding_range_limit=padding[1] if padding else None,
             inverted=inverted,
             presentation_lut_shape=shape,
             **_of_layout(layout),
-            **_of_counts(counts),
             **_of_modality(modality),
             **_of_voi(voi),
         ),
@@ -101,11 +101,17 @@ def look_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _refuse_constant(values: np.ndarray, what: str) -> None:
-    """A decoder that fails silently gives one grey; so does a window that misses the picture."""
-    if values.size and values.min() < values.max():
-        return
-    raise _constant(f"one {what} in all pixels")
+def _refuse_constant(values: FrameValues) -> tuple[int, int]:
+    """A decoder that fails silently gives one grey: some GPU decoders are known for it."""
+    if values.extremes is None or values.extremes[0] == values.extremes[1]:
+        raise _constant("one stored value in all pixels that are no padding")
+    return values.extremes
+
+
+def _refuse_blank(shown: np.ndarray) -> None:
+    """A window or table that misses the picture leaves all black or all white."""
+    if shown.min() == shown.max():
+        raise _constant("one value in all pixels after modality LUT and VOI")
 
 
 def _constant(found: str) -> RefusedInstance:
@@ -125,10 +131,6 @@ def _of_layout(layout: PixelLayout) -> dict[str, Any]:
         "signed": layout.signed,
         "photometric_interpretation": layout.photometric_interpretation,
     }
-
-
-def _of_counts(counts: ValueCounts) -> dict[str, Any]:
-    return {"stored_min": int(counts.values[0]), "stored_max": int(counts.values[-1])}
 
 
 def _of_modality(modality: Modality) -> dict[str, Any]:

@@ -16,7 +16,6 @@ def _terms(listed: str) -> frozenset[str]:
 
 
 ABSENT = "no value"
-UNDEFINED_TERM = re.compile(r"a value of \d+ characters that is no defined term")
 
 MODALITIES = _terms(
     "AR AU BI BMD CR CT DG DOC DX ECG EPS ES FID GM HD IO IVOCT IVUS KER KO LEN LS MG MR NM OAM"
@@ -34,6 +33,7 @@ CHEST_WORDS = frozenset({"CHEST", "THORAX", "TORAX", "LUNG", "LUNGS"})
 """A body part with one of these words is a chest, if every other word is a `QUALIFIER`."""
 QUALIFIERS = _terms(
     "PA AP FRONTAL ERECT UPRIGHT STANDING SUPINE SITTING PORT PORTABLE MOBILE BEDSIDE"
+    " VIEW VIEWS 1 2"
 )
 """Words that consoles put beside a chest or a frontal view without making it another one."""
 FRONTAL_WORDS = frozenset({"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"})
@@ -60,7 +60,7 @@ BODY_PART_WORDS = CHEST_WORDS | OTHER_BODY_PART_WORDS | VIEW_WORDS
 VIEW_CODES = {
     ("SCT", "399348003"): "AP", ("SRT", "R-10206"): "AP",
     ("SCT", "272479007"): "PA", ("SRT", "R-40888"): "PA", ("SRT", "R-10214"): "PA",
-    ("SCT", "399033003"): "FRONTAL", ("SRT", "R-10208"): "FRONTAL",
+    ("SCT", "399033003"): "FRONTAL", ("SRT", "R-10202"): "FRONTAL",
     ("SCT", "399067008"): "LATERAL", ("SRT", "R-102CD"): "LATERAL",
     ("SCT", "399173006"): "LATERAL", ("SRT", "R-10236"): "LATERAL",
     ("SCT", "399198007"): "LATERAL", ("SRT", "R-10232"): "LATERAL",
@@ -98,9 +98,9 @@ def phrase(value: str | None, allowed: frozenset[str]) -> str | None:
     """As `term`, for values of several words, each of which must be in `allowed`."""
     if value is None or not value.strip():
         return None
-    upper = value.strip().upper()
+    upper = " ".join(value.upper().split())
     found = words(upper)
-    return upper if found and found <= allowed | {"1", "2"} else describe(upper)
+    return upper if found and found <= allowed else describe(upper)
 
 
 def says(value: str, subject: frozenset[str]) -> bool:

@@ -14,10 +14,10 @@ from enum import StrEnum
 import numpy as np
 from pydicom.dataset import Dataset
 
+from worker.imaging.frame_values import FrameValues
 from worker.imaging.header_values import first_item, numbers, text, value_of
 from worker.imaging.lookup_tables import lookup_table
 from worker.imaging.modality import Curve, Modality
-from worker.imaging.value_counts import ValueCounts
 
 
 class VoiKind(StrEnum):
@@ -56,7 +56,7 @@ class Voi:
 
 
 def voi_of(
-    dataset: Dataset, modality: Modality, counts: ValueCounts, percentiles: tuple[float, float]
+    dataset: Dataset, modality: Modality, values: FrameValues, percentiles: tuple[float, float]
 ) -> Voi:
     """The VOI step: table, else window, else a stretch between the frame's own percentiles."""
     luts = len(value_of(dataset, "VOILUTSequence") or ())
@@ -84,10 +84,10 @@ def voi_of(
                 passed_over=passed_over,
             )
         passed_over = "the window is not one that PS3.3 C.11.2.1 allows"
-    low, high = counts.percentiles(modality.curve, percentiles)
+    low, high = values.percentiles(modality.curve, percentiles)
     return Voi(
         kind=VoiKind.PERCENTILE_STRETCH,
-        curve=lambda x: np.clip((x - low) / (high - low), 0.0, 1.0),
+        curve=_ramp((low + high) / 2, high - low),
         windows_present=windows,
         luts_present=luts,
         passed_over=passed_over,
