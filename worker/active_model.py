@@ -94,7 +94,7 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
         batcher=MicroBatcher(
             predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s
         ),
-        policy=EligibilityPolicy(intended_age_years=ages),
+        policy=EligibilityPolicy(population_age_years=ages),
     )
 
 

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from db.enums import Priority
+from db.errors import DatabaseRefusal
 from worker.errors import PneumoError
 from worker.settings import Settings, settings, use_state_dir
 
@@ -275,7 +276,7 @@ def main() -> None:
             app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
     try:
         app()
-    except PneumoError as error:
+    except (PneumoError, DatabaseRefusal) as error:
         Console(stderr=True).print(f"[bold red]{error.code}[/] {error.sentence}", highlight=False)
         sys.exit(1)
 

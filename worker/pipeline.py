@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from db.claims import claim
@@ -81,6 +81,7 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
             study_key,
             worker_name=runtime.identity.name,
             lease_s=runtime.site.lease_s,
+            lanes=runtime.identity.lanes,
         ),
     )
     if claimed is None:
@@ -131,7 +132,7 @@ def judge_instance(
                 return JudgedInstance(instance=instance, refusals=judgement.refusals)
             dataset = read_dataset(path)
         frames = []
-        for number in range(1, header.number_of_frames + 1):
+        for number in judgement.frame_numbers:
             with watch.step("normalise"):
                 normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
                 tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
@@ -147,7 +148,7 @@ def judge_instance(
         ) from None
     return JudgedInstance(
         instance=instance,
-        warnings=tuple(warning.to_dict() for warning in judgement.warnings),
+        warnings=tuple(asdict(warning) for warning in judgement.warnings),
         frames=tuple(frames),
     )
 

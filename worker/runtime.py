@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from db.enums import Lane
 from db.session import Database
 from worker.active_model import ActiveModel, load_active_model
 from worker.heartbeat import Heartbeat
@@ -26,13 +28,13 @@ class WorkerIdentity:
 
     name: str
     """Opaque and unique, e.g. `w-3f9c2a81d0b4`; never a host name."""
-    lanes: str
-    """What it consumes, e.g. `stat,routine`."""
+    lanes: tuple[Lane, ...]
+    """What it consumes; it claims nothing that goes through another lane."""
 
     @classmethod
-    def new(cls, lanes: str) -> WorkerIdentity:
+    def new(cls, lanes: Iterable[Lane]) -> WorkerIdentity:
         """A fresh name for this process."""
-        return cls(name=f"w-{uuid.uuid4().hex[:12]}", lanes=lanes)
+        return cls(name=f"w-{uuid.uuid4().hex[:12]}", lanes=tuple(lanes))
 
 
 class Runtime:
@@ -64,13 +66,13 @@ class Runtime:
 
 _runtime: Runtime | None = None
 _making = threading.Lock()
-_lanes = "stat,routine"
+_lanes: tuple[Lane, ...] = (Lane.STAT, Lane.ROUTINE)
 
 
-def announce_lanes(lanes: str) -> None:
+def announce_lanes(lanes: Iterable[Lane]) -> None:
     """Say, before the runtime is made, which lanes this process consumes."""
     global _lanes  # noqa: PLW0603  one process, one worker
-    _lanes = lanes
+    _lanes = tuple(lanes)
 
 
 def runtime() -> Runtime:

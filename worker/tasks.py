@@ -15,6 +15,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
+from db.enums import Lane
 from worker.celery import PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
@@ -54,7 +55,7 @@ def _prepare(sender: Any, **_: Any) -> None:
     """Load the model before the first message, in the process that will use it."""
     from worker.runtime import announce_lanes
 
-    announce_lanes(",".join(sorted(map(str, sender.app.amqp.queues.consume_from), reverse=True)))
+    announce_lanes(lane for lane in Lane if lane.value in sender.app.amqp.queues.consume_from)
     if "prefork" not in str(sender.pool_cls):
         _load_or_leave()
 

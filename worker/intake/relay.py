@@ -89,7 +89,7 @@ class Relay:
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
         for study in swept:
-            log.warning("claim_ran_out", study_key=study.study_key, action=study.action)
+            log.warning("claim_ran_out", study_key=study.study_key, action=study.action.value)
         with self._database.transaction() as session:
             closed = close_idle_studies(session)
             aged = age_routine(session, after_s=self._site.stat_after_s)
@@ -102,26 +102,30 @@ class Relay:
         wiped = self._broker.was_wiped()
         if wiped:
             log.warning("broker_empty", action="publishing all that waits")
-        published = 0
-        while True:
-            with self._database.transaction() as session:
-                due = due_for_publication(
-                    session,
-                    limit=BATCH,
-                    requeue_after_s=self._site.requeue_after_s,
-                    broker_was_wiped=wiped,
-                    waiting_in_broker=self._broker.waiting(),
-                )
-            for study_key, lane in due:
-                self._broker.publish(study_key, lane)
+        published = self._publish_batch(broker_was_wiped=wiped)
+        total = published
+        while published == BATCH:
+            published = self._publish_batch(broker_was_wiped=False)
+            total += published
+        self._broker.leave_marker()
+        return total
+
+    def _publish_batch(self, *, broker_was_wiped: bool) -> int:
+        waiting = self._broker.waiting()
+        with self._database.transaction() as session:
+            due = due_for_publication(
+                session,
+                limit=BATCH,
+                requeue_after_s=self._site.requeue_after_s,
+                broker_was_wiped=broker_was_wiped,
+                waiting_in_broker=waiting,
+            )
+        for study_key, lane in due:
+            self._broker.publish(study_key, lane)
+        if due:
             with self._database.transaction() as session:
                 mark_published(session, [study_key for study_key, _ in due])
-            published += len(due)
-            if len(due) < BATCH or wiped:
-                break
-        if not wiped or len(due) < BATCH:
-            self._broker.leave_marker()
-        return published
+        return len(due)
 
 
 def run(site: Settings) -> None:
