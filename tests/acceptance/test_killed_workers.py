@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from db.audit import verify
 from tests.acceptance.installation import LEASE_S
 from tests.builders import make_study
 from worker.intake.accept import accept_study
@@ -53,8 +54,6 @@ def assert_everything_happened_once(site, *, studies: int, instances: int) -> No
         " WHERE event IN ('study_accepted', 'study_finished') GROUP BY study_key, event"
     )
     assert {count for _, _, count in pairs} == {1}
-    from db.audit import verify
-
     with site.database.transaction() as session:
         report = verify(session)
     assert report.ok, report

