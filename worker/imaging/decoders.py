@@ -52,7 +52,6 @@ def _rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
 _JPEG = "imagecodecs.jpeg8"
 _JPEG_LS = "imagecodecs.jpegls"
 _J2K = "imagecodecs.jpeg2k"
-_HTJ2K = "imagecodecs.htj2k"
 
 
 def _jpeg(*, lossy: bool) -> Decoder:
@@ -69,10 +68,6 @@ def _j2k(*, lossy: bool) -> Decoder:
     )
 
 
-def _htj2k() -> Decoder:
-    return Decoder(name=_HTJ2K, decode=lambda s, _: imagecodecs.htj2k_decode(s))
-
-
 NATIVE = Decoder(name="native", has_codestream=False)
 DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2": NATIVE,  # Implicit VR Little Endian
@@ -87,11 +82,12 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.4.81": _jpeg_ls(lossy=True),  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90": _j2k(lossy=False),  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": _j2k(lossy=True),  # JPEG 2000
-    "1.2.840.10008.1.2.4.201": _htj2k(),  # HTJ2K lossless
-    "1.2.840.10008.1.2.4.202": _htj2k(),  # HTJ2K lossless, RPCL
-    # HTJ2K that may be lossy: OpenJPH's wrapper lets values wrap around where coding overshoots
-    # (white becomes black); OpenJPEG, which reads HTJ2K too, clips them.
-    "1.2.840.10008.1.2.4.203": _j2k(lossy=True),
+    # HTJ2K: OpenJPEG reads it too. OpenJPH (imagecodecs.htj2k_decode) is faster, but its wrapper
+    # swallows errors in the middle of a frame, and values wrap around where lossy coding
+    # overshoots: white becomes black.
+    "1.2.840.10008.1.2.4.201": _j2k(lossy=False),  # HTJ2K lossless
+    "1.2.840.10008.1.2.4.202": _j2k(lossy=False),  # HTJ2K lossless, RPCL
+    "1.2.840.10008.1.2.4.203": _j2k(lossy=True),  # HTJ2K
     "1.2.840.10008.1.2.5": Decoder(name="imagecodecs.dicomrle", decode=_rle, has_codestream=False),
 }
 
