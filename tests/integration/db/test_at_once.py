@@ -1,0 +1,128 @@
+"""Real processes and threads that want the same at the same moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from multiprocessing import get_context
+from threading import Barrier, Thread
+
+from db.audit import verify
+from db.intake import accept
+from db.registry import activate_model, active_model, register_model
+from db.session import Database
+from tests.database_builders import (
+    accept_many,
+    accept_one,
+    claim_one,
+    ensure_model,
+    events_of,
+    make_model,
+    make_study,
+    one,
+    positive_outcome,
+    rows,
+    store,
+)
+
+
+def accept_in_a_process(url, barrier, answers):
+    database = Database(url)
+    barrier.wait(timeout=60)
+    with database.transaction() as session:
+        accepted = accept(session, make_study(1))
+    answers.put((accepted.study_key, accepted.is_new))
+    database.dispose()
+
+
+def test_eight_processes_accept_the_same_study_at_once(url, database):
+    spawn = get_context("spawn")
+    barrier, answers = spawn.Barrier(8), spawn.Queue()
+    processes = [
+        spawn.Process(target=accept_in_a_process, args=(url, barrier, answers)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    told = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert len({key for key, _ in told}) == 1
+    assert Counter(is_new for _, is_new in told) == {True: 1, False: 7}
+    assert one(database, "SELECT count(*) FROM study") == 1
+    assert one(database, "SELECT count(*) FROM instance") == 1
+    assert one(database, "SELECT count(*) FROM study_identity") == 1
+    events = Counter(events_of(database, told[0][0]))
+    assert events == {"study_accepted": 1, "study_received_again": 7}
+    with database.reading() as session:
+        assert verify(session).ok
+
+
+def at_once(count, work):
+    """Run `work(number)` in `count` threads from the same moment; returns results and errors."""
+    barrier, results, errors = Barrier(count), [], []
+
+    def run(number):
+        barrier.wait(timeout=30)
+        try:
+            results.append(work(number))
+        except Exception as error:  # noqa: BLE001  a thread's failure is the test's
+            errors.append(error)
+
+    threads = [Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return results, errors
+
+
+def test_one_of_eight_threads_gets_the_claim(database):
+    key = accept_one(database).study_key
+
+    claims, errors = at_once(8, lambda number: claim_one(database, key, worker_name=f"w-{number}"))
+
+    assert errors == []
+    (winner,) = [claimed for claimed in claims if claimed]
+    assert rows(database, "SELECT attempts FROM study") == [(1,)]
+    assert rows(database, "SELECT attempt, worker_name, outcome FROM inference_run") == [
+        (1, winner.worker_name, "running")
+    ]
+
+
+def test_results_of_many_studies_at_once_leave_whole_chains(database):
+    model = ensure_model(database)
+    keys = accept_many(database, 24)
+
+    def work(number):
+        for key in keys[number::8]:
+            claimed = claim_one(database, key)
+            store(database, claimed, positive_outcome(claimed, model))
+
+    _, errors = at_once(8, work)
+
+    assert errors == []
+    assert one(database, "SELECT count(*) FROM prediction") == 24
+    with database.reading() as session:
+        report = verify(session)
+    assert (report.ok, report.first_broken) == (True, None)
+    assert report.records == 24 * 3 + 2  # accepted, recorded, finished; registered, activated
+
+
+def test_eight_new_workers_register_and_activate_the_same_model_at_once(database):
+    def start(_number):
+        with database.transaction() as session:
+            register_model(session, make_model(), actor="installation")
+        with database.transaction() as session:
+            return activate_model(session, "resnet50-1.0.0", "installation")
+
+    records, errors = at_once(8, start)
+
+    assert errors == []
+    assert {record.id for record in records} == {records[0].id}
+    with database.reading() as session:
+        assert active_model(session).name == "resnet50-1.0.0"
+    assert rows(database, "SELECT event FROM audit_record ORDER BY sequence") == [
+        ("model_registered",),
+        ("model_activated",),
+    ]
