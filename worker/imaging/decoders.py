@@ -1,7 +1,8 @@
 """Transfer syntax -> decoders, imagecodecs first: it frees the interpreter lock while it works.
 
-pydicom's decoders are the fallback for a stream that imagecodecs does not read, and the oracle of
-the bit-equality tests. What a decoder says when it fails may quote anything, so it is dropped.
+pydicom's plugins are the fallback for a stream that imagecodecs does not read, and the oracle of
+the bit-equality tests. GDCM is an oracle only: a broken JPEG makes it abort the whole process. What
+a decoder says when it fails may quote anything, so it is dropped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from worker.imaging import codestreams, vocabulary
 from worker.imaging.codestreams import Codestream
 from worker.imaging.frames import (
     check_frame_number,
+    decode_failed,
     encapsulated_frame,
     native_frame,
     truncated,
@@ -38,6 +40,8 @@ class Decoder:
     """What stands in the record, as "imagecodecs.jpeg8"; "native" where nothing is compressed."""
     decode: Decode | None = None
     """One compressed stream -> containers (H, W); None where nothing is compressed."""
+    fallback: str | None = None
+    """pydicom's plugin to try when `decode` fails; never "gdcm"."""
     lossy: bool = False
     """Whether values may stray: then they are clipped to Bits Stored, not cut to its bits."""
     has_codestream: bool = True
@@ -49,22 +53,30 @@ def _rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
     return np.frombuffer(data, layout.container.newbyteorder("<"))
 
 
-_JPEG = "imagecodecs.jpeg8"
-_JPEG_LS = "imagecodecs.jpegls"
-_J2K = "imagecodecs.jpeg2k"
-
-
 def _jpeg(*, lossy: bool) -> Decoder:
-    return Decoder(name=_JPEG, decode=lambda s, _: imagecodecs.jpeg8_decode(s), lossy=lossy)
+    return Decoder(
+        name="imagecodecs.jpeg8",
+        decode=lambda stream, _: imagecodecs.jpeg8_decode(stream),
+        fallback="pillow" if lossy else None,
+        lossy=lossy,
+    )
 
 
 def _jpeg_ls(*, lossy: bool) -> Decoder:
-    return Decoder(name=_JPEG_LS, decode=lambda s, _: imagecodecs.jpegls_decode(s), lossy=lossy)
+    return Decoder(
+        name="imagecodecs.jpegls",
+        decode=lambda stream, _: imagecodecs.jpegls_decode(stream),
+        fallback="pyjpegls",
+        lossy=lossy,
+    )
 
 
 def _j2k(*, lossy: bool) -> Decoder:
     return Decoder(
-        name=_J2K, decode=lambda s, _: imagecodecs.jpeg2k_decode(s, numthreads=1), lossy=lossy
+        name="imagecodecs.jpeg2k",
+        decode=lambda stream, _: imagecodecs.jpeg2k_decode(stream, numthreads=1),
+        fallback="pylibjpeg",
+        lossy=lossy,
     )
 
 
@@ -88,7 +100,9 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.4.201": _j2k(lossy=False),  # HTJ2K lossless
     "1.2.840.10008.1.2.4.202": _j2k(lossy=False),  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203": _j2k(lossy=True),  # HTJ2K
-    "1.2.840.10008.1.2.5": Decoder(name="imagecodecs.dicomrle", decode=_rle, has_codestream=False),
+    "1.2.840.10008.1.2.5": Decoder(
+        name="imagecodecs.dicomrle", decode=_rle, fallback="pydicom", has_codestream=False
+    ),
 }
 
 
@@ -110,7 +124,7 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
     codestream = _checked_codestream(stream, layout) if decoder.has_codestream else None
     decoded, name = _attempt(decoder.decode, stream, layout), decoder.name
     if decoded is None:
-        decoded, name = _decode_with_pydicom(dataset, frame_number), "pydicom"
+        decoded, name = _fall_back(dataset, frame_number, decoder.fallback)
     containers = _shaped(decoded, layout)
     return stored_values(containers, layout, codestream, lossy=decoder.lossy), name
 
@@ -166,31 +180,26 @@ def _shaped(containers: np.ndarray, layout: PixelLayout) -> np.ndarray:
     raise _shape_mismatch(f"{containers.size} values", f"{layout.rows * layout.columns} values")
 
 
-def _decode_with_pydicom(dataset: Dataset, frame_number: int) -> np.ndarray:
-    """The fallback: raw containers as pydicom's plugins give them, none of its corrections."""
+def _fall_back(dataset: Dataset, frame_number: int, plugin: str | None) -> tuple[np.ndarray, str]:
+    """Containers as pydicom's plugin gives them, without pydicom's corrections: ours follow."""
+    unreadable = decode_failed("a compressed stream that no decoder can read")
+    if plugin is None:
+        raise unreadable
     try:
         containers, _ = get_decoder(UID(dataset.file_meta.TransferSyntaxUID)).as_array(
-            dataset, index=frame_number - 1, raw=True,
-            apply_j2k_sign_correction=False, apply_jls_sign_correction=False,
+            dataset,
+            index=frame_number - 1,
+            raw=True,
+            decoding_plugin=plugin,
+            apply_j2k_sign_correction=False,
+            apply_jls_sign_correction=False,
             correct_unused_bits=False,
-        )  # fmt: skip
+        )
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  every plugin has errors of its own
-        raise decode_failed("a compressed stream that no decoder can read") from None
-    return containers
-
-
-def decode_failed(found: str) -> RefusedInstance:
-    """The refusal of a stream that cannot be decoded."""
-    return refused(
-        "DECODE_FAILED",
-        step=Step.DECODE,
-        tag="(7FE0,0010) Pixel Data",
-        found=found,
-        expected="pixel data in its transfer syntax",
-        advice="Send the instance again, or uncompressed.",
-    )
+        raise unreadable from None
+    return containers, f"pydicom.{plugin}"
 
 
 def _check_shape(found: tuple[int, int, int], expected: tuple[int, int, int]) -> None:

@@ -37,9 +37,21 @@ def truncated(found: str, expected: str) -> RefusedInstance:
     )
 
 
+def decode_failed(found: str) -> RefusedInstance:
+    """The refusal of a stream that cannot be decoded."""
+    return refused(
+        "DECODE_FAILED",
+        step=Step.DECODE,
+        tag=_PIXEL_DATA,
+        found=found,
+        expected="pixel data in its transfer syntax",
+        advice="Send the instance again, or uncompressed.",
+    )
+
+
 def native_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> np.ndarray:
     """Containers (H, W), uint8 or uint16 in this machine's byte order, of uncompressed data."""
-    data = dataset.PixelData
+    data = _pixel_bytes(dataset)
     start = (frame_number - 1) * layout.frame_bytes
     if len(data) < start + layout.frame_bytes:
         needed = layout.frame_bytes * layout.number_of_frames
@@ -56,9 +68,10 @@ def native_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> np
 
 def encapsulated_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> bytes:
     """The compressed stream of one frame, its fragments joined (PS3.5 A.4)."""
+    data = _pixel_bytes(dataset)
     try:
         return get_frame(
-            dataset.PixelData,
+            data,
             frame_number - 1,
             number_of_frames=layout.number_of_frames,
             extended_offsets=_extended_offsets(dataset),
@@ -69,6 +82,16 @@ def encapsulated_frame(dataset: Dataset, layout: PixelLayout, frame_number: int)
         raise truncated(
             "fragments that do not add up", f"{layout.number_of_frames} complete frame(s)"
         ) from None
+
+
+def _pixel_bytes(dataset: Dataset) -> bytes:
+    try:
+        data = dataset.PixelData
+    except Exception:  # noqa: BLE001  pydicom parses on access and quotes the value in its text
+        data = None
+    if isinstance(data, bytes):
+        return data
+    raise decode_failed("an element that cannot be parsed")
 
 
 def _extended_offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
