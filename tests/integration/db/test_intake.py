@@ -70,7 +70,10 @@ def test_sending_again_changes_nothing(database):
     assert not again.is_new
     assert again.study_key == first.study_key
     assert outcomes(again) == [DUPLICATE, DUPLICATE]
-    assert (rows(database, "SELECT * FROM study"), rows(database, "SELECT * FROM instance")) == before
+    assert (
+        rows(database, "SELECT * FROM study"),
+        rows(database, "SELECT * FROM instance"),
+    ) == before
     assert events_of(database, first.study_key) == ["study_accepted", "study_received_again"]
 
 

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+
+from db.errors import ModelConflict, ModelUnknown
+from db.heartbeats import beat, live_workers
+from db.registry import activate_model, active_model, list_models, register_model
+from tests.database_builders import digest, make_model, one, rows
+
+
+def register(database, *args, **values):
+    with database.transaction() as session:
+        return register_model(session, make_model(*args, **values), actor="test")
+
+
+def activate(database, name):
+    with database.transaction() as session:
+        return activate_model(session, name, "operator:ada")
+
+
+def active(database):
+    with database.transaction() as session:
+        return active_model(session)
+
+
+def test_a_new_installation_has_no_model(database):
+    assert active(database) is None
+
+
+def test_registering_again_changes_nothing(database):
+    first = register(database)
+
+    assert register(database) == first
+    assert rows(database, "SELECT event FROM audit_record") == [("model_registered",)]
+
+
+def test_the_same_name_with_another_bundle_is_refused(database):
+    register(database)
+
+    with pytest.raises(ModelConflict, match="is registered with bundle digest .* of its own"):
+        register(database, bundle_digest=digest("another bundle"))
+
+
+def test_the_same_bundle_under_another_name_is_refused(database):
+    register(database, "resnet50-1.0.0", bundle_digest=digest("bundle"))
+
+    with pytest.raises(ModelConflict, match="registered already, as resnet50-1.0.0"):
+        register(database, "resnet50-2.0.0", bundle_digest=digest("bundle"))
+
+
+def test_one_version_is_active_at_any_time(database):
+    register(database, "resnet50-1.0.0")
+    register(database, "vgg16-1.0.0")
+
+    assert activate(database, "resnet50-1.0.0").is_active
+    assert activate(database, "vgg16-1.0.0").activated_at is not None
+
+    assert active(database).name == "vgg16-1.0.0"
+    with database.transaction() as session:
+        assert [(m.name, m.is_active) for m in list_models(session)] == [
+            ("resnet50-1.0.0", False),
+            ("vgg16-1.0.0", True),
+        ]
+    detail = one(database, "SELECT detail FROM audit_record ORDER BY sequence DESC LIMIT 1")
+    assert '"before":"resnet50-1.0.0","' in detail
+
+
+def test_activating_the_active_one_changes_nothing(database):
+    register(database)
+    first = activate(database, "resnet50-1.0.0")
+
+    assert activate(database, "resnet50-1.0.0") == first
+    assert one(database, "SELECT count(*) FROM audit_record") == 2
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(database):
+    register(database)
+
+    with pytest.raises(ModelUnknown, match="registered are: resnet50-1.0.0"):
+        activate(database, "alexnet")
+
+
+def test_the_database_itself_allows_one_active_version(database):
+    register(database, "resnet50-1.0.0")
+    register(database, "vgg16-1.0.0")
+
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        rows(database, "UPDATE model_version SET is_active = true")
+
+
+# --- heartbeats -----------------------------------------------------------------------------------
+
+
+def test_workers_are_seen_while_they_beat(database):
+    for _ in range(2):
+        with database.transaction() as session:
+            beat(session, worker_name="w-1", lanes="stat,routine", device="cpu", model_name="m-1")
+    with database.transaction() as session:
+        beat(session, worker_name="w-2", lanes=["suspect"], device="cuda:0", model_name=None)
+        rows_before = live_workers(session, within_s=60)
+
+    assert [(w.worker_name, w.lanes, w.device, w.model_name) for w in rows_before] == [
+        ("w-1", ("stat", "routine"), "cpu", "m-1"),
+        ("w-2", ("suspect",), "cuda:0", None),
+    ]
+    assert rows_before[0].started_at < rows_before[0].seen_at
+
+    with database.transaction() as session:
+        assert live_workers(session, within_s=-1) == []
