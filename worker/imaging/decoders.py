@@ -27,6 +27,7 @@ from worker.imaging.frames import (
 )
 from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.rle import decode_rle
 from worker.imaging.stored_values import stored_values
 
 Decode = Callable[[bytes, PixelLayout], np.ndarray]
@@ -46,11 +47,6 @@ class Decoder:
     """Whether values may stray: then they are clipped to Bits Stored, not cut to its bits."""
     has_codestream: bool = True
     """Whether the stream describes itself (all but RLE)."""
-
-
-def _rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
-    data = imagecodecs.dicomrle_decode(stream, layout.container.newbyteorder("<"))
-    return np.frombuffer(data, layout.container.newbyteorder("<"))
 
 
 def _jpeg(*, lossy: bool) -> Decoder:
@@ -101,7 +97,7 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.4.202": _j2k(lossy=False),  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203": _j2k(lossy=True),  # HTJ2K
     "1.2.840.10008.1.2.5": Decoder(
-        name="imagecodecs.dicomrle", decode=_rle, fallback="pydicom", has_codestream=False
+        name="imagecodecs.dicomrle", decode=decode_rle, fallback="pydicom", has_codestream=False
     ),
 }
 
@@ -168,7 +164,7 @@ def _attempt(decode: Decode, stream: bytes, layout: PixelLayout) -> np.ndarray |
     """The decoder's containers, or None if it cannot read the stream."""
     try:
         return decode(stream, layout)
-    except MemoryError:
+    except (MemoryError, RefusedInstance):
         raise
     except Exception:  # noqa: BLE001  every library has errors of its own
         return None
