@@ -6,8 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from db.records import ModelRecord, NewModelVersion
 from db.registry import activate_model, active_model, register_model
 from db.session import Database
@@ -38,6 +36,11 @@ class ActiveModel:
     """The one inference thread before which decoding threads queue."""
     policy: EligibilityPolicy
     """Eligibility as this model's intended population asks for."""
+
+    def close(self, *, finish: bool = False) -> None:
+        """End its threads; `finish`: answer what is queued first."""
+        self.batcher.close(finish=finish)
+        self.predictor.close()
 
 
 def name_of(manifest: Manifest) -> str:
@@ -82,9 +85,9 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
     """Load the active model onto the site's device, ready to predict."""
     record = ensure_default_model(database, site)
     bundle = load_bundle(find_bundle(record, site))
-    if site.torch_threads:
-        torch.set_num_threads(site.torch_threads)
-    predictor = Predictor(bundle, device=site.device, max_batch=site.max_batch)
+    predictor = Predictor(
+        bundle, device=site.device, max_batch=site.max_batch, cpu_threads=site.torch_threads
+    )
     ages = bundle.manifest.intended_population.age_years
     log.info("model_loaded", model=record.name, device=predictor.device_name)
     return ActiveModel(

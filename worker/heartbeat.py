@@ -86,7 +86,7 @@ class Heartbeat:
             return
         before, runtime.model = runtime.model, load_active_model(runtime.database, runtime.site)
         log.info("model_swapped", before=before.record.name, after=record.name)
-        before.batcher.close(finish=True)
+        before.close(finish=True)
 
 
 def alive_file(state_dir: Path, worker_name: str) -> Path:

@@ -60,7 +60,7 @@ class Runtime:
         """Finish what runs, give back threads and connections."""
         self.heartbeat.close()
         self.leases.close()
-        self.model.batcher.close()
+        self.model.close()
         self.database.dispose()
 
 

@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     linger_s: float = Field(0.01, ge=0, le=1)
     """How long the inference thread waits for a batch to fill; a STAT frame is not waited on."""
     torch_threads: int = Field(0, ge=0, le=256)
-    """Threads of one forward pass on the CPU; 0: as many as cores."""
+    """Frames that go through the network side by side on the CPU; 0: as many as cores."""
 
     # Words about ourselves
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -1,0 +1,82 @@
+"""The two networks, each ending in one logit: the only place that knows their heads.
+
+The parameter names are torchvision's, so that any ImageNet file in its layout loads; only the head
+(`fc` of ResNet50, `classifier` of VGG16) is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torchvision.models import vgg16
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from worker.errors import Rejected
+
+
+class ResNet50(ResNet):
+    """torchvision's ResNet-50 with dropout and one logit in the place of its 1000 classes."""
+
+    def __init__(self) -> None:
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1)
+        self.fc = nn.Sequential(nn.Dropout(0.3), nn.Linear(2048, 1))  # type: ignore[assignment]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) standardised -> logits (N,)."""
+        return super().forward(x).squeeze(1)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """The network as a chain of named stages, sharing this model's parameters."""
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
+        body = {f"layer{i}": getattr(self, f"layer{i}") for i in (1, 2, 3, 4)}
+        return {"stem": stem, **body, "head": nn.Sequential(self.avgpool, nn.Flatten(1), self.fc)}
+
+
+class VGG16(nn.Module):
+    """torchvision's VGG16 features, global average pooling, dropout and one logit.
+
+    The three dense layers of the original (124 of its 138 million parameters) are left out: pooling
+    takes their place, so 14.7 million remain and any input side that is a multiple of 32 fits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = vgg16(weights=None).features
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) standardised -> logits (N,)."""
+        pooled = self.pool(self.features(x)).flatten(1)  # (N, 512)
+        return self.classifier(pooled).squeeze(1)
+
+    def stages(self) -> dict[str, nn.Module]:
+        """The network as a chain of named stages, sharing this model's parameters."""
+        ends = (0, 5, 10, 17, 24, 31)  # each block ends with its max pooling
+        blocks = {f"block{i}": self.features[ends[i - 1] : ends[i]] for i in range(1, 6)}
+        return {**blocks, "head": nn.Sequential(self.pool, nn.Flatten(1), self.classifier)}
+
+
+Network = ResNet50 | VGG16
+"""What `build_model` gives: an nn.Module with `stages()`."""
+
+BUILDERS: dict[str, Callable[[], Network]] = {"resnet50": ResNet50, "vgg16": VGG16}
+
+ARCHITECTURES: tuple[str, ...] = tuple(BUILDERS)
+"""Every architecture that a bundle may name."""
+
+
+def build_model(architecture: str) -> Network:
+    """The network with random weights, in training mode: (N, 3, S, S) float -> logits (N,).
+
+    The logit is that of class PNEUMONIA before calibration. Raises Rejected("ARCHITECTURE_UNKNOWN").
+    """
+    if architecture not in BUILDERS:
+        raise Rejected(
+            "ARCHITECTURE_UNKNOWN",
+            f"The architecture is {architecture!r}; this installation knows "
+            f"{', '.join(ARCHITECTURES)}.",
+        )
+    return BUILDERS[architecture]()

@@ -1,0 +1,152 @@
+"""A single-machine installation: its parts, how it is prepared, when it is ready.
+
+`pneumo up` and `pneumo demo` run the same parts; in production each part is a container or a unit
+of its own (docker/compose.yaml), with the same commands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from db.clock import now
+from db.heartbeats import live_workers
+from db.migrate import upgrade
+from db.session import Database
+from worker.active_model import ensure_default_model
+from worker.errors import Rejected, Resource, Transient
+from worker.intake.listener import echo
+from worker.intake.relay import alive_file
+from worker.operations.broker import answers, broker_part, is_embedded, port_of
+from worker.operations.supervisor import TICK_S, Part, Supervisor
+from worker.settings import Settings
+
+READY_WITHIN_S = 120.0
+"""Loading torch and a model takes seconds; on a busy machine a minute."""
+WORKER_GRACE_S = 60.0
+"""A worker finishes the studies it has; what takes longer comes back by its lease."""
+
+
+def worker_command(lanes: str, pool: str, concurrency: int) -> tuple[str, ...]:
+    """The stock command, `celery -A worker worker …`, run by this interpreter."""
+    celery = (sys.executable, "-m", "celery", "-A", "worker", "worker")
+    return (
+        *celery, "-P", pool, "-c", str(concurrency), "-Q", lanes,
+        "--without-gossip", "--without-mingle", "-n", f"{lanes.replace(',', '-')}@%h",
+    )  # fmt: skip
+
+
+def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[Part]:
+    """Every process of the installation, in the order of starting."""
+    pneumo = (sys.executable, "-m", "worker.cli")
+    parts = [broker_part(site)] if is_embedded(site) else []
+    parts.append(
+        Part(
+            name="worker",
+            command=worker_command("stat,routine", "threads", concurrency),
+            grace_s=WORKER_GRACE_S,
+        )
+    )
+    if suspect:
+        parts.append(
+            Part(name="suspect", command=worker_command("suspect", "solo", 1), expects_to_die=True)
+        )
+    parts.append(Part(name="relay", command=(*pneumo, "relay")))
+    parts.append(Part(name="listener", command=(*pneumo, "listen")))
+    return parts
+
+
+def prepare(site: Settings) -> None:
+    """Make the state folder, bring the database up to date, activate a model if none is."""
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    for variable, port in _own_ports(site).items():
+        _require_free(variable, port)
+    upgrade(site.database_url)
+    database = Database(site.database_url)
+    ensure_default_model(database, site)
+    database.dispose()
+
+
+@contextmanager
+def locked(site: Settings) -> Iterator[None]:
+    """Only one installation runs out of a state folder. Raises Rejected("ALREADY_RUNNING")."""
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    with (site.state_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Rejected(
+                "ALREADY_RUNNING",
+                "An installation already runs out of this state folder. Stop it first, or give "
+                "another folder with --state.",
+            ) from None
+        yield
+
+
+def wait_until_ready(
+    site: Settings,
+    supervisor: Supervisor,
+    *,
+    workers: int,
+    on_wait: Callable[[list[str]], None] = lambda _: None,
+) -> None:
+    """Return when every part answers. Raises Transient("NOT_READY") with the part that does not.
+
+    Workers count from their first beat after this call, so that rows of an earlier run do not.
+    """
+    database = Database(site.database_url)
+    with database.reading() as session:
+        since = now(session) - timedelta(seconds=1)
+    until = time.monotonic() + READY_WITHIN_S
+    try:
+        while missing := _missing(site, database, since, workers):
+            on_wait(missing)
+            supervisor.tend()
+            if (child := supervisor.keeps_dying()) or time.monotonic() > until:
+                name = child.part.name if child else missing[0]
+                raise Transient(
+                    "NOT_READY",
+                    f"The {name} does not start; its log ends with: {supervisor.last_line(name)}",
+                )
+            time.sleep(TICK_S)
+    finally:
+        database.dispose()
+
+
+def _missing(site: Settings, database: Database, since: object, workers: int) -> list[str]:
+    """Parts that do not answer yet; asking stops at the first, in the order of starting."""
+    if not answers(site):
+        return ["broker"]
+    with database.reading() as session:
+        alive = [w for w in live_workers(session, within_s=60) if w.started_at >= since]  # type: ignore[operator]
+    if len(alive) < workers:
+        return ["worker"]
+    relay = alive_file(site)
+    if not relay.exists() or time.time() - relay.stat().st_mtime > 10 * site.relay_interval_s:
+        return ["relay"]
+    return [] if echo(site) else ["listener"]
+
+
+def _own_ports(site: Settings) -> dict[str, int]:
+    ports = {"PNEUMO_LISTEN_PORT": site.listen_port}
+    if is_embedded(site):
+        ports["PNEUMO_BROKER_URL"] = port_of(site)
+    return ports
+
+
+def _require_free(variable: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise Resource(
+                "PORT_TAKEN",
+                f"Port {port} on this machine is taken by another program. End it, or set "
+                f"{variable} to a free port.",
+            ) from None
