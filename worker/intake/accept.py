@@ -6,41 +6,48 @@ through the same functions.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, fields
 
-from pydicom.uid import UID
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from db.enums import Priority, Source, StudyState
+from db.enums import InstanceReceipt, Priority, Source
 from db.intake import accept, receive_instance
-from db.overview import study_summaries
-from db.records import Acceptance, ReceivedInstance, ReceivedStudy, StudySummary
-from db.session import Database
-from worker.errors import Rejected
-from worker.imaging import vocabulary
+from db.records import Acceptance
+from db.session import Database, is_transient
+from worker.errors import Rejected, Transient
 from worker.imaging.header import InstanceHeader
-from worker.imaging.reading import read_header
+from worker.intake.files import Paths, ReadableFile, RefusedFile, read_all
+from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage, StoredFile
+from worker.intake.waiting import wait_for
 from worker.patience import in_transaction
 from worker.settings import Settings, settings
 
-SKIPPED_NAMES = {"DICOMDIR"}
-"""A media's table of contents: no image, and not the sender's mistake."""
+__all__ = [
+    "AcceptedStudy",
+    "Enqueued",
+    "RefusedFile",
+    "accept_instance",
+    "accept_study",
+    "enqueue_paths",
+    "wait_for",
+]
+
+C_STORE_PATIENCE_S = 5.0
+"""How long a database that is away is waited for while a DICOM sender waits for its answer."""
+PATIENCE_S = 30.0
+"""The same for a program or a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedFile:
-    """A file that cannot be taken over, by its place among those given (a path may hold a name)."""
+class AcceptedStudy(Acceptance):
+    """The database's answer, and what was left out of it."""
 
-    position: int
-    """From 1, in sorted order."""
-    of: int
-    """How many files were given."""
-    error: Rejected
-    """Why."""
+    skipped: int = 0
+    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,40 +57,47 @@ class Enqueued:
     accepted: tuple[Acceptance, ...]
     """One for each study."""
     refused: tuple[RefusedFile, ...]
-    """Files without a readable DICOM header."""
+    """Files that cannot be read, or that do not say which instance they are."""
+    skipped: int
+    """Files found in folders that are no DICOM instances."""
 
 
 def accept_study(
-    paths: Sequence[Path | str],
+    paths: Paths,
     *,
     priority: Priority = Priority.ROUTINE,
     site_ae_title: str | None = None,
     source: Source = Source.PYTHON,
     database: Database | None = None,
     site: Settings | None = None,
-) -> Acceptance:
+) -> AcceptedStudy:
     """Take over the files of one study; when this returns, the study will be predicted.
 
     `paths`: DICOM files, or folders of them, of one Study Instance UID. They are copied, so the
-    caller may delete them. Sending a study again is harmless. Raises `Rejected` (NO_FILES,
-    NOT_DICOM…, SEVERAL_STUDIES), `Resource` (DISK_FULL) or SQLAlchemy's OperationalError; then
-    nothing was taken over.
+    caller may delete them. Sending a study again is harmless. All files are taken over or none:
+    raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7"),
+    Resource (DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
     """
     site = site or settings()
-    headers = [(path, read_header(path)) for path in _files(paths)]
-    studies = {header.study_instance_uid for _, header in headers}
-    if len(studies) > 1:
-        raise Rejected(
-            "SEVERAL_STUDIES",
-            f"The {len(headers)} files belong to {len(studies)} studies; accept_study takes one. "
-            "Call it once for each study, or use `pneumo enqueue`.",
-        )
+    files = read_all(paths)
+    if files.refused:
+        raise files.refused[0].in_place()
+    _refuse_several_studies(files.readable)
     with _database(database, site) as opened:
-        return _accept(headers, priority, site_ae_title, source, opened, site)
+        accepted = _accept(
+            files.readable,
+            priority=priority,
+            site_ae_title=site_ae_title,
+            source=source,
+            database=opened,
+            site=site,
+        )
+    answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
+    return AcceptedStudy(**answer, skipped=files.skipped)
 
 
 def enqueue_paths(
-    paths: Sequence[Path | str],
+    paths: Paths,
     *,
     priority: Priority = Priority.ROUTINE,
     site_ae_title: str | None = None,
@@ -92,27 +106,29 @@ def enqueue_paths(
     site: Settings | None = None,
     on_file: Callable[[], None] = lambda: None,
 ) -> Enqueued:
-    """Take over any number of files of any number of studies; unreadable ones are named.
+    """Take over any number of files of any number of studies; those refused are told one by one.
 
-    Raises `Rejected` ("NO_FILES") if there is nothing at all, `Resource` if the disk is full.
+    Raises Rejected (NO_FILES), Resource and Transient as `accept_study`; studies before the one
+    that failed are then taken over, and doing it all again is harmless.
     """
     site = site or settings()
-    files = _files(paths)
-    by_study: dict[str, list[tuple[Path, InstanceHeader]]] = {}
-    refused = []
-    for position, path in enumerate(files, start=1):
-        try:
-            header = read_header(path)
-            by_study.setdefault(header.study_instance_uid, []).append((path, header))
-        except Rejected as error:
-            refused.append(RefusedFile(position=position, of=len(files), error=error))
-        on_file()
+    files = read_all(paths, on_file)
+    by_study: dict[str, list[ReadableFile]] = {}
+    for file in files.readable:
+        by_study.setdefault(file.header.study_instance_uid, []).append(file)
     with _database(database, site) as opened:
         accepted = tuple(
-            _accept(headers, priority, site_ae_title, source, opened, site)
-            for headers in by_study.values()
+            _accept(
+                members,
+                priority=priority,
+                site_ae_title=site_ae_title,
+                source=source,
+                database=opened,
+                site=site,
+            )
+            for members in by_study.values()
         )
-    return Enqueued(accepted=accepted, refused=tuple(refused))
+    return Enqueued(accepted=accepted, refused=files.refused, skipped=files.skipped)
 
 
 def accept_instance(
@@ -124,36 +140,39 @@ def accept_instance(
     database: Database,
     site: Settings,
 ) -> Acceptance:
-    """Take over one instance that came by C-STORE; the study stays open for its idle window."""
-    received = _received([(stored, header)], priority, site_ae_title, Source.C_STORE)
-    return in_transaction(
+    """Take over one instance that came by C-STORE; the study stays open for its idle window.
+
+    Raises Transient (DATABASE_AWAY).
+    """
+    received = received_study(
+        [(stored, header)],
+        priority=priority,
+        site_ae_title=site_ae_title,
+        source=Source.C_STORE,
+    )
+    return _record(
         database,
         lambda session: receive_instance(session, received, idle_window_s=site.idle_window_s),
-        patience_s=5.0,  # a sender waits no longer for its answer than that
+        IntakeStorage(site.intake_dir),
+        patience_s=C_STORE_PATIENCE_S,
     )
 
 
-def wait_for(
-    database: Database,
-    study_keys: Sequence[str],
-    *,
-    timeout_s: float,
-    on_progress: Callable[[int], None] = lambda _: None,
-) -> tuple[StudySummary, ...]:
-    """Wait until these studies are done or parked, or for `timeout_s`; what they have come to."""
-    until = time.monotonic() + timeout_s
-    while True:
-        with database.reading() as session:
-            summaries = tuple(study_summaries(session, study_keys))
-        finished = sum(s.state in (StudyState.DONE, StudyState.PARKED) for s in summaries)
-        on_progress(finished)
-        if finished == len(study_keys) or time.monotonic() >= until:
-            return summaries
-        time.sleep(0.2)
+def _refuse_several_studies(files: Sequence[ReadableFile]) -> None:
+    first = files[0].header.study_instance_uid
+    for file in files:
+        if file.header.study_instance_uid != first:
+            raise Rejected(
+                "SEVERAL_STUDIES",
+                f"File {file.position} of {file.of} belongs to another study than the first; "
+                "accept_study takes the files of one. Call it once for each study, or use "
+                "`pneumo enqueue`, which sorts files by study.",
+            )
 
 
 def _accept(
-    headers: Sequence[tuple[Path, InstanceHeader]],
+    files: Sequence[ReadableFile],
+    *,
     priority: Priority,
     site_ae_title: str | None,
     source: Source,
@@ -162,70 +181,48 @@ def _accept(
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
     storage = IntakeStorage(site.intake_dir)
-    stored = [(storage.keep_file(path), header) for path, header in headers]
-    received = _received(stored, priority, site_ae_title, source)
-    return in_transaction(database, lambda session: accept(session, received))
-
-
-def _received(
-    stored: Sequence[tuple[StoredFile, InstanceHeader]],
-    priority: Priority,
-    site_ae_title: str | None,
-    source: Source,
-) -> ReceivedStudy:
-    _, first = stored[0]
-    return ReceivedStudy(
-        study_instance_uid=first.study_instance_uid,
-        instances=tuple(_received_instance(file, header) for file, header in stored),
+    received = received_study(
+        [(_keep(storage, file), file.header) for file in files],
         priority=priority,
-        source=source,
         site_ae_title=site_ae_title,
-        patient_id=first.patient_id,
-        accession_number=first.accession_number,
-        patient_sex=first.patient_sex,
-        patient_age_years=first.patient_age_years,
+        source=source,
+    )
+    return _record(
+        database, lambda session: accept(session, received), storage, patience_s=PATIENCE_S
     )
 
 
-def _received_instance(file: StoredFile, header: InstanceHeader) -> ReceivedInstance:
-    return ReceivedInstance(
-        sop_instance_uid=header.sop_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        sop_class_uid=header.sop_class_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        transfer_syntax_name=_syntax_name(header.transfer_syntax_uid),
-        file_sha256=file.sha256,
-        file_name=file.name,
-        file_bytes=file.size,
-        modality=_quotable(header.modality, vocabulary.MODALITIES),
-        body_part=_quotable(header.body_part_examined, vocabulary.BODY_PART_WORDS),
-        view_position=_quotable(header.view_position, vocabulary.VIEW_WORDS),
-        manufacturer=header.manufacturer,
-        rows=header.rows,
-        columns=header.columns,
-    )
+def _keep(storage: IntakeStorage, file: ReadableFile) -> StoredFile:
+    try:
+        return storage.keep_file(file.path)
+    except Rejected as error:  # it was there a moment ago
+        raise RefusedFile(position=file.position, of=file.of, error=error).in_place() from None
 
 
-def _quotable(value: str | None, terms: frozenset[str]) -> str | None:
-    """The value if it is made of the standard's words: analysts' columns hold nothing else."""
-    return value if value and vocabulary.words(value) <= terms else None
-
-
-def _syntax_name(uid: str) -> str | None:
-    """Registered name of a transfer syntax; None for a private one."""
-    known = UID(uid)
-    return known.name if known.name != uid else None
-
-
-def _files(paths: Iterable[Path | str]) -> list[Path]:
-    """Every file given, folders searched through, in sorted order."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = [path for path in found if path.name not in SKIPPED_NAMES]
-    if not files:
-        raise Rejected("NO_FILES", "No file was given. Name DICOM files, or folders that hold some.")
-    return files
+def _record(
+    database: Database,
+    work: Callable[[Session], Acceptance],
+    storage: IntakeStorage,
+    *,
+    patience_s: float,
+) -> Acceptance:
+    """The transaction; afterwards no file is kept that no row refers to."""
+    try:
+        acceptance = in_transaction(database, work, patience_s=patience_s)
+    except SQLAlchemyError as error:
+        if not is_transient(error):
+            raise
+        raise Transient(
+            "DATABASE_AWAY",
+            "The database did not answer in time, so nothing was taken over. Check that it runs "
+            "(PNEUMO_DATABASE_URL) and send again.",
+        ) from None
+    for instance in acceptance.instances:
+        # Another file has this SOP Instance UID already, and the first one stays. No row can come
+        # to refer to these bytes, since they hold the same two UIDs wherever they come from.
+        if instance.outcome is InstanceReceipt.CONFLICTING:
+            storage.discard(instance.file_name)
+    return acceptance
 
 
 @contextmanager

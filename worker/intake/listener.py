@@ -1,29 +1,27 @@
-"""The DICOM node: a Storage SCP that says yes only to what is on disk and in SQL.
+"""The DICOM node: a Storage and Verification SCP that takes what any hospital sends.
 
-The data set is kept byte for byte as it came, in whatever transfer syntax: what cannot be read is
-refused later, by name, and not dropped at the door. STAT is what a sender marks with C-STORE
-priority HIGH (PS3.7 9.3.1.1) or sends to the STAT AE title, since few senders can set a priority.
+Every storage SOP class is accepted, private and unknown ones too, in every transfer syntax that is
+proposed: what cannot be predicted is refused later, by name and with a record, and not dropped at
+the door where nobody looks.
 """
 
 from __future__ import annotations
 
-import io
+import errno
 import signal
+import sys
 import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
-from pydicom.uid import UID_dictionary
-from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
-from pynetdicom.presentation import build_context
+from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
-from sqlalchemy.exc import SQLAlchemyError
 
-from db.enums import InstanceReceipt, Priority
 from db.session import Database
-from worker.errors import Rejected, Resource
-from worker.imaging.reading import read_header
-from worker.intake.accept import accept_instance
+from worker.errors import Resource
+from worker.intake.c_store import SUCCESS, answer
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
@@ -31,67 +29,56 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 MAXIMUM_ASSOCIATIONS = 25
-"""At once; more are refused with "temporary congestion", and senders come back."""
-
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-CANNOT_UNDERSTAND = 0xC000
-FAILED = 0xC211
-"""C-STORE status codes, PS3.4 B.2.3 (0xCxxx: cannot understand, ours to number)."""
-
-HIGH = 1
-"""Value of (0000,0700) Priority that means HIGH, PS3.7 9.3.1.1."""
-
-TRANSFER_SYNTAXES = sorted(
-    uid
-    for uid, (_, kind, _, retired, _) in UID_dictionary.items()
-    if kind == "Transfer Syntax" and not retired
-)
-"""Every one that the standard knows: keeping bytes needs no decoder."""
+"""At once. Each holds an instance in memory; one more is rejected with "local limit exceeded"
+(PS3.8 9.3.4), which is temporary, so that its sender comes back."""
+MAXIMUM_PDU_BYTES = 131_072
+"""Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
+BACKLOG = 64
+"""Connections that may wait to be taken; with the default 5 a burst of senders meets timeouts."""
+GRACE_S = 5.0
+"""How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
+LEFTOVER_S = 3600.0
+"""A half-written file so old belongs to a process that died."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """A running listener."""
+    """A running listener in threads of this process."""
 
-    server: object
-    """pynetdicom's server; ends with `close`."""
+    server: Any
+    """pynetdicom's server."""
     ae: AE
     """The application entity, which knows the open associations."""
 
-    def close(self) -> None:
-        """Take no more associations and end those that are open."""
+    def close(self, *, grace_s: float = GRACE_S) -> None:
+        """Take no more associations, let open ones end within `grace_s`, abort the others."""
+        self.server.shutdown()
+        until = time.monotonic() + grace_s
+        while self.ae.active_associations and time.monotonic() < until:
+            time.sleep(0.05)
         self.ae.shutdown()
 
 
 def start_listener(site: Settings, database: Database) -> Listener:
-    """Listen in threads of this process. Raises Resource("PORT_TAKEN")."""
-    close_talkative_libraries()
-    # Unknown and private storage SOP classes too: the eligibility table refuses them by name.
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
+    """Listen in threads of this process. Raises Resource PORT_TAKEN, PORT_REFUSED."""
+    _configure_pynetdicom()
     ae = AE(ae_title=site.ae_title)
     ae.maximum_associations = MAXIMUM_ASSOCIATIONS
-    ae.maximum_pdu_size = 131072  # larger pieces than the default 16 KiB: a radiograph has 15 MB
-    ae.supported_contexts = [
-        *(build_context(c.abstract_syntax, TRANSFER_SYNTAXES) for c in AllStoragePresentationContexts),
-        build_context(Verification),
-    ]
-    handlers = [(evt.EVT_C_STORE, _on_c_store, [site, database])]
+    ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    ae.add_supported_context(Verification)
+    handlers = [(evt.EVT_C_STORE, answer, [site, database])]
+    address = (site.listen_host, site.listen_port)
     try:
-        server = ae.start_server(
-            (site.listen_host, site.listen_port), block=False, evt_handlers=handlers
-        )
+        server = ae.start_server(address, block=False, evt_handlers=handlers)
+        server.socket.listen(BACKLOG)
     except OSError as error:
-        raise Resource(
-            "PORT_TAKEN",
-            f"The listener cannot listen on {site.listen_host} port {site.listen_port} "
-            f"({error.strerror}). Set PNEUMO_LISTEN_PORT to a free port, or end what listens there.",
-        ) from None
+        raise _cannot_listen(site, error) from None
+    server.handle_error = _connection_failed
     return Listener(server=server, ae=ae)
 
 
 def run(site: Settings) -> None:
-    """Listen until SIGTERM or SIGINT."""
+    """`pneumo listen`: listen until SIGTERM or SIGINT."""
     stop = threading.Event()
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -99,9 +86,11 @@ def run(site: Settings) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
+    threading.excepthook = _thread_died
     database = Database(site.database_url)
     listener = start_listener(site, database)
-    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title)
+    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
+    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, leftovers=swept)
     stop.wait()
     listener.close()
     database.dispose()
@@ -109,64 +98,58 @@ def run(site: Settings) -> None:
 
 
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
-    """C-ECHO to our own listener (PS3.4 A.4): does it answer?"""
-    close_talkative_libraries()
+    """C-ECHO to our own listener (PS3.4 annex A): does it answer?"""
+    _configure_pynetdicom()
     ae = AE(ae_title="PNEUMO_HEALTH")
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    host = "127.0.0.1" if site.listen_host == "0.0.0.0" else site.listen_host  # noqa: S104
-    association = ae.associate(host, site.listen_port, ae_title=site.ae_title)
+    association = ae.associate(
+        _EVERY_ADDRESS.get(site.listen_host, site.listen_host),
+        site.listen_port,
+        ae_title=site.ae_title,
+    )
     if not association.is_established:
         return False
     status = association.send_c_echo()
     association.release()
-    return bool(status and status.Status == SUCCESS)
+    return bool("Status" in status and status.Status == SUCCESS)
 
 
-def _on_c_store(event: evt.Event, site: Settings, database: Database) -> int:
-    """Answer one C-STORE request: disk, row, then yes. No exception leaves this function."""
-    try:
-        return _take_over(event, site, database)
-    except Rejected as error:
-        log.warning("instance_not_understood", code=error.code)
-        return CANNOT_UNDERSTAND
-    except Resource as error:
-        log.error("instance_not_taken_over", code=error.code)
-        return OUT_OF_RESOURCES
-    except SQLAlchemyError as error:
-        log.error("database_away", error_type=type(error).__qualname__)
-        return OUT_OF_RESOURCES
-    except Exception as error:  # noqa: BLE001  the sender must get an answer
-        keep_traceback(error, log, code="LISTENER_BUG")
-        return FAILED
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Where to reach ourselves when we listen on every address."""
 
 
-def _take_over(event: evt.Event, site: Settings, database: Database) -> int:
-    encoded = event.encoded_dataset()  # preamble, file meta, then the sender's own bytes
-    header = read_header(io.BytesIO(encoded))
-    stored = IntakeStorage(site.intake_dir).keep_bytes(encoded)
-    requestor = event.assoc.requestor
-    acceptance = accept_instance(
-        stored,
-        header,
-        priority=_priority(event, site),
-        site_ae_title=requestor.ae_title,
-        database=database,
-        site=site,
+def _configure_pynetdicom() -> None:
+    """Settings of pynetdicom that hold for the whole process."""
+    close_talkative_libraries()
+    # Its handlers would format every message for loggers that are closed.
+    _config.LOG_HANDLER_LEVEL = "none"
+    # Private and unknown SOP classes count as storage; contexts need not be listed, nor copied for
+    # every association; of the transfer syntaxes proposed the sender's first is taken.
+    _config.UNRESTRICTED_STORAGE_SERVICE = True
+
+
+def _cannot_listen(site: Settings, error: OSError) -> Resource:
+    if error.errno == errno.EADDRINUSE:
+        return Resource(
+            "PORT_TAKEN",
+            f"Port {site.listen_port} on {site.listen_host} is taken by another program. Set "
+            "PNEUMO_LISTEN_PORT to a free port, or end what listens there.",
+        )
+    return Resource(
+        "PORT_REFUSED",
+        f"The system does not let us listen on port {site.listen_port} of {site.listen_host} "
+        f"({error.strerror}). Set PNEUMO_LISTEN_PORT (from 1024 without special rights) and "
+        "PNEUMO_LISTEN_HOST (an address of this machine, or 0.0.0.0 for all).",
     )
-    receipt = acceptance.instances[0].outcome
-    log.info(
-        "instance_received",
-        study_key=acceptance.study_key,
-        receipt=receipt.value,
-        bytes=stored.size,
-    )
-    if receipt is InstanceReceipt.CONFLICTING:
-        log.warning("instance_conflicts", study_key=acceptance.study_key)
-    return SUCCESS
 
 
-def _priority(event: evt.Event, site: Settings) -> Priority:
-    called = event.assoc.requestor.primitive.called_ae_title
-    stat = event.request.Priority == HIGH or called == site.stat_ae_title
-    return Priority.STAT if stat else Priority.ROUTINE
+def _connection_failed(_request: object, _address: object) -> None:
+    """In place of socketserver's, which prints the exception with its words."""
+    log.warning("connection_failed", error_type=type(sys.exception()).__qualname__)
+
+
+def _thread_died(args: threading.ExceptHookArgs) -> None:
+    """In place of threading's, which prints the exception with its words."""
+    if args.exc_value is not None:
+        keep_traceback(args.exc_value, log, code="LISTENER_THREAD_DIED")

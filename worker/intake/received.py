@@ -1,0 +1,89 @@
+"""A kept file and its header as the row that the database takes: identifiers and defined terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.uid import UID, UID_dictionary
+
+from db.enums import Priority, Source
+from db.records import ReceivedInstance, ReceivedStudy
+from worker.imaging import vocabulary
+from worker.imaging.header import InstanceHeader
+from worker.intake.storage import StoredFile
+
+_US_MAXIMUM = 65_535
+"""Rows and Columns are US (PS3.6), but a broken file may say anything."""
+
+
+def received_study(
+    files: Sequence[tuple[StoredFile, InstanceHeader]],
+    *,
+    priority: Priority,
+    site_ae_title: str | None,
+    source: Source,
+) -> ReceivedStudy:
+    """One study of at least one file; what belongs to the patient is taken from the first."""
+    _, first = files[0]
+    return ReceivedStudy(
+        study_instance_uid=first.study_instance_uid,
+        instances=tuple(_received_instance(stored, header) for stored, header in files),
+        priority=priority,
+        source=source,
+        site_ae_title=_storable(site_ae_title),
+        patient_id=_storable(first.patient_id),
+        accession_number=_storable(first.accession_number),
+        patient_sex=first.patient_sex,
+        patient_age_years=first.patient_age_years,
+    )
+
+
+def _received_instance(stored: StoredFile, header: InstanceHeader) -> ReceivedInstance:
+    return ReceivedInstance(
+        sop_instance_uid=header.sop_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        transfer_syntax_name=_syntax_name(header.transfer_syntax_uid),
+        file_sha256=stored.sha256,
+        file_name=stored.name,
+        file_bytes=stored.size,
+        modality=_quotable(header.modality, vocabulary.MODALITIES),
+        body_part=_body_part(header),
+        view_position=_view_position(header),
+        manufacturer=header.manufacturer,
+        rows=_size(header.rows),
+        columns=_size(header.columns),
+    )
+
+
+def _body_part(header: InstanceHeader) -> str | None:
+    """Body Part Examined, else what Anatomic Region Sequence says; DX need not carry the first."""
+    part = _quotable(header.body_part_examined, vocabulary.BODY_PART_WORDS)
+    return part or ("CHEST" if header.anatomic_region == "CHEST" else None)
+
+
+def _view_position(header: InstanceHeader) -> str | None:
+    """View Position, else what View Code Sequence says, which DX has to carry."""
+    return _quotable(header.view_position, vocabulary.VIEW_WORDS) or _quotable(
+        header.view_code, vocabulary.VIEW_WORDS
+    )
+
+
+def _quotable(value: str | None, terms: frozenset[str]) -> str | None:
+    """The value if it is made of the standard's words: analysts' columns hold nothing else."""
+    return value if value and vocabulary.words(value) <= terms else None
+
+
+def _syntax_name(uid: str) -> str | None:
+    """Registered name of a transfer syntax; None for a private one."""
+    return str(UID(uid).name) if uid in UID_dictionary else None
+
+
+def _size(value: int | None) -> int | None:
+    return value if value is not None and 0 <= value <= _US_MAXIMUM else None
+
+
+def _storable(value: str | None) -> str | None:
+    """Without NUL characters, which some consoles pad with and PostgreSQL cannot store."""
+    return (value or "").replace("\0", "").strip() or None

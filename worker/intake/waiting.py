@@ -1,0 +1,48 @@
+"""Waiting until studies have come to something, for `pneumo enqueue --wait` and for scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from db.enums import StudyState
+from db.overview import study_summaries
+from db.records import StudySummary
+from db.session import Database
+
+ENDED = frozenset({StudyState.DONE, StudyState.PARKED})
+"""Where a study stays until somebody does something."""
+PAUSE_S = 0.2
+AT_A_TIME = 500
+"""Keys in one statement; databases limit the number of parameters."""
+
+
+def wait_for(
+    database: Database,
+    study_keys: Sequence[str],
+    *,
+    timeout_s: float,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> tuple[StudySummary, ...]:
+    """Wait until these studies are done or parked, or for `timeout_s`; what they have come to.
+
+    `on_progress` is told how many have ended, each time we look.
+    """
+    keys = list(dict.fromkeys(study_keys))
+    until = time.monotonic() + timeout_s
+    while True:
+        summaries = _look(database, keys)
+        ended = sum(summary.state in ENDED for summary in summaries)
+        on_progress(ended)
+        if ended == len(keys) or time.monotonic() >= until:
+            return summaries
+        time.sleep(PAUSE_S)
+
+
+def _look(database: Database, keys: Sequence[str]) -> tuple[StudySummary, ...]:
+    with database.reading() as session:
+        return tuple(
+            summary
+            for start in range(0, len(keys), AT_A_TIME)
+            for summary in study_summaries(session, keys[start : start + AT_A_TIME])
+        )
