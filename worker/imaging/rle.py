@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import imagecodecs
 import numpy as np
@@ -21,7 +22,7 @@ def decode_rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
     if not _header_fits(stream, layout):
         raise decode_failed("an RLE header that contradicts its frame")
     dtype = layout.container.newbyteorder("<")
-    room = np.empty(layout.frame_bytes, dtype=np.uint8)
+    room = bytearray(layout.frame_bytes)
     return np.frombuffer(imagecodecs.dicomrle_decode(stream, dtype, out=room), dtype)
 
 
@@ -33,6 +34,4 @@ def _header_fits(stream: bytes, layout: PixelLayout) -> bool:
     if segments != layout.container.itemsize:
         return False
     bounds = [*offsets[:segments], len(stream)]
-    return bounds[0] == _HEADER.size and all(
-        start < end for start, end in zip(bounds, bounds[1:], strict=False)
-    )
+    return bounds[0] == _HEADER.size and all(start < end for start, end in pairwise(bounds))
