@@ -121,7 +121,8 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A session whose work is committed if the block ends well, else undone.
 
-        On SQLite it holds the write lock from its beginning: keep slow things out of the block.
+        On SQLite it holds the write lock from its first statement, so that what it reads stays true
+        until it writes: keep slow things out of the block.
         """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import insert, text
 
-from db.audit import FIRST_HASH, append_all, chain_of, verify
-from db.audit import AuditEntry
+from db.audit import FIRST_HASH, AuditEntry, append_all, chain_of, verify
 from db.enums import AuditEvent
 from db.models import AuditRecord
 from tests.database_builders import (

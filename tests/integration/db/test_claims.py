@@ -236,8 +236,21 @@ def everything(database):
     return [rows(database, f"SELECT * FROM {table} ORDER BY id") for table in tables]
 
 
+def release_it(database, claimed):
+    with database.transaction() as session:
+        release(session, claimed)
+
+
+WRITES = {
+    "store": store,
+    "retry": lambda database, claimed, _: retry(database, claimed, 1),
+    "park": lambda database, claimed, _: park_it(database, claimed),
+    "release": lambda database, claimed, _: release_it(database, claimed),
+}
+
+
 @pytest.mark.parametrize("ended_by", ["crash", "takeover", "store", "release"])
-@pytest.mark.parametrize("write", ["store", "retry", "park", "release"])
+@pytest.mark.parametrize("write", WRITES)
 def test_a_stale_claim_writes_nothing(database, write, ended_by):
     model = ensure_model(database)
     key = accept_one(database).study_key
@@ -251,20 +264,11 @@ def test_a_stale_claim_writes_nothing(database, write, ended_by):
     if ended_by == "store":
         store(database, stale, outcome)
     if ended_by == "release":
-        with database.transaction() as session:
-            release(session, stale)
+        release_it(database, stale)
     before = everything(database)
 
     with pytest.raises(StaleClaim, match="Attempt 1 no longer holds this study"):
-        if write == "store":
-            store(database, stale, outcome)
-        elif write == "retry":
-            retry(database, stale, 1)
-        elif write == "park":
-            park_it(database, stale)
-        else:
-            with database.transaction() as session:
-                release(session, stale)
+        WRITES[write](database, stale, outcome)
 
     assert everything(database) == before
 
