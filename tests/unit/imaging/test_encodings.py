@@ -36,10 +36,14 @@ def us_lut_item(entries: list[int], first_mapped: int, bits: int) -> Dataset:
 
 
 WINDOWS = [
-    pytest.param([0, 1024, 2048, 4095], FULL_12, [0, 1024 / 4095, 2048 / 4095, 1], id="linear-full"),
+    pytest.param(
+        [0, 1024, 2048, 4095], FULL_12, [0, 1024 / 4095, 2048 / 4095, 1], id="linear-full"
+    ),
     pytest.param([98, 99, 100, 101], {"window": (100, 3)}, [0, 0.25, 0.75, 1], id="linear-width-3"),
     pytest.param([98, 99, 100, 101], {"window": (100, 2)}, [0, 0, 1, 1], id="linear-width-2"),
-    pytest.param([98, 99, 100, 101], {"window": (100, 1)}, [0, 0, 1, 1], id="linear-width-1-is-a-step"),
+    pytest.param(
+        [98, 99, 100, 101], {"window": (100, 1)}, [0, 0, 1, 1], id="linear-width-1-is-a-step"
+    ),
     pytest.param([0, 50, 60, 4095], {"window": (50.5, 101)}, [0, 0.5, 0.6, 1], id="linear-clips"),
     pytest.param(
         [97, 98, 99, 100, 101, 102],
@@ -245,7 +249,10 @@ BITS = [
 
 PADDING = [
     pytest.param(
-        [0, 1024, 4095], {**FULL_12, **M1, "padding_value": 0}, [0, 3071 / 4095, 0], id="padding-is-black"
+        [0, 1024, 4095],
+        {**FULL_12, **M1, "padding_value": 0},
+        [0, 3071 / 4095, 0],
+        id="padding-is-black",
     ),
     pytest.param(
         [0, 15, 30, 31, 4095],
