@@ -62,5 +62,7 @@ class LeaseKeeper:
         except Exception as error:  # noqa: BLE001  the thread must outlive any outage
             log.warning("lease_renewal_failed", error_type=type(error).__qualname__)
             return
+        with self._lock:
+            lost &= self._held  # what ended while we asked was not lost
         for study_id, token in sorted(lost):
             log.warning("lease_lost", study_id=study_id, attempt=token)

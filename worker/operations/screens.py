@@ -6,6 +6,7 @@ Reads rows, prints tables; nothing here changes anything, and nothing personal i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import redis
@@ -42,21 +43,60 @@ COLOUR = {
     Verdict.FAILED: "bold red",
 }
 
-VIEWS = {
-    "v1_studies": "Studies",
-    "v1_predictions": "Predictions",
-    "v1_refusals_by_code": "Refusals by code",
-    "v1_turnaround_by_priority": "Turn-around by priority (seconds)",
-}
-"""The analysts' views in the order in which `pneumo report` prints them."""
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """How `pneumo report` prints one of the analysts' views."""
+
+    view: str
+    """Its name in SQL."""
+    title: str
+    """What it is, for a person."""
+    columns: tuple[str, ...] = ()
+    """The columns that fit a terminal; empty: all. SQL shows the rest."""
+
+
+REPORT = (
+    Page(
+        view="v1_studies",
+        title="Studies",
+        columns=(
+            "study_key", "priority", "state", "verdict", "probability", "model_version",
+            "instances", "refused_instances", "error_code", "turnaround_seconds",
+        ),
+    ),
+    Page(
+        view="v1_predictions",
+        title="Predictions",
+        columns=(
+            "study_key", "instance_number", "verdict", "probability", "logit", "model_version",
+            "device", "view_position", "transfer_syntax",
+        ),
+    ),
+    Page(
+        view="v1_refusals_by_code",
+        title="Refusals by code",
+        columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
+    ),
+    Page(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
+)  # fmt: skip
+"""What `pneumo report` prints, in order."""
+
+PLAIN_WIDTH = 120
+"""Columns of a table that goes into a file or a pipe, where rich would assume 80."""
 
 REPORT_ROWS = 20
 """Newest rows printed of a long view."""
 
 
+def wide_console() -> Console:
+    """Standard output: a terminal as wide as it is, anything else wide enough for tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
 def show_status(site: Settings, console: Console | None = None) -> None:
     """What waits, what runs, who works, what needs a person."""
-    console = console or Console()
+    console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
         glance = overview(session)
@@ -70,7 +110,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
 
 def show_study(site: Settings, asked: str, console: Console | None = None) -> int:
     """Everything about one study but its identity; 1 if there is no such study."""
-    console = console or Console()
+    console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
         key = find_study(session, asked)
@@ -85,18 +125,17 @@ def show_study(site: Settings, asked: str, console: Console | None = None) -> in
 
 def show_report(site: Settings, console: Console | None = None) -> None:
     """The analysts' views, newest rows first where there are many."""
-    console = console or Console()
+    console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
-        for view, title in VIEWS.items():
-            columns, rows = view_rows(session, view)
-            console.print(_view_table(title, view, columns, rows))
+        for page in REPORT:
+            console.print(_view_table(page, *view_rows(session, page.view)))
     database.dispose()
 
 
 def show_audit_report(site: Settings, console: Console | None = None) -> int:
     """Recompute the chain; 1 if a record does not fit."""
-    console = console or Console()
+    console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
         report = verify(session)
@@ -110,7 +149,7 @@ def show_audit_report(site: Settings, console: Console | None = None) -> int:
 
 def show_models(site: Settings, console: Console | None = None) -> None:
     """Registered model versions."""
-    console = console or Console()
+    console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
         models = list_models(session)
@@ -302,18 +341,21 @@ def _audit_table(records: Sequence[AuditDetail]) -> Table:
     table = Table("when (UTC)", "event", "actor", "detail", title="Audit")
     table.title_justify = "left"
     for record in records:
-        detail = ", ".join(f"{key}={_short(value)}" for key, value in record.detail.items())
+        detail = ", ".join(f"{key}={_cell(value)}" for key, value in record.detail.items())
         table.add_row(_moment(record.occurred_at), record.event, record.actor, detail)
     return table
 
 
-def _view_table(title: str, view: str, columns: Sequence[str], rows: Sequence[Sequence]) -> Table:
+def _view_table(page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    places = [columns.index(column) for column in page.columns or columns]
     shown = rows[:REPORT_ROWS]
-    caption = f"newest {len(shown)} of {len(rows)} rows of {view}" if len(rows) > len(shown) else view
-    table = Table(*[c.replace("_", " ") for c in columns], title=title, caption=caption)
+    count = f"newest {len(shown)} of {len(rows)} rows" if len(rows) > len(shown) else "all rows"
+    table = Table(title=page.title, caption=f"{count} of {page.view}")
     table.title_justify = table.caption_justify = "left"
+    for place in places:
+        table.add_column(columns[place].replace("_", " "))
     for row in shown:
-        table.add_row(*[_cell(value) for value in row])
+        table.add_row(*[_cell(row[place]) for place in places])
     return table
 
 
