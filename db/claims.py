@@ -20,7 +20,16 @@ from db.errors import StaleClaim
 from db.models import InferenceRun, Instance, Prediction, Study
 from db.records import Claim, ClaimedInstance, PriorPrediction
 
-__all__ = ["Claim", "claim", "end_run", "hand_back", "held_study", "release", "renew_leases"]
+__all__ = [
+    "Claim",
+    "claim",
+    "end_run",
+    "hand_back",
+    "held_run",
+    "held_study",
+    "release",
+    "renew_leases",
+]
 
 IN_PLACE = {"synchronize_session": False}
 """Rows are changed where they lie; no verb reads an object that it changed this way."""
@@ -118,10 +127,8 @@ def held_study(session: Session, claim: Claim) -> Study:
     return study
 
 
-def end_run(
-    session: Session, claim: Claim, moment: datetime, *, outcome: RunOutcome, **values: Any
-) -> int:
-    """End the claim's attempt; returns its row's id. Raises StaleClaim if it has ended already."""
+def held_run(session: Session, claim: Claim) -> tuple[int, datetime]:
+    """Row id and start of the claim's attempt, locked; raises StaleClaim if it has ended."""
     run = session.execute(
         select(InferenceRun.id, InferenceRun.started_at)
         .where(
@@ -133,19 +140,25 @@ def end_run(
     ).one_or_none()
     if run is None:
         raise StaleClaim(claim.token)
+    return run.id, run.started_at
+
+
+def end_run(
+    session: Session, claim: Claim, moment: datetime, *, outcome: RunOutcome, **values: Any
+) -> None:
+    """End the claim's attempt. Raises StaleClaim if it has ended already."""
+    run_id, started_at = held_run(session, claim)
     session.execute(
         update(InferenceRun)
-        .where(InferenceRun.id == run.id)
+        .where(InferenceRun.id == run_id)
         .values(
             outcome=outcome,
             ended_at=moment,
-            total_seconds=(moment - run.started_at).total_seconds(),
+            total_seconds=(moment - started_at).total_seconds(),
             **values,
         ),
         execution_options=IN_PLACE,
     )
-    run_id: int = run.id
-    return run_id
 
 
 def hand_back(study: Study, due_at: datetime) -> None:

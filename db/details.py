@@ -175,7 +175,7 @@ class AttemptDetail:
     inference_seconds: float | None
     """Waiting for and computing the batch."""
     store_seconds: float | None
-    """Writing rows, until just before the commit."""
+    """Writing rows; without the audit records and the commit."""
     total_seconds: float | None
     """Claim to end."""
 

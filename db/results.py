@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.audit import AuditEntry, append, append_all
-from db.claims import end_run, hand_back, held_study
+from db.claims import end_run, hand_back, held_run, held_study
 from db.clock import now
 from db.enums import (
     AuditEvent,
@@ -39,7 +39,17 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
     begun = time.perf_counter()
     moment = now(session)
     study = held_study(session, claim)
-    run_id = end_run(
+    run_id, _ = held_run(session, claim)
+    writer = _ResultWriter(session, claim, run_id, moment)
+    for instance in outcome.instances:
+        writer.write(instance)
+    if study.revision == claim.revision:
+        _finish(study, outcome, moment)
+        writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
+    else:
+        hand_back(study, moment)
+    session.flush()
+    end_run(
         session,
         claim,
         moment,
@@ -49,16 +59,8 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
         read_seconds=outcome.seconds.read,
         normalise_seconds=outcome.seconds.normalise,
         inference_seconds=outcome.seconds.inference,
-        store_seconds=time.perf_counter() - begun,
+        store_seconds=time.perf_counter() - begun,  # all but the audit records and the commit
     )
-    writer = _ResultWriter(session, claim, run_id, moment)
-    for instance in outcome.instances:
-        writer.write(instance)
-    if study.revision == claim.revision:
-        _finish(study, outcome, moment)
-        writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
-    else:
-        hand_back(study, moment)
     append_all(session, writer.entries)
 
 

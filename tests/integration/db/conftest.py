@@ -85,7 +85,7 @@ def migrated_postgresql(postgresql_server, administer):
 def postgresql_url(postgresql_server, administer, migrated_postgresql):
     """A migrated PostgreSQL database of this test alone."""
     name = f"test_{next(_numbers)}"
-    administer(f"CREATE DATABASE {name} TEMPLATE {migrated_postgresql}")
+    administer(f"CREATE DATABASE {name} TEMPLATE {migrated_postgresql} STRATEGY file_copy")
     yield postgresql_server(name)
     administer(f"DROP DATABASE {name} WITH (FORCE)")
 

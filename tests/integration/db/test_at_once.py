@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from itertools import count
 from multiprocessing import get_context
+from random import Random
 from threading import Barrier, Thread
+from time import monotonic
 
 from db.audit import verify
+from db.claims import renew_leases
+from db.errors import StaleClaim
 from db.intake import accept
 from db.registry import activate_model, active_model, register_model
+from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
 from tests.database_builders import (
     accept_many,
@@ -22,6 +29,7 @@ from tests.database_builders import (
     positive_outcome,
     rows,
     store,
+    uid_of,
 )
 
 
@@ -107,6 +115,75 @@ def test_results_of_many_studies_at_once_leave_whole_chains(database):
         report = verify(session)
     assert (report.ok, report.first_broken) == (True, None)
     assert report.records == 24 * 3 + 2  # accepted, recorded, finished; registered, activated
+
+
+class BusySite:
+    """Workers of whom some die, relays that sweep, senders that repeat and add images."""
+
+    def __init__(self, database, studies):
+        self.database = database
+        self.model = ensure_model(database)
+        self.keys = accept_many(database, studies)
+        self.dies = {key: number % 2 == 0 for number, key in enumerate(self.keys)}
+
+    def all_done(self):
+        left = "SELECT count(*) FROM study WHERE state <> 'done'"
+        return one(self.database, left) == 0 and not any(self.dies.values())
+
+    def take_part(self, number):
+        """Take every part in turn, each thread from another beginning, until all is done."""
+        random, until = Random(number), monotonic() + 60
+        parts = (self.work, self.relay, self.send_again)
+        for turn in count(number):
+            if turn > number + 5 and (self.all_done() or monotonic() > until):
+                return
+            if turn < number + 12 or parts[turn % 3] != self.send_again:  # senders fall silent
+                parts[turn % 3](random)
+
+    def work(self, random):
+        for key in random.sample(self.keys, len(self.keys)):
+            claimed = claim_one(self.database, key, lease_s=-1 if self.dies[key] else 60)
+            if claimed and self.dies[key]:
+                self.dies[key] = False
+            elif claimed:
+                self.finish(claimed)
+
+    def finish(self, claimed):
+        with self.database.transaction() as session:
+            renew_leases(session, [(claimed.study_id, claimed.token)], lease_s=60)
+        # Stale: another thread let it die after this one had asked whether it should.
+        with suppress(StaleClaim):
+            store(self.database, claimed, positive_outcome(claimed, self.model))
+
+    def relay(self, _random):
+        with self.database.transaction() as session:
+            sweep_expired_leases(session)
+        with self.database.transaction() as session:
+            age_routine(session, after_s=0)
+            due = due_for_publication(session, limit=5, requeue_after_s=0, broker_was_wiped=True)
+        with self.database.transaction() as session:
+            mark_published(session, [key for key, _ in due])
+
+    def send_again(self, random):
+        for study in random.sample(range(len(self.keys)), 4):
+            accept_one(self.database, 1, 2, uid=uid_of(study))
+
+
+def test_everything_at_once_leaves_nothing_lost_and_nothing_twice(database):
+    site = BusySite(database, studies=16)
+
+    _, errors = at_once(8, site.take_part)
+
+    assert errors == []
+    assert site.all_done()
+    late = one(database, "SELECT count(*) FROM instance WHERE sop_instance_uid LIKE '%.1.2'")
+    assert late > 0
+    assert one(database, "SELECT count(*) FROM prediction") == 16 + late
+    assert one(database, "SELECT count(*) FROM instance WHERE state <> 'predicted'") == 0
+    recorded = "SELECT count(*) FROM audit_record WHERE event = 'prediction_recorded'"
+    assert one(database, recorded) == 16 + late
+    with database.reading() as session:
+        assert verify(session).ok
 
 
 def test_eight_new_workers_register_and_activate_the_same_model_at_once(database):
