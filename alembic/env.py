@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from alembic import context
 from sqlalchemy import Connection
 
-from alembic import context
 from db.models import Base
 from db.session import make_engine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class DatabaseRefusal(Exception):  # noqa: N818  named by what happened
+class DatabaseRefusal(Exception):
     """A verb declined; `code` is stable, `sentence` is for a person and holds no personal data."""
 
     def __init__(self, code: str, sentence: str) -> None:

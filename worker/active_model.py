@@ -14,7 +14,7 @@ from worker.imaging.eligibility import EligibilityPolicy
 from worker.logging import get_logger
 from worker.model.batching import MicroBatcher
 from worker.model.bundle import default_bundle, load_bundle, packaged_bundles
-from worker.model.manifest import Manifest, read_manifest
+from worker.model.manifest import MANIFEST, Manifest, read_manifest
 from worker.model.predictor import Predictor
 from worker.patience import in_transaction
 from worker.settings import Settings
@@ -94,9 +94,7 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
         record=record,
         manifest=bundle.manifest,
         predictor=predictor,
-        batcher=MicroBatcher(
-            predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s
-        ),
+        batcher=MicroBatcher(predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s),
         policy=EligibilityPolicy(population_age_years=ages),
     )
 
@@ -104,9 +102,9 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
 def find_bundle(record: ModelRecord, site: Settings) -> Path:
     """The folder on this machine whose manifest carries the registered digest."""
     for folder in [site.models_dir / record.location, *packaged_bundles()]:
-        if (folder / "manifest.json").is_file():
-            if read_manifest(folder).digest == record.bundle_digest:
-                return folder
+        present = (folder / MANIFEST).is_file()
+        if present and read_manifest(folder).digest == record.bundle_digest:
+            return folder
     raise Rejected(
         "MODEL_BUNDLE_MISSING",
         f"Model version {record.name} is active, but no folder on this machine holds the bundle "

@@ -14,9 +14,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from db.enums import Priority
 from db.errors import DatabaseRefusal
+from db.session import is_transient
 from worker.errors import PneumoError
 from worker.settings import Settings, settings, use_state_dir
 
@@ -112,12 +114,16 @@ def relay() -> None:
 
 @app.command(rich_help_panel=RUN)
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Where to: `head`, or `base` to undo all.")] = "head",
+    revision: Annotated[
+        str, typer.Argument(help="Where to: `head`, or `base` to undo all.")
+    ] = "head",
 ) -> None:
     """Bring the database to this version's tables and views."""
     from db.migrate import current, downgrade, upgrade
 
-    url = _site().database_url
+    site = _site()
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    url = site.database_url
     if revision == "base":
         downgrade(url, revision)
     else:
@@ -197,7 +203,9 @@ def audit_verify() -> None:
 def retry(
     studies: Annotated[list[str] | None, typer.Argument(help="Study keys (or beginnings).")] = None,
     parked: Annotated[bool, typer.Option("--parked", help="Every parked study.")] = False,
-    code: Annotated[str | None, typer.Option(help="With --parked: only those with this code.")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="With --parked: only those with this code.")
+    ] = None,
 ) -> None:
     """Try parked studies again, once the cause is mended."""
     from worker.operations.mending import retry_studies
@@ -272,13 +280,35 @@ def _service() -> Settings:
 def main() -> None:
     """Console script: commands of other packages are added, errors become one sentence."""
     for entry in entry_points(group="pneumo.commands"):
-        if not {"-h", "--help"}.isdisjoint(sys.argv) or entry.name in sys.argv or len(sys.argv) == 1:
+        if (
+            not {"-h", "--help"}.isdisjoint(sys.argv)
+            or entry.name in sys.argv
+            or len(sys.argv) == 1
+        ):
             app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
     try:
         app()
     except (PneumoError, DatabaseRefusal) as error:
         Console(stderr=True).print(f"[bold red]{error.code}[/] {error.sentence}", highlight=False)
         sys.exit(1)
+    except SQLAlchemyError as error:
+        Console(stderr=True).print(
+            f"[bold red]DATABASE_NOT_READY[/] {_why(error)}", highlight=False
+        )
+        sys.exit(1)
+
+
+def _why(error: SQLAlchemyError) -> str:
+    """What a person can do about a database that does not answer as it should."""
+    if is_transient(error):
+        return (
+            "The database does not answer. Check PNEUMO_DATABASE_URL (or --state) and that its "
+            "server runs; a new installation begins with `pneumo migrate` or `pneumo up`."
+        )
+    return (
+        f"The database refused ({type(error).__qualname__}). If it is new or of another version, "
+        "run `pneumo migrate`."
+    )
 
 
 if __name__ == "__main__":

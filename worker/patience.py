@@ -32,7 +32,7 @@ def in_transaction(
 
     retrying = Retrying(
         retry=retry_if_exception(_is_away),
-        wait=wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1),
         stop=stop_after_delay(patience_s),
         before_sleep=lambda state: log.warning("database_away", tries=state.attempt_number),
         reraise=True,

@@ -90,7 +90,7 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
     with runtime.leases.held(claimed):
         try:
             outcome, watch = read_study(claimed, runtime)
-            store(claimed, outcome, watch, runtime)
+            store(claimed, outcome, runtime)
         except StaleClaim:
             log.warning("claim_overtaken", attempt=claimed.token)
             return StudyEnd.OVERTAKEN
@@ -231,11 +231,10 @@ def refusal_record(refusals: tuple[Refusal, ...]) -> RefusalRecord:
     )
 
 
-def store(claimed: Claim, outcome: StudyOutcome, watch: Stopwatch, runtime: Runtime) -> None:
+def store(claimed: Claim, outcome: StudyOutcome, runtime: Runtime) -> None:
     """Write result and audit in one transaction, under the claim's fencing token."""
     in_transaction(
         runtime.database,
         lambda session: store_result(session, claimed, outcome),
         patience_s=runtime.site.lease_s / 2,
     )
-

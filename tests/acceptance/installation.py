@@ -58,6 +58,7 @@ class Installation:
                 **self.extra,
             }
         )
+        self.folder.mkdir(parents=True)
         upgrade(self.site.database_url)
         self.database = Database(self.site.database_url)
         self.start_broker()
@@ -154,8 +155,10 @@ class Installation:
         files = self.folder / "run"
         self.wait_for(
             f"{workers} worker(s) ready",
-            lambda: sum(time.time() - f.stat().st_mtime < 15 for f in files.glob("w-*.alive"))
-            >= workers,
+            lambda: (
+                sum(time.time() - f.stat().st_mtime < 15 for f in files.glob("w-*.alive"))
+                >= workers
+            ),
             within_s=within_s,
         )
 

@@ -44,7 +44,9 @@ def assert_everything_happened_once(site, *, studies: int, instances: int) -> No
     assert site.one("SELECT count(*) FROM prediction") == instances
     assert site.one("SELECT count(DISTINCT instance_id) FROM prediction") == instances
     events = dict(
-        site.rows("SELECT event, count(*) FROM audit_record WHERE study_key IS NOT NULL GROUP BY event")
+        site.rows(
+            "SELECT event, count(*) FROM audit_record WHERE study_key IS NOT NULL GROUP BY event"
+        )
     )
     assert events["study_accepted"] == studies
     assert events["study_finished"] == studies

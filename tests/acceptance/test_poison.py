@@ -12,7 +12,9 @@ from worker.intake.accept import accept_study
 def test_the_poisonous_study_is_parked_alone(install, tmp_path):
     site = install(lease_s=3.0, lease_renewal_s=1.0)
     innocents = [
-        accept_study(make_study(tmp_path / f"s{n}", n_instances=1), database=site.database, site=site.site)
+        accept_study(
+            make_study(tmp_path / f"s{n}", n_instances=1), database=site.database, site=site.site
+        )
         for n in range(6)
     ]
     poison = accept_study(
@@ -37,7 +39,9 @@ def test_the_poisonous_study_is_parked_alone(install, tmp_path):
 
     site.wait_for("every study settled", settled, within_s=200)
 
-    parked = site.rows("SELECT study_key, error_code, verdict, crashes_alone FROM study WHERE state = 'parked'")
+    parked = site.rows(
+        "SELECT study_key, error_code, verdict, crashes_alone FROM study WHERE state = 'parked'"
+    )
     assert parked == [(poison.study_key, "CRASHED_WORKER", "failed", 2)]
     assert site.one("SELECT count(*) FROM prediction") == len(innocents)
     alone = site.rows(

@@ -32,7 +32,7 @@ def test_nothing_planted_is_repeated(install, tmp_path):
     site = install()
     good = write_instance(tmp_path / "good.dcm", **planted(1))
     lateral = write_instance(tmp_path / "lateral.dcm", **planted(2, view_position="LL"))
-    odd_part = write_instance(tmp_path / "odd.dcm", **planted(3, body_part_examined="NAMEWORD"))
+    odd_part = write_instance(tmp_path / "odd.dcm", **planted(3, body_part="NAMEWORD"))
     cut = write_instance(tmp_path / "cut.dcm", **planted(4))
     cut.write_bytes(cut.read_bytes()[:-5000])
     site.start_relay()
@@ -46,7 +46,9 @@ def test_nothing_planted_is_repeated(install, tmp_path):
         accept_study([path], database=site.database, site=site.site)
     send(site, make_instance(**planted(5)))
     site.wait_for(
-        "published", lambda: site.one("SELECT count(*) FROM study WHERE state='queued'") == 5, within_s=30
+        "published",
+        lambda: site.one("SELECT count(*) FROM study WHERE state='queued'") == 5,
+        within_s=30,
     )
     waiting = dump_of_broker(site)
     site.start_worker()
@@ -56,11 +58,15 @@ def test_nothing_planted_is_repeated(install, tmp_path):
     texts = {log.name: log.read_text() for log in site.site.log_dir.glob("*.log")}
     texts["messages"] = waiting + (site.folder / "broker.txt").read_text(errors="replace")
     texts["errors"] = repr(
-        site.rows("SELECT refusal_found, refusal_expected, refusal_sentence, refusal_code FROM instance")
+        site.rows(
+            "SELECT refusal_found, refusal_expected, refusal_sentence, refusal_code FROM instance"
+        )
     ) + repr(site.rows("SELECT error_sentence, error_code FROM study"))
     texts["audit"] = repr(site.rows("SELECT event, detail, actor FROM audit_record"))
     texts["file names"] = repr([str(p.relative_to(site.folder)) for p in site.folder.rglob("*")])
-    assert "process_study" in texts["messages"], "the monitor saw no message: this test proves nothing"
+    assert "process_study" in texts["messages"], (
+        "the monitor saw no message: this test proves nothing"
+    )
     assert "study_stored" in texts["worker.log"]
     assert site.one("SELECT count(*) FROM instance WHERE state='refused'") == 3
     found = {(where, what) for where, text in texts.items() for what in PLANTED if what in text}

@@ -1,9 +1,9 @@
 """The bundle: the folder in which a trained network travels, and the checks before it may predict.
 
-    manifest.json       what it is, its threshold, its preprocessing, the hash of every other file
-    model.safetensors   weights in fp16, batch-norm tensors in fp32; no code runs at loading
-    MODEL_CARD.md       the same for people
-    golden.safetensors  a few made-up images and the logits they gave where the bundle was made
+manifest.json       what it is, its threshold, its preprocessing, the hash of every other file
+model.safetensors   weights in fp16, batch-norm tensors in fp32; no code runs at loading
+MODEL_CARD.md       the same for people
+golden.safetensors  a few made-up images and the logits they gave where the bundle was made
 """
 
 from __future__ import annotations
@@ -149,39 +149,50 @@ MEANING: tuple[Check, ...] = (
     Check(
         code="SCHEMA_UNKNOWN",
         holds=lambda m: m.schema_version == SCHEMA_VERSION,
-        sentence=lambda m: f"The manifest has schema {m.schema_version!r}; this installation reads "
-        f"{SCHEMA_VERSION!r}. Export the bundle with this version's training module.",
+        sentence=lambda m: (
+            f"The manifest has schema {m.schema_version!r}; this installation reads "
+            f"{SCHEMA_VERSION!r}. Export the bundle with this version's training module."
+        ),
     ),
     Check(
         code="ARCHITECTURE_UNKNOWN",
         holds=lambda m: m.architecture in ARCHITECTURES,
-        sentence=lambda m: f"The architecture is {m.architecture!r}; this installation knows "
-        f"{', '.join(ARCHITECTURES)}. Update it, or choose another bundle.",
+        sentence=lambda m: (
+            f"The architecture is {m.architecture!r}; this installation knows "
+            f"{', '.join(ARCHITECTURES)}. Update it, or choose another bundle."
+        ),
     ),
     Check(
         code="CLASS_ORDER_WRONG",
         holds=lambda m: m.classes == CLASSES and m.positive_class == CLASSES[1],
-        sentence=lambda m: f"The classes are {', '.join(m.classes)} with {m.positive_class} "
-        f"positive; expected {', '.join(CLASSES)} with {CLASSES[1]} positive. Train it again.",
+        sentence=lambda m: (
+            f"The classes are {', '.join(m.classes)} with {m.positive_class} "
+            f"positive; expected {', '.join(CLASSES)} with {CLASSES[1]} positive. Train it again."
+        ),
     ),
     Check(
         code="PREPROCESSING_VERSION_MISMATCH",
         holds=lambda m: m.preprocessing.version == PREPROCESSING_VERSION,
-        sentence=lambda m: f"It was trained with preprocessing {m.preprocessing.version!r}; this "
-        f"installation has {PREPROCESSING_VERSION!r}, which would give other pixels. Use the "
-        "version of pneumo that it was made for, or train it again.",
+        sentence=lambda m: (
+            f"It was trained with preprocessing {m.preprocessing.version!r}; this "
+            f"installation has {PREPROCESSING_VERSION!r}, which would give other pixels. Use the "
+            "version of pneumo that it was made for, or train it again."
+        ),
     ),
     Check(
         code="TEMPERATURE_OUT_OF_RANGE",
         holds=lambda m: 0.01 <= m.temperature <= 100,
-        sentence=lambda m: f"The temperature is {m.temperature:g}; expected 0.01 to 100. Calibrate "
-        "it again.",
+        sentence=lambda m: (
+            f"The temperature is {m.temperature:g}; expected 0.01 to 100. Calibrate it again."
+        ),
     ),
     Check(
         code="THRESHOLD_OUT_OF_RANGE",
         holds=lambda m: 0 < m.threshold < 1,
-        sentence=lambda m: f"The threshold is {m.threshold:g}; expected a probability between 0 "
-        "and 1. Choose it again.",
+        sentence=lambda m: (
+            f"The threshold is {m.threshold:g}; expected a probability between 0 "
+            "and 1. Choose it again."
+        ),
     ),
 )
 """What a manifest must mean before a weight is loaded."""
@@ -211,8 +222,10 @@ def _file_faults(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
         elif _sha256(folder / name) != manifest.files[name]:
             yield (
                 "BUNDLE_FILE_CHANGED",
-                f"{name} is not the file that the manifest was made for: its SHA-256 differs. Take "
-                "the bundle from its source again.",
+                (
+                    f"{name} is not the file that the manifest was made for: its SHA-256 differs. "
+                    "Take the bundle from its source again."
+                ),
             )
 
 
@@ -226,7 +239,9 @@ def _load_model(path: Path, architecture: str) -> Network:
     model = build_model(architecture)
     try:
         weights: dict[str, Any] = load_file(path)
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+        model.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+        )
     except (SafetensorError, RuntimeError):
         raise BundleRefused(
             "WEIGHTS_DO_NOT_FIT",

@@ -55,7 +55,7 @@ class Manifest:
     """Class order; another order than the code's is refused."""
     positive_class: str = CLASSES[1]
     """The class whose logit the network gives."""
-    preprocessing: PreprocessingSpec = PreprocessingSpec()
+    preprocessing: PreprocessingSpec = field(default_factory=PreprocessingSpec)
     """The recipe that the network was trained with."""
     temperature: float
     """Calibration: probability = sigmoid(logit / temperature)."""

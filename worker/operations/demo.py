@@ -89,7 +89,7 @@ def run_demo(console: Console | None = None) -> int:
     findings = judge(sent, audit, site)
     console.print(results_table(sent))
     show_findings(findings, console)
-    show_whereabouts(site, sent, time.monotonic() - started, console)
+    show_whereabouts(sent, time.monotonic() - started, console)
     return 0 if all(finding.holds for finding in findings) else 1
 
 
@@ -233,7 +233,9 @@ def stat_finding(sent: Sequence[Sent]) -> Finding:
     return Finding(
         holds=all(
             item.detail.summary.priority is item.study.priority
-            and all(attempt.lane.value == item.study.priority.value for attempt in item.detail.attempts)
+            and all(
+                attempt.lane.value == item.study.priority.value for attempt in item.detail.attempts
+            )
             for item in sent
         ),
         sentence="the STAT study went through the stat lane, the others through routine",
@@ -318,9 +320,7 @@ def show_findings(findings: Sequence[Finding], console: Console) -> None:
         console.print(f"{mark} {finding.sentence}", highlight=False, soft_wrap=True)
 
 
-def show_whereabouts(
-    site: Settings, sent: Sequence[Sent], seconds: float, console: Console
-) -> None:
+def show_whereabouts(sent: Sequence[Sent], seconds: float, console: Console) -> None:
     """Where everything lies, and what to type next."""
     key = sent[0].detail.summary.study_key[:12] if sent else "STUDY"
     pneumo = f".venv/bin/pneumo --state {FOLDER}"

@@ -53,9 +53,7 @@ class DemoStudy:
 
 def demo_studies() -> list[DemoStudy]:
     """All of them, in the order of sending. Raises Rejected("DEMO_DATA_MISSING")."""
-    chest, tibia, ultrasound = (
-        _sample(f"{name}_UNCR.dcm") for name in ("RG1", "RG3", "US1")
-    )
+    chest, tibia, ultrasound = (_sample(f"{name}_UNCR.dcm") for name in ("RG1", "RG3", "US1"))
     return [
         DemoStudy(title="chest RG1", dataset=_renamed(chest)),
         DemoStudy(title="chest RG1", dataset=_renamed(_sample("RG1_J2KR.dcm"))),

@@ -43,6 +43,7 @@ COLOUR = {
     Verdict.FAILED: "bold red",
 }
 
+
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """How `pneumo report` prints one of the analysts' views."""
@@ -218,7 +219,9 @@ def _broker_line(site: Settings) -> str:
         )
     finally:
         client.close()
-    return "Broker: " + ", ".join(f"{count} message(s) in {lane}" for lane, count in waiting.items())
+    return "Broker: " + ", ".join(
+        f"{count} message(s) in {lane}" for lane, count in waiting.items()
+    )
 
 
 def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
@@ -277,7 +280,9 @@ def _summary_lines(summary: StudySummary) -> Text:
 
 
 def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
-    table = Table("no.", "state", "transfer syntax", "modality", "view", "why not", title="Instances")
+    table = Table(
+        "no.", "state", "transfer syntax", "modality", "view", "why not", title="Instances"
+    )
     table.title_justify = "left"
     for instance in instances:
         refusal = instance.refusal
@@ -304,8 +309,14 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
     table.title_justify = "left"
     for number, prediction in rows:
         done = prediction.normalisation
-        told = [f"{key}={done[key]}" for key in ("voi", "window_center", "window_width", "inverted") if done.get(key) is not None]
-        warned = [str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings]
+        told = [
+            f"{key}={done[key]}"
+            for key in ("voi", "window_center", "window_width", "inverted")
+            if done.get(key) is not None
+        ]
+        warned = [
+            str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings
+        ]
         table.add_row(
             str(number),
             str(prediction.frame_number),
@@ -320,7 +331,18 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
 
 
 def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
-    table = Table("no.", "lane", "outcome", "read", "normalise", "infer", "store", "total", "started", title="Attempts (seconds)")
+    table = Table(
+        "no.",
+        "lane",
+        "outcome",
+        "read",
+        "normalise",
+        "infer",
+        "store",
+        "total",
+        "started",
+        title="Attempts (seconds)",
+    )
     table.title_justify = "left"
     for attempt in attempts:
         seconds = (

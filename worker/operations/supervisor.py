@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -113,11 +114,14 @@ class Supervisor:
                     child.process.wait()
         self.children.clear()
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _tb: TracebackType | None
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -146,7 +150,11 @@ class Supervisor:
     def _note_death(self, child: Child) -> None:
         lived = time.monotonic() - child.started
         child.deaths = 1 if lived > WELL_AFTER_S else child.deaths + 1
-        pause = 0.0 if child.part.expects_to_die else min(2.0 ** (child.deaths - 1) - 1, LONGEST_PAUSE_S)
+        pause = (
+            0.0
+            if child.part.expects_to_die
+            else min(2.0 ** (child.deaths - 1) - 1, LONGEST_PAUSE_S)
+        )
         child.due = time.monotonic() + pause
         with structlog.contextvars.bound_contextvars(part=child.part.name):
             log.warning("part_died", code=child.process.returncode, again_in_s=pause)
