@@ -21,7 +21,7 @@ class ResNet50(ResNet):
 
     def __init__(self) -> None:
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1)
-        self.fc = nn.Sequential(nn.Dropout(0.3), nn.Linear(2048, 1))  # type: ignore[assignment]
+        self.fc = nn.Sequential(nn.Dropout(0.3), nn.Linear(2048, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) standardised -> logits (N,)."""

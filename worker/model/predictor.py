@@ -43,7 +43,7 @@ class Predictor:
         self.device_name = describe_device(self.device)
         self.max_batch = max_batch
         self._temperature = bundle.manifest.temperature
-        self._model = bundle.model.to(self.device, memory_format=torch.channels_last)
+        self._model = bundle.model.to(self.device).to(memory_format=torch.channels_last)
         self._cores = (
             ThreadPoolExecutor(cpu_threads or os.cpu_count() or 1, "forward")
             if self.device.type == "cpu"
