@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import errno
 import signal
+import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -53,9 +56,11 @@ class Listener:
     def close(self, *, grace_s: float = GRACE_S) -> None:
         """Take no more associations, let open ones end within `grace_s`, abort the others."""
         self.server.shutdown()
-        until = time.monotonic() + grace_s
-        while self.ae.active_associations and time.monotonic() < until:
-            time.sleep(0.05)
+        for association in self.ae.active_associations:
+            if not association.is_established:
+                _hang_up(association)
+        _wait_while(lambda: any(a.is_established for a in self.ae.active_associations), grace_s)
+        _wait_while(lambda: not all(a.is_established for a in self.ae.active_associations), 1.0)
         self.ae.shutdown()
 
 
@@ -66,7 +71,10 @@ def start_listener(site: Settings, database: Database) -> Listener:
     ae.maximum_associations = MAXIMUM_ASSOCIATIONS
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     ae.add_supported_context(Verification)
-    handlers = [(evt.EVT_C_STORE, answer, [site, database])]
+    handlers = [
+        (evt.EVT_C_STORE, answer, [site, database]),
+        (evt.EVT_CONN_CLOSE, _forget_probe),
+    ]
     address = (site.listen_host, site.listen_port)
     try:
         server = ae.start_server(address, block=False, evt_handlers=handlers)
@@ -100,19 +108,27 @@ def run(site: Settings) -> None:
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
     """C-ECHO to our own listener (PS3.4 annex A): does it answer?"""
     _configure_pynetdicom()
+    address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
+    if not _somebody_listens(address, timeout_s):
+        return False
     ae = AE(ae_title="PNEUMO_HEALTH")
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    association = ae.associate(
-        _EVERY_ADDRESS.get(site.listen_host, site.listen_host),
-        site.listen_port,
-        ae_title=site.ae_title,
-    )
+    association = ae.associate(*address, ae_title=site.ae_title)
     if not association.is_established:
         return False
     status = association.send_c_echo()
     association.release()
     return bool("Status" in status and status.Status == SUCCESS)
+
+
+def _somebody_listens(address: tuple[str, int], timeout_s: float) -> bool:
+    """Asked first, since pynetdicom forgets to close the socket of a connection that fails."""
+    try:
+        socket.create_connection(address, timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
 
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
@@ -142,6 +158,28 @@ def _cannot_listen(site: Settings, error: OSError) -> Resource:
         f"({error.strerror}). Set PNEUMO_LISTEN_PORT (from 1024 without special rights) and "
         "PNEUMO_LISTEN_HOST (an address of this machine, or 0.0.0.0 for all).",
     )
+
+
+def _hang_up(association: Any) -> None:
+    """End a connection that has not asked for an association: there is nothing to abort yet."""
+    with suppress(OSError, AttributeError):  # it may have gone by itself meanwhile
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:
+    until = time.monotonic() + at_most_s
+    while holds() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _forget_probe(event: Any) -> None:
+    """Let a connection that closes before it asks for an association give back its place at once.
+
+    Load balancers and port scanners come every few seconds; pynetdicom would keep each for the
+    30 s that it waits for a request, until 25 of them keep real senders out.
+    """
+    if event.assoc.requestor.primitive is None:
+        event.assoc.dul.to_user_queue.put(None)  # what waiting in vain would have given
 
 
 def _connection_failed(_request: object, _address: object) -> None:

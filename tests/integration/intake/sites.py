@@ -49,19 +49,24 @@ class Site:
         self.started.append(listener)
         return listener
 
-    def listen_apart(self, log: Path | None = None) -> subprocess.Popen:
-        """`pneumo listen` as a process that a test may kill; returns when it answers."""
-        with log.open("wb") if log else open(os.devnull, "wb") as out:
+    def start(self, *command: str, log: Path) -> subprocess.Popen:
+        """`python -m ...` with this site's settings; what it says goes to `log`."""
+        with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "listen"],
+                [sys.executable, "-m", *command],
                 cwd=ROOT,
                 env={**os.environ, **self.settings.as_environment()},
                 stdout=out,
                 stderr=out,
             )
         self.started.append(process)
+        return process
+
+    def listen_apart(self, log: Path = Path(os.devnull)) -> subprocess.Popen:
+        """`pneumo listen` as a process that a test may kill; returns when it answers."""
+        process = self.start("worker.cli", "listen", log=log)
         wait_until(lambda: process.poll() is not None or echo(self.settings))
-        assert process.poll() is None, log and log.read_text()
+        assert process.poll() is None, log.read_text()
         return process
 
     def close(self) -> None:
@@ -97,9 +102,16 @@ class Site:
         return (self.settings.intake_dir / str(name)).read_bytes()
 
     @contextmanager
-    def association(self, *contexts, called: str = "PNEUMO", calling: str = "SENDER"):
+    def association(
+        self,
+        *contexts,
+        called: str = "PNEUMO",
+        calling: str = "SENDER",
+        patience_s: float = 30,
+    ):
         """An open association that proposes these (SOP class, transfer syntax)."""
         unit = AE(ae_title=calling)
+        unit.dimse_timeout = patience_s  # pynetdicom waits so long even for a process that died
         for sop_class, syntax in contexts:
             unit.add_requested_context(sop_class, syntax)
         opened = unit.associate("127.0.0.1", self.settings.listen_port, ae_title=called)
@@ -107,6 +119,8 @@ class Site:
         yield opened
         if opened.is_established:
             opened.release()
+        if opened.dul.socket.socket is not None:  # pynetdicom leaves it open when the peer died
+            opened.dul.socket.socket.close()
 
     def send(self, *datasets: Dataset, priority: int = 0, **titles: str) -> list[Dataset]:
         """C-STORE each over one association; the statuses that came back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -334,6 +335,25 @@ def test_one_association_too_many_is_told_to_come_back(site):
     wait_until(lambda: (again := associate()).is_established and opened.append(again) is None)
     for association in opened:
         association.release()
+
+
+def test_connections_that_ask_for_nothing_keep_no_sender_out(site):
+    """As a load balancer's probes do."""
+    listener = site.listen()
+    for _ in range(MAXIMUM_ASSOCIATIONS + 5):
+        with socket.create_connection(("127.0.0.1", site.settings.listen_port)):
+            pass
+    wait_until(lambda: not listener.ae.active_associations, within_s=5)
+    assert codes(site.send(make_instance())) == [0]
+
+
+def test_closing_does_not_wait_for_a_connection_that_asks_for_nothing(site):
+    listener = site.listen()
+    with socket.create_connection(("127.0.0.1", site.settings.listen_port)):
+        wait_until(lambda: listener.ae.active_associations)
+        started = time.monotonic()
+        listener.close(grace_s=30)
+        assert time.monotonic() - started < 5
 
 
 def test_closing_lets_a_sender_finish_and_takes_no_new_one(site):
