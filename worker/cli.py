@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.enums import Priority
 from db.errors import DatabaseRefusal
 from db.session import is_transient
-from worker.errors import PneumoError
+from worker.errors import PneumoError, Rejected
 from worker.settings import Settings, settings, use_state_dir
 
 RUN, SEND, LOOK, MEND, KEEP = (
@@ -37,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="""Reads chest radiographs in bulk with a network, from a DICOM node to an audited prediction in SQL.
 
-**For research until it is cleared where it is used.**
+[bold]For research until it is cleared where it is used.[/]
 
 A study comes in by C-STORE, by `pneumo enqueue` or from Python. It is a row before its sender is told yes; a relay publishes the row's key to Redis; Celery workers claim it, read and judge its files, run the selected network, and store predictions and audit records in one transaction. Whatever dies on the way, the row knows.
 
@@ -279,14 +279,8 @@ def _service() -> Settings:
 
 def main() -> None:
     """Console script: commands of other packages are added, errors become one sentence."""
-    for entry in entry_points(group="pneumo.commands"):
-        if (
-            not {"-h", "--help"}.isdisjoint(sys.argv)
-            or entry.name in sys.argv
-            or len(sys.argv) == 1
-        ):
-            app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
     try:
+        _add_commands_of_other_packages()
         app()
     except (PneumoError, DatabaseRefusal) as error:
         Console(stderr=True).print(f"[bold red]{error.code}[/] {error.sentence}", highlight=False)
@@ -296,6 +290,23 @@ def main() -> None:
             f"[bold red]DATABASE_NOT_READY[/] {_why(error)}", highlight=False
         )
         sys.exit(1)
+
+
+def _add_commands_of_other_packages() -> None:
+    """`pneumo train`, where the extra is installed; loaded only when it is asked for or listed."""
+    listing = len(sys.argv) == 1 or "--help" in sys.argv
+    for entry in entry_points(group="pneumo.commands"):
+        if not (listing or entry.name in sys.argv):
+            continue
+        try:
+            app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
+        except ModuleNotFoundError as error:
+            if entry.name in sys.argv:
+                raise Rejected(
+                    "EXTRA_NOT_INSTALLED",
+                    f"`pneumo {entry.name}` needs the package {error.name}. Install the extra: "
+                    "pip install 'pneumo[training]'.",
+                ) from None
 
 
 def _why(error: SQLAlchemyError) -> str:
