@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.enums import Priority
@@ -55,17 +56,23 @@ StudyArgument = Annotated[
 ]
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        Console().print(f"pneumo {version('pneumo')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _global_options(
     state: Annotated[
         Path | None,
         typer.Option("--state", help="Folder of a single-machine installation [PNEUMO_STATE_DIR]."),
     ] = None,
-    show_version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True),
+    ] = False,
 ) -> None:
-    if show_version:
-        Console().print(f"pneumo {version('pneumo')}")
-        raise typer.Exit
     if state is not None:
         use_state_dir(state)
 
@@ -283,13 +290,15 @@ def main() -> None:
         _add_commands_of_other_packages()
         app()
     except (PneumoError, DatabaseRefusal) as error:
-        Console(stderr=True).print(f"[bold red]{error.code}[/] {error.sentence}", highlight=False)
-        sys.exit(1)
+        _refuse(error.code, error.sentence)
     except SQLAlchemyError as error:
-        Console(stderr=True).print(
-            f"[bold red]DATABASE_NOT_READY[/] {_why(error)}", highlight=False
-        )
-        sys.exit(1)
+        _refuse("DATABASE_NOT_READY", _why(error))
+
+
+def _refuse(code: str, sentence: str) -> NoReturn:
+    """Say why not, and end with 1."""
+    Console(stderr=True).print(Text(code, style="bold red"), Text(sentence), soft_wrap=True)
+    sys.exit(1)
 
 
 def _add_commands_of_other_packages() -> None:
