@@ -61,7 +61,7 @@ def read_radiographs(root: Path) -> tuple[Radiograph, ...]:
     """Every image under `root`, in a fixed order. Raises Rejected where a class has none."""
     keys = _read_patient_keys(root)
     found = tuple(
-        _radiograph(root, folder, label, path, keys)
+        _radiograph(folder, label, path, keys)
         for folder in FOLDERS
         for label, name in enumerate(CLASSES)
         for path in sorted((root / folder / name).glob("*"))
@@ -114,7 +114,7 @@ def _read_patient_keys(root: Path) -> dict[tuple[str, str], str]:
 
 
 def _radiograph(
-    root: Path, folder: str, label: int, path: Path, keys: dict[tuple[str, str], str]
+    folder: str, label: int, path: Path, keys: dict[tuple[str, str], str]
 ) -> Radiograph:
     key = keys.get((folder, path.name)) or patient_key_from_name(path.name, label)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -91,9 +91,7 @@ def fit(
         save_checkpoint(state, checkpoint, identity)
         steps = steps_of(train, recipe)
         tell(
-            Progress(
-                epoch=state.epoch, step=steps, steps=steps, loss=loss, validation_auroc=score
-            )
+            Progress(epoch=state.epoch, step=steps, steps=steps, loss=loss, validation_auroc=score)
         )
     return state
 
@@ -137,9 +135,7 @@ def train_one_epoch(
         state.optimiser.step()
         average_weights(state, recipe.average_decay, state.epoch * steps + step)
         total += float(loss.detach())
-        tell(
-            Progress(epoch=state.epoch + 1, step=step + 1, steps=steps, loss=total / (step + 1))
-        )
+        tell(Progress(epoch=state.epoch + 1, step=step + 1, steps=steps, loss=total / (step + 1)))
     return total / steps
 
 
@@ -209,9 +205,7 @@ def set_rates(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, steps
 def average_weights(state: State, decay: float, step: int) -> None:
     """Move the averaged network a little towards the current one; faster at the beginning."""
     decay = min(decay, (1 + step) / (10 + step))
-    pairs = zip(
-        state.average.state_dict().values(), state.model.state_dict().values(), strict=True
-    )
+    pairs = zip(state.average.state_dict().values(), state.model.state_dict().values(), strict=True)
     for slow, fast in pairs:
         if slow.is_floating_point():
             slow.lerp_(fast, 1 - decay)

@@ -41,7 +41,7 @@ RECIPES: dict[str, Recipe] = {
         rates={"layer3": 1e-4, "layer4": 5e-4, "head": 1e-3},
         # layer3's ImageNet statistics are better than those of a few batches; layer4 has none yet.
         frozen_statistics=("layer3",),
-        epochs=8,
+        epochs=7,
     ),
     "vgg16": Recipe(
         architecture="vgg16",

@@ -70,14 +70,14 @@ def group_patients(radiographs: Sequence[Radiograph]) -> np.ndarray:
         return name
 
     for r in radiographs:
-        parent[root(r.sha256)] = root(r.patient_key.split(":")[-1])
+        parent[root(r.sha256)] = root(r.patient_key.rpartition(":")[2])
     roots = [root(r.sha256) for r in radiographs]
     return np.unique(roots, return_inverse=True)[1]
 
 
 def is_in_block(patient_key: str) -> bool:
     """Whether the patient's number lies in the block of its numbering."""
-    person = patient_key.split(":")[-1]
+    person = patient_key.rpartition(":")[2]
     for prefix, end in BLOCK_ENDS:
         if match := re.fullmatch(rf"{prefix}(\d+)", person):
             return int(match[1]) <= end
