@@ -19,6 +19,7 @@ COLUMNS = (
     "ece",
 )
 RESEARCH_ONLY = "**For research until it is cleared where it is used.** No medical device. A radiologist decides."
+RESEARCH_ONLY = "**For research until it is cleared where it is used.** No medical device. A radiologist decides."
 NAMES = {
     "validation": "validation: patients drawn at random, 15 %",
     "block": "block: the lowest patient numbers, 13 %",
@@ -31,8 +32,7 @@ def write_card(manifest: Manifest) -> str:
         "\n\n".join(
             [
                 f"# {manifest.model_name} {manifest.model_version}",
-                "**For research until it is cleared where it is used.** No medical device. A radiologist "
-                "decides.",
+                RESEARCH_ONLY,
                 _what(manifest),
                 _figures(manifest),
                 _point(manifest),

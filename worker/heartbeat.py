@@ -10,7 +10,6 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ class Heartbeat:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stop = threading.Event()
-        self._file = alive_file(runtime.site.state_dir, runtime.identity.name)
+        self._file = alive_file(runtime.site.alive_dir, runtime.identity.name)
         self._beat()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
@@ -89,12 +88,6 @@ class Heartbeat:
         before.close(finish=True)
 
 
-def alive_file(state_dir: Path, worker_name: str) -> Path:
+def alive_file(folder: Path, worker_name: str) -> Path:
     """The file that a living worker touches."""
-    return state_dir / "run" / f"{worker_name}.alive"
-
-
-def is_alive(state_dir: Path, *, within_s: float = 4 * INTERVAL_S) -> bool:
-    """True if any worker on this machine beat within `within_s` (the container health check)."""
-    newest = max((f.stat().st_mtime for f in (state_dir / "run").glob("*.alive")), default=0.0)
-    return time.time() - newest <= within_s
+    return folder / f"{worker_name}.alive"

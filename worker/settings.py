@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """Folder of a single-machine installation: database, intake, models, broker, logs."""
     database_url: str = ""
     """SQLAlchemy URL (`sqlite:///…`, `postgresql+psycopg://…`); empty: SQLite in `state_dir`."""
+    run_dir: Path | None = None
+    """Where processes leave their signs of life; empty: `run` in `state_dir`."""
     broker_url: str = "redis://127.0.0.1:6390/0"
     """Redis >= 6.2 or Valkey. A hint only: the truth is in SQL, the broker may be wiped."""
     broker_prefix: str = "pneumo:"
@@ -103,6 +105,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def alive_dir(self) -> Path:
+        """Files that living processes touch."""
+        return self.run_dir or self.state_dir / "run"
+
+    @property
     def intake_dir(self) -> Path:
         """Accepted files, under opaque names."""
         return self.state_dir / "intake"
@@ -119,7 +126,10 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """These settings as PNEUMO_* variables, for the processes that we start."""
-        return {f"{PREFIX}{k}".upper(): str(v) for k, v in self.model_dump().items()}
+        return {
+            f"{PREFIX}{name}".upper(): str(value)
+            for name, value in self.model_dump(exclude_none=True).items()
+        }
 
 
 def read_settings(**overrides: object) -> Settings:

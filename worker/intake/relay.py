@@ -159,4 +159,4 @@ def run(site: Settings) -> None:
 
 def alive_file(site: Settings) -> Path:
     """The file that a living relay touches each turn."""
-    return site.state_dir / "run" / "relay.alive"
+    return site.alive_dir / "relay.alive"

@@ -1,0 +1,31 @@
+# Listener, relay and migrations: no network, no GPU. They import neither torch nor torchvision, so
+# those and the CUDA libraries that come with them (5 of 6 GB) are left out: everything that
+# requirements.lock pins but them, then pneumo itself without its dependencies.
+#   docker build -f docker/services.Dockerfile -t pneumo-services .
+FROM python:3.11.14-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml requirements.lock README.md LICENSE docker/services-requirements ./
+COPY worker worker
+COPY db db
+COPY training training
+COPY alembic alembic
+RUN python -m venv /opt/pneumo \
+ && /opt/pneumo/bin/pip install --no-cache-dir -c requirements.lock -r services-requirements \
+ && /opt/pneumo/bin/pip install --no-cache-dir --no-deps .
+
+FROM python:3.11.14-slim-bookworm
+LABEL org.opencontainers.image.title="pneumo services" \
+      org.opencontainers.image.description="DICOM listener, relay and migrations of pneumo." \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 pneumo \
+ && useradd --uid 10001 --gid pneumo --no-create-home --home-dir /var/lib/pneumo pneumo \
+ && install -d -o pneumo -g pneumo /var/lib/pneumo
+COPY --from=build /opt/pneumo /opt/pneumo
+ENV PATH=/opt/pneumo/bin:$PATH \
+    PNEUMO_STATE_DIR=/var/lib/pneumo \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /var/lib/pneumo
+VOLUME /var/lib/pneumo
+STOPSIGNAL SIGTERM
+CMD ["pneumo", "--help"]
