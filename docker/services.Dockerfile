@@ -1,6 +1,6 @@
-# Listener, relay and migrations: no network, no GPU. They import neither torch nor torchvision, so
-# those and the CUDA libraries that come with them (5 of 6 GB) are left out: everything that
-# requirements.lock pins but them, then pneumo itself without its dependencies.
+# Listener, relay and migrations: no network, no GPU. They import neither torch nor a pixel decoder
+# (tests/unit/test_docker.py), so the image holds what docker/services-requirements names and nothing
+# else, and then pneumo itself without its dependencies: a quarter of a gigabyte instead of several.
 #   docker build -f docker/services.Dockerfile -t pneumo-services .
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /src
@@ -15,6 +15,7 @@ RUN python -m venv /opt/pneumo \
 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo services" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="DICOM listener, relay and migrations of pneumo." \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 pneumo \

@@ -13,15 +13,18 @@ RUN python -m venv /opt/pneumo \
 
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo worker" \
+      org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Reads chest radiographs with a network. For research until cleared where it is used." \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 pneumo \
  && useradd --uid 10001 --gid pneumo --no-create-home --home-dir /var/lib/pneumo pneumo \
  && install -d -o pneumo -g pneumo /var/lib/pneumo
 COPY --from=build /opt/pneumo /opt/pneumo
+# The slim base names no driver capabilities; without them the toolkit may leave CUDA out.
 ENV PATH=/opt/pneumo/bin:$PATH \
     PNEUMO_STATE_DIR=/var/lib/pneumo \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 10001:10001
 WORKDIR /var/lib/pneumo
 VOLUME /var/lib/pneumo

