@@ -62,7 +62,7 @@ def choose_operating_point(
     best = max(figures, key=lambda rule: figures[rule]["stressed_balanced_accuracy"])
     return OperatingPoint(
         threshold=figures[best]["threshold"],
-        rule=f"{best}: of {', '.join(candidates)} it has the best balanced accuracy "
+        rule=f"Rule: {best}. Of the candidates ({'; '.join(candidates)}) it has the best balanced accuracy "
         f"({figures[best]['stressed_balanced_accuracy']:.4f}) over the validation images under "
         f"{len(by_stress)} looks ({', '.join(by_stress)}).",
         candidates=figures,

@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from training.data import Radiograph
+from worker.errors import Rejected
 
 FOLDS, VALIDATION_FOLDS = 20, 3
 """3 of 20 folds are the 15 % of validation."""
@@ -48,6 +49,13 @@ def make_split(radiographs: Sequence[Radiograph], seed: int) -> Split:
     labels = np.array([r.label for r in radiographs])
     in_block = _whole_groups(groups, [is_in_block(r.patient_key) for r in radiographs])
     rest = np.flatnonzero(~in_block)
+    fewest = int(np.bincount(labels[rest], minlength=2).min())
+    if fewest < FOLDS:
+        raise Rejected(
+            "TRAINING_DATA_TOO_SMALL",
+            f"A class has only {fewest} images outside the block; at least {FOLDS} are needed to "
+            "hold out whole patients of both classes.",
+        )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     parts = [held for _, held in folds.split(rest, labels[rest], groups[rest])]
     validation = np.sort(rest[np.concatenate(parts[:VALIDATION_FOLDS])])

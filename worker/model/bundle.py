@@ -83,6 +83,8 @@ def save_bundle(folder: Path, *, model: nn.Module, card: str, manifest: Manifest
     finished = replace(manifest, files=files)
     finished = replace(finished, digest=finished.compute_digest())
     (partial / MANIFEST).write_bytes(finished.to_bytes())
+    for path in partial.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner alone; workers are other users
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
     return finished
