@@ -62,7 +62,7 @@ REPORT = (
         title="Studies",
         columns=(
             "study_key", "priority", "state", "verdict", "probability", "model_version",
-            "instances", "refused_instances", "error_code", "turnaround_seconds",
+            "instances", "error_code", "turnaround_seconds",
         ),
     ),
     Page(
@@ -70,7 +70,7 @@ REPORT = (
         title="Predictions",
         columns=(
             "study_key", "instance_number", "verdict", "probability", "logit", "model_version",
-            "device", "view_position", "transfer_syntax",
+            "device", "view_position",
         ),
     ),
     Page(
@@ -82,6 +82,8 @@ REPORT = (
 )  # fmt: skip
 """What `pneumo report` prints, in order."""
 
+NEVER_CUT = {"study_key", "model_version", "probability", "refusal_code"}
+"""Columns that are of no use in part."""
 PLAIN_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where rich would assume 80."""
 
@@ -375,7 +377,8 @@ def _view_table(page: Page, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=page.title, caption=f"{count} of {page.view}")
     table.title_justify = table.caption_justify = "left"
     for place in places:
-        table.add_column(columns[place].replace("_", " "))
+        name = columns[place]
+        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_CUT)
     for row in shown:
         table.add_row(*[_cell(row[place]) for place in places])
     return table
