@@ -1,5 +1,5 @@
 # Every wish is one command. All of them make .venv first; nothing else is needed but Python 3.11.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed

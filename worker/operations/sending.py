@@ -42,6 +42,8 @@ def enqueue_and_show(
 
 
 def _show_refused(enqueued: Enqueued, console: Console) -> None:
+    if enqueued.skipped:
+        console.print(f"{enqueued.skipped} files in folders were no DICOM and were skipped.")
     for refused in enqueued.refused:
         console.print(
             f"[bold red]{refused.error.code}[/] file {refused.position} of {refused.of}: "
