@@ -182,7 +182,7 @@ def status() -> None:
 @app.command(rich_help_panel=LOOK)
 def show(study: StudyArgument) -> None:
     """One study: verdict, instances, refusals, attempts, audit records."""
-    from worker.operations.screens import show_study
+    from worker.operations.study_screen import show_study
 
     raise typer.Exit(show_study(_site(), study))
 
@@ -190,7 +190,7 @@ def show(study: StudyArgument) -> None:
 @app.command(rich_help_panel=LOOK)
 def report() -> None:
     """The analysts' views: studies, predictions, refusals by code, turn-around by priority."""
-    from worker.operations.screens import show_report
+    from worker.operations.report_screen import show_report
 
     show_report(_site())
 

@@ -50,6 +50,21 @@ class DemoStudy:
         """Its transfer syntax."""
         return UID(self.dataset.file_meta.TransferSyntaxUID)
 
+    @property
+    def syntax_name(self) -> str:
+        """Its transfer syntax in a few words."""
+        return SHORT_NAMES.get(self.syntax, self.syntax.name)
+
+
+SHORT_NAMES = {
+    ExplicitVRLittleEndian: "uncompressed",
+    RLELossless: "RLE",
+    JPEGLosslessSV1: "JPEG Lossless SV1",
+    JPEGLSLossless: "JPEG-LS lossless",
+    JPEG2000Lossless: "JPEG 2000 lossless",
+}
+"""What the standard says in up to twelve words."""
+
 
 def demo_studies() -> list[DemoStudy]:
     """All of them, in the order of sending. Raises Rejected("DEMO_DATA_MISSING")."""

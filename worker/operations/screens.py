@@ -6,27 +6,20 @@ Reads rows, prints tables; nothing here changes anything, and nothing personal i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import redis
-from rich.console import Console, Group
-from rich.panel import Panel
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from db.audit import verify
 from db.enums import Lane, StudyState, Verdict
 from db.heartbeats import live_workers
-from db.overview import find_study, overview, study_detail, view_rows
+from db.overview import find_study, overview
 from db.records import (
-    AttemptDetail,
-    AuditDetail,
-    InstanceDetail,
     LiveWorker,
     Overview,
-    StudyDetail,
-    StudySummary,
 )
 from db.registry import list_models
 from db.session import Database
@@ -44,51 +37,8 @@ COLOUR = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """How `pneumo report` prints one of the analysts' views."""
-
-    view: str
-    """Its name in SQL."""
-    title: str
-    """What it is, for a person."""
-    columns: tuple[str, ...] = ()
-    """The columns that fit a terminal; empty: all. SQL shows the rest."""
-
-
-REPORT = (
-    Page(
-        view="v1_studies",
-        title="Studies",
-        columns=(
-            "study_key", "priority", "state", "verdict", "probability", "model_version",
-            "instances", "error_code", "turnaround_seconds",
-        ),
-    ),
-    Page(
-        view="v1_predictions",
-        title="Predictions",
-        columns=(
-            "study_key", "instance_number", "verdict", "probability", "logit", "model_version",
-            "device", "view_position",
-        ),
-    ),
-    Page(
-        view="v1_refusals_by_code",
-        title="Refusals by code",
-        columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
-    ),
-    Page(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
-)  # fmt: skip
-"""What `pneumo report` prints, in order."""
-
-NEVER_CUT = {"study_key", "model_version", "probability", "refusal_code"}
-"""Columns that are of no use in part."""
 PLAIN_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where rich would assume 80."""
-
-REPORT_ROWS = 20
-"""Newest rows printed of a long view."""
 
 
 def wide_console() -> Console:
@@ -109,31 +59,6 @@ def show_status(site: Settings, console: Console | None = None) -> None:
     console.print(_broker_line(site))
     for notice in _notices(glance, workers):
         console.print(notice)
-
-
-def show_study(site: Settings, asked: str, console: Console | None = None) -> int:
-    """Everything about one study but its identity; 1 if there is no such study."""
-    console = console or wide_console()
-    database = Database(site.database_url)
-    with database.reading() as session:
-        key = find_study(session, asked)
-        detail = study_detail(session, key) if key else None
-    database.dispose()
-    if detail is None:
-        console.print("No study has this key or UID. `pneumo report` lists the studies.")
-        return 1
-    console.print(Panel(_study_panel(detail), title=f"Study {detail.summary.study_key}"))
-    return 0
-
-
-def show_report(site: Settings, console: Console | None = None) -> None:
-    """The analysts' views, newest rows first where there are many."""
-    console = console or wide_console()
-    database = Database(site.database_url)
-    with database.reading() as session:
-        for page in REPORT:
-            console.print(_view_table(page, *view_rows(session, page.view)))
-    database.dispose()
 
 
 def show_audit_report(site: Settings, console: Console | None = None) -> int:
@@ -165,7 +90,7 @@ def show_models(site: Settings, console: Console | None = None) -> None:
             f"{model.threshold:.4f}",
             f"{model.temperature:.4f}",
             model.bundle_digest[:12],
-            _moment(model.registered_at),
+            moment(model.registered_at),
         )
     console.print(table)
 
@@ -204,7 +129,7 @@ def _workers_table(workers: Sequence[LiveWorker]) -> Table:
             ",".join(worker.lanes),
             worker.device,
             worker.model_name or "",
-            _moment(worker.started_at),
+            moment(worker.started_at),
             f"{(datetime.now(UTC) - worker.seen_at).total_seconds():.0f} s ago",
         )
     return table
@@ -246,151 +171,13 @@ def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
     return notices
 
 
-def _study_panel(detail: StudyDetail) -> Group:
-    return Group(
-        _summary_lines(detail.summary),
-        _instances_table(detail.instances),
-        *_predictions_tables(detail.instances),
-        _attempts_table(detail.attempts),
-        _audit_table(detail.audit),
-        Text("For research until cleared where it is used.", style="dim"),
-    )
-
-
-def _summary_lines(summary: StudySummary) -> Text:
-    text = Text()
-    if summary.verdict:
-        text.append(summary.verdict.value.upper(), style=COLOUR[summary.verdict])
-        if summary.probability is not None and summary.threshold is not None:
-            text.append(
-                f"  probability {summary.probability:.6f} at operating point "
-                f"{summary.threshold:.4f} by {summary.model_name}"
-            )
-    else:
-        text.append(summary.state.value.upper())
-    text.append(
-        f"\n{summary.priority.value}, came by {summary.source.value}, revision {summary.revision}, "
-        f"{summary.attempts} attempt(s), received {_moment(summary.received_at)}"
-    )
-    if summary.turnaround_seconds is not None:
-        text.append(f", turn-around {summary.turnaround_seconds:.2f} s")
-    if summary.error_code:
-        text.append(f"\n{summary.error_code}: {summary.error_sentence}", style="red")
-        if summary.traceback_reference:
-            text.append(f" (reference {summary.traceback_reference})", style="red")
-    return text
-
-
-def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
-    table = Table(
-        "no.", "state", "transfer syntax", "modality", "view", "why not", title="Instances"
-    )
-    table.title_justify = "left"
-    for instance in instances:
-        refusal = instance.refusal
-        table.add_row(
-            str(instance.number),
-            instance.state.value,
-            instance.transfer_syntax_name or "",
-            instance.modality or "",
-            instance.view_position or "",
-            f"[bold]{refusal.code}[/] {refusal.tag or ''}\n{refusal.sentence}" if refusal else "",
-        )
-    return table
-
-
-def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
-    """One table of predictions, if there are any."""
-    rows = [(i.number, p) for i in instances for p in i.predictions]
-    if not rows:
-        return []
-    table = Table(
-        "no.", "frame", "verdict", "probability", "logit", "model version", "device", "pixels",
-        title="Predictions",
-    )  # fmt: skip
-    table.title_justify = "left"
-    for number, prediction in rows:
-        done = prediction.normalisation
-        told = [
-            f"{key}={done[key]}"
-            for key in ("voi", "window_center", "window_width", "inverted")
-            if done.get(key) is not None
-        ]
-        warned = [
-            str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings
-        ]
-        table.add_row(
-            str(number),
-            str(prediction.frame_number),
-            Text(prediction.verdict.value, style=COLOUR[prediction.verdict]),
-            f"{prediction.probability:.6f}",
-            f"{prediction.logit:+.4f}",
-            prediction.model_name,
-            prediction.device,
-            "\n".join([", ".join(told), *warned]),
-        )
-    return [table]
-
-
-def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
-    table = Table(
-        "no.",
-        "lane",
-        "outcome",
-        "read",
-        "normalise",
-        "infer",
-        "store",
-        "total",
-        "started",
-        title="Attempts (seconds)",
-    )
-    table.title_justify = "left"
-    for attempt in attempts:
-        seconds = (
-            attempt.read_seconds, attempt.normalise_seconds, attempt.inference_seconds,
-            attempt.store_seconds, attempt.total_seconds,
-        )  # fmt: skip
-        table.add_row(
-            str(attempt.attempt),
-            attempt.lane.value,
-            attempt.outcome + (f" {attempt.error_code}" if attempt.error_code else ""),
-            *("" if value is None else f"{value:.3f}" for value in seconds),
-            _moment(attempt.started_at),
-        )
-    return table
-
-
-def _audit_table(records: Sequence[AuditDetail]) -> Table:
-    table = Table("when (UTC)", "event", "actor", "detail", title="Audit")
-    table.title_justify = "left"
-    for record in records:
-        detail = ", ".join(f"{key}={_cell(value)}" for key, value in record.detail.items())
-        table.add_row(_moment(record.occurred_at), record.event, record.actor, detail)
-    return table
-
-
-def _view_table(page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    places = [columns.index(column) for column in page.columns or columns]
-    shown = rows[:REPORT_ROWS]
-    count = f"newest {len(shown)} of {len(rows)} rows" if len(rows) > len(shown) else "all rows"
-    table = Table(title=page.title, caption=f"{count} of {page.view}")
-    table.title_justify = table.caption_justify = "left"
-    for place in places:
-        name = columns[place]
-        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_CUT)
-    for row in shown:
-        table.add_row(*[_cell(row[place]) for place in places])
-    return table
-
-
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, datetime):
-        return _moment(value)
+        return moment(value)
     return _short(value)
 
 
@@ -400,8 +187,8 @@ def _short(value: object) -> str:
     return text[:12] if len(text) in (32, 64) and text.isalnum() else text
 
 
-def _moment(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def moment(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def one_study(database: Database, asked: str) -> str:
