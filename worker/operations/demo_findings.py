@@ -73,16 +73,13 @@ def outcome_finding(item: Sent) -> Finding:
 
 def lossless_finding(sent: Sequence[Sent]) -> Finding:
     """All lossless encodings of one radiograph are one radiograph."""
-    found = {
-        item.study.syntax: item.detail.summary.probability
-        for item in sent
-        if item.study.refusal is None
-    }
-    values = [value for value in found.values() if value is not None]
+    chests = [item for item in sent if item.study.refusal is None]
+    values = [p for item in chests if (p := item.detail.summary.probability) is not None]
     spread = max(values) - min(values) if values else float("inf")
+    encodings = {item.study.syntax for item in chests}
     return Finding(
-        holds=spread <= TOLERANCE and set(found) == set(LOSSLESS) and len(values) == len(LOSSLESS),
-        sentence=f"{len(values)} lossless encodings give the same probability "
+        holds=spread <= TOLERANCE and encodings == set(LOSSLESS) and len(values) == len(chests),
+        sentence=f"{len(encodings)} lossless encodings give the same probability "
         f"(largest difference {spread:.1e}, allowed {TOLERANCE:.0e})",
     )
 

@@ -1,0 +1,140 @@
+"""The demo's studies are what they say, and its judge sees what is not as it should be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from db.enums import Lane, Priority, Verdict
+from db.records import AuditReport
+from worker.errors import Rejected
+from worker.imaging.decoders import decode_frame
+from worker.imaging.pixels import normalise_frame
+from worker.imaging.preprocessing import PreprocessingSpec
+from worker.imaging.refusals import RefusedInstance
+from worker.operations import demo
+from worker.operations.demo_findings import Sent, judge
+from worker.operations.demo_studies import LOSSLESS, DemoStudy, demo_studies
+
+
+@pytest.fixture(scope="module")
+def studies() -> list[DemoStudy]:
+    return demo_studies()
+
+
+def test_every_lossless_encoding_is_there_and_holds_the_same_stored_values(studies):
+    chests = {s.syntax: s for s in studies if s.refusal is None}
+    assert set(chests) == set(LOSSLESS)
+    values = [decode_frame(study.dataset)[0] for study in chests.values()]
+    assert all(np.array_equal(values[0], other) for other in values[1:])
+
+
+def test_sv1_really_uses_selection_value_1(studies):
+    (study,) = [s for s in studies if s.syntax_name == "JPEG Lossless SV1"]
+    data = study.dataset.PixelData
+    scan = data.index(b"\xff\xda")  # SOS: length 8, one component, then Ss = selection value
+    assert data[scan + 2 : scan + 8] == b"\x00\x08\x01" + data[scan + 5 : scan + 7] + b"\x01"
+
+
+def test_every_study_is_one_of_its_own(studies):
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        assert len({s.dataset[keyword].value for s in studies}) == len(studies)
+
+
+def test_exactly_one_is_stat(studies):
+    assert [s.priority for s in studies].count(Priority.STAT) == 1
+
+
+def test_what_is_cut_short_is_refused_as_such(studies):
+    (study,) = [s for s in studies if s.refusal == "PIXEL_DATA_TRUNCATED"]
+    with pytest.raises(RefusedInstance, match="PIXEL_DATA_TRUNCATED"):
+        normalise_frame(study.dataset, PreprocessingSpec())
+
+
+# -- the judge ----------------------------------------------------------------------------------
+
+
+def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> Sent:
+    """A study with the result it should have, but for `changes`."""
+    refused = study.refusal is not None
+    summary = {
+        "verdict": Verdict.REJECTED if refused else Verdict.POSITIVE,
+        "probability": None if refused else probability,
+        "priority": study.priority,
+    } | changes
+    refusal = SimpleNamespace(code=changes.get("code", study.refusal)) if refused else None
+    lane = changes.get("lane", Lane(study.priority.value))
+    detail = SimpleNamespace(
+        summary=SimpleNamespace(**summary),
+        instances=[SimpleNamespace(refusal=refusal)],
+        attempts=[SimpleNamespace(lane=lane, at=datetime.now(UTC))],
+    )
+    return Sent(study=study, detail=detail)
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "worker.log").write_text('{"event": "study_stored"}\n')
+    return SimpleNamespace(log_dir=tmp_path)
+
+
+WHOLE = AuditReport(ok=True, records=29, first_broken=None)
+
+
+def failures(results: list[Sent], site, audit: AuditReport = WHOLE) -> list[str]:
+    return [f.sentence for f in judge(results, audit, site) if not f.holds]
+
+
+def test_all_is_well_when_all_is_well(studies, site):
+    assert failures([sent(s) for s in studies], site) == []
+
+
+def spoilt(studies, which, **changes) -> list[Sent]:
+    """All as it should be but the first study for which `which` holds."""
+    index = next(i for i, s in enumerate(studies) if which(s))
+    return [sent(s, **(changes if i == index else {})) for i, s in enumerate(studies)]
+
+
+@pytest.mark.parametrize(
+    ("which", "changes", "words"),
+    [
+        (lambda s: not s.refusal, {"verdict": Verdict.FAILED}, "was predicted"),
+        (lambda s: not s.refusal, {"probability": 0.5 + 2e-6}, "largest difference 2.0e-06"),
+        (lambda s: s.refusal, {"code": "DECODE_FAILED"}, "found ['DECODE_FAILED']"),
+        (lambda s: s.refusal, {"verdict": Verdict.NEGATIVE}, "was refused as"),
+        (lambda s: s.priority is Priority.STAT, {"lane": Lane.ROUTINE}, "STAT study went"),
+    ],
+    ids=["not predicted", "another probability", "another refusal", "a wrong verdict", "lane"],
+)
+def test_what_is_not_as_it_should_be_is_found(studies, site, which, changes, words):
+    (found,) = failures(spoilt(studies, which, **changes), site)
+    assert words in found
+
+
+def test_a_missing_result_is_found(studies, site):
+    missing = [sent(s) for s in studies if s.syntax_name != "RLE"]
+    assert any("4 lossless encodings" in found for found in failures(missing, site))
+
+
+def test_a_broken_chain_is_found(studies, site):
+    broken = AuditReport(ok=False, records=29, first_broken="Record 3 of chain 5 was changed.")
+    assert failures([sent(s) for s in studies], site, broken) == [
+        "the audit chain is broken: Record 3 of chain 5 was changed."
+    ]
+
+
+def test_a_name_in_a_log_is_found(studies, site):
+    name = str(studies[0].dataset.PatientName)
+    (site.log_dir / "listener.log").write_text(f"received {name}\n")
+    (found,) = failures([sent(s) for s in studies], site)
+    assert "stands in a log" in found
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(Rejected, match="was not made by a demo"):
+        demo.fresh_site(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()

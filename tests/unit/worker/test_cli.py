@@ -1,0 +1,125 @@
+"""What a person types, and the sentence that comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from db.audit import verify
+from db.migrate import upgrade
+from db.session import Database
+from tests.acceptance.installation import ROOT
+from tests.builders import write_instance
+from worker.intake.accept import accept_study
+from worker.settings import read_settings
+
+
+def pneumo(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker.cli", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A migrated, empty installation."""
+    upgrade(read_settings(state_dir=tmp_path).database_url)
+    return tmp_path
+
+
+def test_help_reads_like_a_page():
+    page = pneumo("--help").stdout
+    for words in (
+        "Run an installation", "Send studies", "Look at what happened", "Mend what went wrong",
+        "Keep models and data", "For research until it is cleared", "train",
+    ):  # fmt: skip
+        assert words in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("retry",), "RETRY_WHICH", "Name the studies to retry, or say --parked"),
+        (("retry", "0" * 32), "STUDY_UNKNOWN", "No study has this key or UID"),
+        (("model", "activate", "vgg16-9"), "MODEL_UNKNOWN", "registered are: none"),
+        (("model", "register", "docs"), "BUNDLE_FILE_MISSING", "holds no manifest.json"),
+        (("enqueue", "nowhere.dcm"), "FILE_UNREADABLE", "cannot be read"),
+        (("health", "heart"), "UNKNOWN_PART", "expected worker, relay, listener"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(state, arguments, code, words):
+    said = pneumo("--state", state, *arguments)
+    everything = " ".join((said.stdout + said.stderr).split())
+    assert said.returncode == 1
+    assert code in everything
+    assert words in everything
+    assert "Traceback" not in everything
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_an_empty_installation_can_be_looked_at(state, command):
+    said = pneumo("--state", state, command)
+    assert said.returncode == 0, said.stderr
+    assert "Studies" in said.stdout
+
+
+def test_the_audit_trail_can_be_verified(state):
+    said = pneumo("--state", state, "audit", "verify")
+    assert (said.returncode, "unbroken" in said.stdout) == (0, True)
+
+
+def test_a_study_that_is_not_there_is_said_so(state):
+    said = pneumo("--state", state, "show", "abcdef")
+    assert said.returncode == 1
+    assert "No study has this key" in said.stdout
+
+
+def test_an_installation_that_was_never_made_is_said_so(tmp_path):
+    said = pneumo("--state", tmp_path / "absent", "status")
+    assert said.returncode == 1
+    assert "DATABASE_NOT_READY" in said.stderr
+    assert "pneumo migrate" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_wrong_setting_is_said_by_its_name(state, monkeypatch):
+    monkeypatch.setenv("PNEUMO_LEASE_S", "soon")
+    said = pneumo("--state", state, "status")
+    assert said.returncode == 1
+    assert "PNEUMO_LEASE_S" in said.stderr
+
+
+def test_migrating_makes_the_folder_and_says_where_the_database_stands(tmp_path):
+    said = pneumo("--state", tmp_path / "new" / "site", "migrate")
+    assert said.returncode == 0, said.stderr
+    assert "The database stands at" in said.stdout
+
+
+def test_files_are_enqueued_and_found_again(state, tmp_path):
+    file = write_instance(tmp_path / "a.dcm")
+    said = pneumo("--state", state, "enqueue", file, "--priority", "stat")
+    assert said.returncode == 0, said.stderr
+    again = pneumo("--state", state, "enqueue", file)
+    assert "1 new" in said.stdout
+    assert "1 duplicate" in again.stdout
+
+
+def test_erasing_takes_the_identity_and_leaves_the_chain_whole(state, tmp_path):
+    site = read_settings(state_dir=state)
+    database = Database(site.database_url)
+    file = write_instance(tmp_path / "a.dcm", patient_id="PID-9")
+    key = accept_study([file], database=database, site=site).study_key
+    first = pneumo("--state", state, "erase", key[:12], "--yes")
+    second = pneumo("--state", state, "erase", key, "--yes")
+    assert (first.returncode, second.returncode) == (0, 1)
+    assert "nothing was left to erase" in second.stdout
+    with database.transaction() as session:
+        assert verify(session).ok
+    database.dispose()
