@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.enums import Priority
 from db.errors import DatabaseRefusal
 from db.session import is_transient
-from worker.errors import PneumoError, Rejected
+from worker.errors import PneumoError
 from worker.settings import Settings, settings, use_state_dir
 
 RUN, SEND, LOOK, MEND, KEEP = (
@@ -293,6 +293,12 @@ def main() -> None:
         _refuse(error.code, error.sentence)
     except SQLAlchemyError as error:
         _refuse("DATABASE_NOT_READY", _why(error))
+    except ModuleNotFoundError as error:
+        _refuse(
+            "EXTRA_NOT_INSTALLED",
+            f"This command needs the package {error.name}. Install the extra that has it: "
+            "pip install 'pneumo[training]' or 'pneumo[demo]'.",
+        )
 
 
 def _refuse(code: str, sentence: str) -> NoReturn:
@@ -302,20 +308,9 @@ def _refuse(code: str, sentence: str) -> NoReturn:
 
 
 def _add_commands_of_other_packages() -> None:
-    """`pneumo train`, where the extra is installed; loaded only when it is asked for or listed."""
-    listing = len(sys.argv) == 1 or "--help" in sys.argv
+    """`pneumo train`: known by its entry point alone, so that worker/ never imports training/."""
     for entry in entry_points(group="pneumo.commands"):
-        if not (listing or entry.name in sys.argv):
-            continue
-        try:
-            app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
-        except ModuleNotFoundError as error:
-            if entry.name in sys.argv:
-                raise Rejected(
-                    "EXTRA_NOT_INSTALLED",
-                    f"`pneumo {entry.name}` needs the package {error.name}. Install the extra: "
-                    "pip install 'pneumo[training]'.",
-                ) from None
+        app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
 
 
 def _why(error: SQLAlchemyError) -> str:
