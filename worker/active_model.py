@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,18 +115,32 @@ def find_bundle(record: ModelRecord, site: Settings) -> Path:
 
 
 def _copy_once(folder: Path, target: Path) -> None:
-    """Copy a bundle so that a half-made copy is never taken for one."""
-    if target.resolve() == folder.resolve() or target.exists():
+    """Copy a bundle so that a half-made copy is never taken for one, however many copy at once.
+
+    Each process copies aside under a name of its own; the first to rename it wins, and the others
+    find a complete copy there. (On a new installation all workers start at the same moment.)
+    """
+    if target.exists():
         return
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(folder, partial)
-        partial.replace(target)
+        _rename_unless_there(partial, target)
     except OSError as error:
+        reason = error.strerror or type(error).__name__
         raise Resource(
             "MODEL_COPY_FAILED",
-            f"The bundle could not be copied to the models folder ({error.strerror}). "
+            f"The bundle could not be copied to the models folder ({reason}). "
             "Free space or correct PNEUMO_STATE_DIR and register it again.",
         ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _rename_unless_there(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:  # a folder that is not empty cannot be replaced: another process was first
+        if not target.is_dir():
+            raise

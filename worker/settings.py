@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     lease_s: Seconds = 120.0
     """How long a claim holds without renewal; a dead worker's studies wait at most so long."""
     lease_renewal_s: Seconds = 30.0
-    """How often a living worker renews its claims; at most a third of the lease."""
+    """How often a living worker renews its claims; at most half of the lease."""
     relay_interval_s: Seconds = 1.0
     """How often the relay looks for studies to publish, close or sweep."""
     requeue_after_s: Seconds = 60.0
