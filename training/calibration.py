@@ -70,10 +70,15 @@ def choose_operating_point(
 
 
 def _for_sensitivity(labels: np.ndarray, probabilities: np.ndarray, wanted: float) -> float:
-    """The highest threshold at which the recall is still at least `wanted`."""
+    """The highest threshold at which the recall is still at least `wanted`, less half a gap.
+
+    On an image's own probability the last bit, which differs between machines, would decide it.
+    """
     positives = np.sort(probabilities[labels == 1])
     missed = int(np.floor((1 - wanted) * len(positives) + 1e-9))
-    return float(positives[missed])
+    last = positives[missed]
+    below = probabilities[probabilities < last].max(initial=0.0)
+    return float((last + below) / 2)
 
 
 def _youden(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -19,7 +19,6 @@ COLUMNS = (
     "ece",
 )
 RESEARCH_ONLY = "**For research until it is cleared where it is used.** No medical device. A radiologist decides."
-RESEARCH_ONLY = "**For research until it is cleared where it is used.** No medical device. A radiologist decides."
 NAMES = {
     "validation": "validation: patients drawn at random, 15 %",
     "block": "block: the lowest patient numbers, 13 %",
@@ -78,7 +77,7 @@ def _figures(manifest: Manifest) -> str:
         "looked at.\n\n"
         "The network learnt from equally many images of both classes, so its probabilities are those "
         "of a world with as many pneumonias as normals; among these images three of four are "
-        "pneumonias, hence the calibration error (ece)."
+        "pneumonias, which is one reason for the calibration error (ece)."
     )
 
 

@@ -30,13 +30,14 @@ def data(tmp_path_factory) -> Path:
     return draw_set(tmp_path_factory.mktemp("data"), normals=40, sick=40, side=224)
 
 
-def test_a_run_becomes_a_bundle(data, tmp_path):
+@pytest.mark.parametrize(("architecture", "tensors"), [("resnet50", 320), ("vgg16", 28)])
+def test_a_run_becomes_a_bundle(data, tmp_path, architecture, tensors):
     fitted = train(
-        "fit", "--architecture", "resnet50", "--data", data, "--pretrained", "none",
+        "fit", "--architecture", architecture, "--data", data, "--pretrained", "none",
         "--epochs", 1, "--output", tmp_path / "run",
     )  # fmt: skip
     assert fitted.returncode == 0, fitted.stderr
-    assert "320 tensors initialised at random" in fitted.stdout
+    assert f"{tensors} tensors initialised at random" in fitted.stdout
     assert "validation AUROC" in fitted.stdout
     about = json.loads((tmp_path / "run" / "run.json").read_text())
     assert str(data) not in json.dumps(about), "a run names no folder of this machine"
@@ -45,8 +46,10 @@ def test_a_run_becomes_a_bundle(data, tmp_path):
         "release", tmp_path / "run", "--data", data, "--version", "0.0.1", "--output", tmp_path,
     )  # fmt: skip
     assert released.returncode == 0, released.stderr
-    bundle = load_bundle(tmp_path / "resnet50-0.0.1")
-    card = (tmp_path / "resnet50-0.0.1" / "MODEL_CARD.md").read_text()
+    folder = tmp_path / f"{architecture}-0.0.1"
+    bundle = load_bundle(folder)
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert bundle.manifest.architecture == architecture
     assert bundle.manifest.training["epochs_done"] == 1
     assert "**For research until it is cleared where it is used.**" in card
     assert "doi:10.17632/rscbjbr9sj" in card

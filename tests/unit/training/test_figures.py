@@ -64,3 +64,16 @@ def test_the_operating_point_is_the_rule_that_holds_best_under_stress():
     assert chosen["stressed_balanced_accuracy"] == best
     assert "plain, shifted" in point.rule
     assert point.candidates["sensitivity at least .98"]["recall"] >= 0.98
+
+
+def test_no_image_lies_on_the_threshold_where_its_last_bit_would_decide():
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 200)
+    plain = expit(np.where(labels == 1, 2, -2) + rng.normal(0, 1.5, 400))
+    point = choose_operating_point(labels, {"plain": plain})
+    for rule in ("sensitivity at least .98", "Youden"):
+        threshold = point.candidates[rule]["threshold"]
+        assert np.abs(plain - threshold).min() > 1e-5, rule
+    asked = point.candidates["sensitivity at least .98"]
+    assert asked["recall"] == pytest.approx(0.98)  # 4 of 200 missed, none to spare
+    assert np.sum(plain[labels == 1] < asked["threshold"]) == 4
