@@ -2,7 +2,7 @@
 # (tests/unit/test_docker.py), so the image holds what docker/services-requirements names and nothing
 # else, and then pneumo itself without its dependencies: a quarter of a gigabyte instead of several.
 #   docker build -f docker/services.Dockerfile -t pneumo-services .
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml requirements.lock README.md LICENSE docker/services-requirements ./
 COPY worker worker
@@ -13,7 +13,7 @@ RUN python -m venv /opt/pneumo \
  && /opt/pneumo/bin/pip install --no-cache-dir -c requirements.lock -r services-requirements \
  && /opt/pneumo/bin/pip install --no-cache-dir --no-deps .
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo services" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="DICOM listener, relay and migrations of pneumo." \

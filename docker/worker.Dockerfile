@@ -1,7 +1,7 @@
 # The worker: `celery -A worker worker` with the model. CUDA comes with PyPI's torch build, so the
 # node needs a driver and the NVIDIA container toolkit, nothing else.
 #   docker build -f docker/worker.Dockerfile -t pneumo-worker .
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11.15-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY worker worker
@@ -11,7 +11,7 @@ COPY alembic alembic
 RUN python -m venv /opt/pneumo \
  && /opt/pneumo/bin/pip install --no-cache-dir -c requirements.lock .
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo worker" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.description="Reads chest radiographs with a network. For research until cleared where it is used." \
@@ -30,7 +30,8 @@ WORKDIR /var/lib/pneumo
 VOLUME /var/lib/pneumo
 # SIGTERM is Celery's warm shutdown: running studies are finished, nothing new is taken.
 STOPSIGNAL SIGTERM
-# Loading torch and the model takes a while; after that a heartbeat is never older than 20 s.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 \
+# Loading torch and the model takes a while; after that a heartbeat is older than 20 s only while the
+# database is away. Asking starts a Python of its own: on busy cores that took 8 s, hence the timeout.
+HEALTHCHECK --interval=30s --timeout=25s --start-period=120s --retries=3 \
   CMD ["pneumo", "health", "worker"]
 CMD ["celery", "-A", "worker", "worker", "-P", "threads", "-c", "16", "-Q", "stat,routine", "--without-gossip", "--without-mingle"]

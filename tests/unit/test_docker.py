@@ -85,9 +85,25 @@ def test_images_of_others_are_pinned_by_full_version():
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_have_few_rights(name):
     service = SERVICES[name]
-    assert "no-new-privileges:true" in service["security_opt"]
     assert service["cap_drop"] == ["ALL"]
     assert service["read_only"] is True
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_container_gains_rights(name):
+    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_password_stays_out_of_version_control():
+    ignored = subprocess.run(["git", "check-ignore", "-q", "docker/.env"], cwd=ROOT, check=False)
+    assert ignored.returncode == 0
+
+
+def test_the_example_names_what_compose_asks_for():
+    text = (ROOT / "docker" / "compose.yaml").read_text()
+    lines = (ROOT / "docker" / ".env.example").read_text().splitlines()
+    example = {line.split("=")[0] for line in lines if line and not line.startswith("#")}
+    assert example == set(re.findall(r"\$\{([A-Z_]+)", text))
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
