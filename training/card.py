@@ -36,7 +36,7 @@ def write_card(manifest: Manifest) -> str:
                 _figures(manifest),
                 _point(manifest),
                 _data(manifest),
-                _limits(),
+                _limits(manifest),
                 _licences(manifest),
             ]
         )
@@ -107,12 +107,13 @@ def _data(manifest: Manifest) -> str:
         f"pooled and split by patient. Images: {counts}.\n\n"
         f"Seed {training['seed']}, {training['epochs_done']} epochs by a fixed recipe (no epoch was "
         "picked by its validation figure); the averaged weights of the last epoch are released. "
-        f"Trained at commit {training['commit'][:12]}. Began with "
+        f"Trained at commit {_short(training['commit'])}. Began with "
         f"{training['pretrained']['source']}:\n\n{report}"
     )
 
 
-def _limits() -> str:
+def _limits(manifest: Manifest) -> str:
+    noted = "".join(f"\n- {sentence}" for sentence in manifest.training["limits"])
     return (
         "## Limits\n\n"
         "- One hospital, children, AP views, exported as JPEG: other ages, views, detectors and "
@@ -122,6 +123,7 @@ def _limits() -> str:
         "- It knows two classes. Other findings are neither pneumonia nor normal to a reader, but must "
         "be one of the two to it.\n"
         "- It does not notice by itself that a picture is no chest radiograph; the header rules do."
+        + noted
     )
 
 
@@ -133,6 +135,11 @@ def _licences(manifest: Manifest) -> str:
         "their own licence; for the files named `resnet50_imagenet_conv1_to_layer3` and "
         "`vgg16_features` it is MIT (the VGG weights within: CC BY 4.0)."
     )
+
+
+def _short(commit: str) -> str:
+    """Twelve digits, and whether files differed from the commit."""
+    return commit[:12] + (" with uncommitted changes" if commit.endswith("-dirty") else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

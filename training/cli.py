@@ -59,11 +59,14 @@ def release_command(
     data: DataOption,
     version: Annotated[str, typer.Option(help="e.g. 0.1.0; never given to other weights.")],
     output: Annotated[Path, typer.Option(help="Where the bundle's folder is made.")],
+    limit: Annotated[
+        list[str] | None, typer.Option(help="A sentence for the card's limits; may be repeated.")
+    ] = None,
 ) -> None:
     """Calibrate, choose the operating point, measure, write the bundle, read it back and compare."""
     from training.command import run_release
 
-    run_release(run, data=data, version=version, output=output)
+    run_release(run, data=data, version=version, output=output, limits=limit or [])
 
 
 def main() -> None:

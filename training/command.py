@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -71,12 +72,14 @@ def run_fit(
     console.print(f"Next: pneumo train release {output} --data {data} --version X.Y.Z --output DIR")
 
 
-def run_release(run: Path, *, data: Path, version: str, output: Path) -> None:
+def run_release(
+    run: Path, *, data: Path, version: str, output: Path, limits: Sequence[str] = ()
+) -> None:
     """Release a run as a bundle and print its figures. Raises Rejected, Bug."""
     console = Console()
     require_data(data)
     with console.status("starting") as status:
-        released = release(run, data, output, version=version, tell=status.update)
+        released = release(run, data, output, version=version, limits=limits, tell=status.update)
     console.print(_figures_table(released))
     console.print(
         f"{released.folder.name} is released; read back, its logits differ by at most "
@@ -148,11 +151,14 @@ def _history_table(state: State) -> Table:
 
 
 def _figures_table(released: Released) -> Table:
-    names = [field.name for field in dataclasses.fields(Metrics)]
-    table = Table(
-        "held-out part", "at", *names, title=f"threshold {released.manifest.threshold:.4f}"
-    )
-    for part, points in released.manifest.metrics["parts"].items():
-        for at, figures in points.items():
-            table.add_row(part, at, *(f"{figures[name]:.4g}" for name in names))
+    """One row for each figure, one column for each held-out part and operating point."""
+    columns = [
+        (f"{part} at {at}", figures)
+        for part, points in released.manifest.metrics["parts"].items()
+        for at, figures in points.items()
+    ]
+    title = f"threshold {released.manifest.threshold:.4f}"
+    table = Table("figure", *(heading for heading, _ in columns), title=title)
+    for field in dataclasses.fields(Metrics):
+        table.add_row(field.name, *(f"{figures[field.name]:.4g}" for _, figures in columns))
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,13 @@ def release(
     output: Path,
     *,
     version: str,
+    limits: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Released:
     """Write the bundle of a run into `output`/NAME-VERSION. Raises Rejected, Bug.
 
     All figures are made from the weights as the bundle has them (fp16, computed in fp32), not from
-    the training's own arithmetic.
+    the training's own arithmetic. `limits`: sentences that the card adds to those of every model.
     """
     about = read_run_file(run)
     spec = PreprocessingSpec()
@@ -92,6 +93,7 @@ def release(
         training={
             **{key: about[key] for key in ("seed", "commit", "recipe", "data", "pretrained")},
             "epochs_done": epochs,
+            "limits": list(limits),
         },
     )
     tell("writing the bundle and reading it back")

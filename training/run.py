@@ -118,10 +118,10 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 
 
 def current_commit() -> str:
-    """The commit that is checked out, or `unknown` outside a repository."""
+    """The commit that is checked out, with `-dirty` where files differ; `unknown` without git."""
     try:
         asked = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607  whichever git the user has
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],  # noqa: S607
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
