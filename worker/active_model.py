@@ -14,8 +14,8 @@ from worker.errors import Rejected, Resource
 from worker.imaging.eligibility import EligibilityPolicy
 from worker.logging import get_logger
 from worker.model.batching import MicroBatcher
-from worker.model.bundle import default_bundle, load_bundle, packaged_bundles
-from worker.model.manifest import MANIFEST, Manifest, read_manifest
+from worker.model.bundle import default_bundle, is_whole, load_bundle, packaged_bundles
+from worker.model.manifest import Manifest
 from worker.model.predictor import Predictor
 from worker.patience import in_transaction
 from worker.settings import Settings
@@ -57,7 +57,7 @@ def register_bundle(database: Database, site: Settings, folder: Path, *, actor: 
     """
     manifest = load_bundle(folder).manifest
     name = name_of(manifest)
-    _copy_once(folder, site.models_dir / name)
+    _copy_once(folder, site.models_dir / name, manifest.digest)
     version = NewModelVersion(
         name=name,
         architecture=manifest.architecture,
@@ -103,8 +103,7 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
 def find_bundle(record: ModelRecord, site: Settings) -> Path:
     """The folder on this machine whose manifest carries the registered digest."""
     for folder in [site.models_dir / record.location, *packaged_bundles()]:
-        present = (folder / MANIFEST).is_file()
-        if present and read_manifest(folder).digest == record.bundle_digest:
+        if is_whole(folder, record.bundle_digest):
             return folder
     raise Rejected(
         "MODEL_BUNDLE_MISSING",
@@ -114,18 +113,21 @@ def find_bundle(record: ModelRecord, site: Settings) -> Path:
     )
 
 
-def _copy_once(folder: Path, target: Path) -> None:
+def _copy_once(folder: Path, target: Path, digest: str) -> None:
     """Copy a bundle so that a half-made copy is never taken for one, however many copy at once.
 
     Each process copies aside under a name of its own; the first to rename it wins, and the others
-    find a complete copy there. (On a new installation all workers start at the same moment.)
+    find a complete copy there. (On a new installation all workers start at the same moment.) A copy
+    that is damaged is put aside for good.
     """
-    if target.exists():
+    if is_whole(target, digest):
         return
     partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(folder, partial)
+        if target.exists() and not is_whole(target, digest):
+            target.rename(target.with_name(f".{target.name}.{secrets.token_hex(8)}.damaged"))
         _rename_unless_there(partial, target)
     except OSError as error:
         reason = error.strerror or type(error).__name__

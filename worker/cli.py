@@ -21,6 +21,7 @@ from db.enums import Priority
 from db.errors import DatabaseRefusal
 from db.session import is_transient
 from worker.errors import PneumoError
+from worker.logging import frames_of
 from worker.settings import Settings, settings, use_state_dir
 
 RUN, SEND, LOOK, MEND, KEEP = (
@@ -299,6 +300,10 @@ def main() -> None:
             f"This command needs the package {error.name}. Install the extra that has it: "
             "pip install 'pneumo[training]' or 'pneumo[demo]'.",
         )
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  what it says may quote a dataset: its frames suffice
+        _refuse("BUG", f"{'; '.join(frames_of(error))}. Report this.")
 
 
 def _refuse(code: str, sentence: str) -> NoReturn:

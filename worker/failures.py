@@ -17,6 +17,7 @@ from db.records import Claim
 from db.results import park, schedule_retry
 from db.session import is_transient
 from worker.errors import ErrorKind, PneumoError
+from worker.leaving import leave
 from worker.logging import get_logger, keep_traceback
 from worker.patience import in_transaction
 
@@ -92,6 +93,8 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
         return Settlement.OVERTAKEN
     settlement = Settlement.PARKED if delay_s is None else Settlement.RETRY
     log.warning("attempt_failed", code=failure.code, kind=failure.kind.value, ends=settlement.value)
+    if failure.code == DEVICE_FAILED:
+        leave("device_failed")  # every later study in this process would fail the same way
     return settlement
 
 
@@ -110,6 +113,14 @@ def classify(error: BaseException) -> Failure:
     )
 
 
+DEVICE_FAILED = "DEVICE_FAILED"
+OUT_OF_MEMORY = Failure(
+    kind=ErrorKind.RESOURCE,
+    code="OUT_OF_MEMORY",
+    sentence="Memory ran out even for a single frame; the study is tried again later. "
+    "Lower PNEUMO_MAX_BATCH or the worker's -c if this repeats.",
+)
+
 _TABLE = (
     (
         lambda e: isinstance(e, SQLAlchemyError) and is_transient(e),
@@ -121,11 +132,21 @@ _TABLE = (
     ),
     (
         lambda e: isinstance(e, torch.OutOfMemoryError | MemoryError),
+        OUT_OF_MEMORY,
+    ),
+    (
+        # torch says this of the CPU's memory in a plain RuntimeError
+        lambda e: isinstance(e, RuntimeError) and "allocate memory" in str(e),
+        OUT_OF_MEMORY,
+    ),
+    (
+        lambda e: isinstance(e, torch.AcceleratorError),
         Failure(
             kind=ErrorKind.RESOURCE,
-            code="OUT_OF_MEMORY",
-            sentence="Memory ran out even for a single frame; the study is tried again later. "
-            "Lower PNEUMO_MAX_BATCH or the worker's -c if this repeats.",
+            code=DEVICE_FAILED,
+            sentence="The accelerator reported an error after which its process cannot use it any "
+            "more. The worker starts afresh and the study is tried again; look at the device "
+            "(nvidia-smi, the system log) if this repeats.",
         ),
     ),
     (

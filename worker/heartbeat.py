@@ -6,16 +6,16 @@ and an active model that was changed by `pneumo model activate`.
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from db.heartbeats import beat
 from db.registry import active_model
 from worker.active_model import load_active_model
+from worker.errors import PneumoError
+from worker.leaving import leave
 from worker.logging import get_logger
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ INTERVAL_S = 5.0
 """Between two beats; a worker not seen for three of them counts as gone."""
 STUCK_AFTER_S = 300.0
 """No batch on any device takes so long; a thread that does will not come back."""
-EXIT_STUCK = 70
-"""EX_SOFTWARE: the supervisor starts a fresh process, leases bring the studies back."""
+SWAP_AGAIN_AFTER_S = 60.0
+"""Between two tries to load an active model that this worker cannot load."""
 
 
 class Heartbeat:
@@ -37,6 +37,7 @@ class Heartbeat:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._stop = threading.Event()
+        self._swap_not_before = 0.0
         self._file = alive_file(runtime.site.alive_dir, runtime.identity.name)
         self._beat()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -59,6 +60,9 @@ class Heartbeat:
 
     def _beat(self) -> None:
         runtime = self._runtime
+        # The file first: a database that is away says nothing about this process.
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.touch()
         with runtime.database.transaction() as session:
             beat(
                 session,
@@ -67,25 +71,31 @@ class Heartbeat:
                 device=runtime.model.predictor.device_name,
                 model_name=runtime.model.record.name,
             )
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.touch()
 
     def _leave_if_stuck(self) -> None:
         if self._runtime.model.batcher.stuck_for() > STUCK_AFTER_S:
-            log.critical("inference_stuck", seconds=STUCK_AFTER_S)
-            faulthandler.dump_traceback(file=sys.stderr)
-            os._exit(EXIT_STUCK)
+            leave("inference_stuck", seconds=STUCK_AFTER_S)
 
     def _follow_active_model(self) -> None:
         """Swap to a newly activated model; frames already queued finish on the old one."""
         runtime = self._runtime
-        with runtime.database.transaction() as session:
+        with runtime.database.reading() as session:
             record = active_model(session)
         if record is None or record.name == runtime.model.record.name:
             return
-        before, runtime.model = runtime.model, load_active_model(runtime.database, runtime.site)
+        if time.monotonic() < self._swap_not_before:
+            return
+        try:
+            before, runtime.model = runtime.model, load_active_model(runtime.database, runtime.site)
+        except PneumoError as error:
+            self._swap_not_before = time.monotonic() + SWAP_AGAIN_AFTER_S
+            log.warning(
+                "model_not_swapped", model=record.name, code=error.code, sentence=error.sentence
+            )
+            return
         log.info("model_swapped", before=before.record.name, after=record.name)
-        before.close(finish=True)
+        # In a thread of its own: an old batch that hangs must not stop this watch.
+        threading.Thread(target=before.close, kwargs={"finish": True}, daemon=True).start()
 
 
 def alive_file(folder: Path, worker_name: str) -> Path:

@@ -15,6 +15,7 @@ from db.records import (
     ClaimedInstance,
     InstanceOutcome,
     NewPrediction,
+    PriorPrediction,
     RefusalRecord,
     StepSeconds,
     StudyOutcome,
@@ -24,7 +25,8 @@ from worker.active_model import ActiveModel
 from worker.errors import Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
-from worker.imaging.pixels import NormalisedFrame, normalise_frame
+from worker.imaging.normalisation_record import NormalisationRecord
+from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import preprocess
 from worker.imaging.reading import read_dataset, read_header
 from worker.imaging.refusals import Refusal, RefusedInstance
@@ -58,7 +60,8 @@ class QueuedFrame:
     """A frame on its way through the network."""
 
     frame_number: int
-    normalised: NormalisedFrame
+    record: NormalisationRecord
+    """What was done to its pixels, which are not kept: a large study must not fill the memory."""
     score: Future[Score]
 
 
@@ -106,17 +109,28 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
 
 
 def read_study(claimed: Claim, runtime: Runtime) -> tuple[StudyOutcome, Stopwatch]:
-    """Judge and infer every instance of a claimed study."""
+    """Judge and infer every instance of a claimed study that this model has not predicted yet."""
     watch, model = Stopwatch(), runtime.model
     stat = claimed.lane is Lane.STAT
+    known = [p for instance in claimed.instances for p in predictions_kept(instance, model)]
     judged = [
         judge_instance(instance, model, runtime, watch, stat=stat)
         for instance in claimed.instances
-        if instance.state is not InstanceState.REFUSED
+        if instance.state is not InstanceState.REFUSED and not predictions_kept(instance, model)
     ]
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in judged)
-    return conclude(instances, model, watch), watch
+    return conclude(instances, known, model, watch), watch
+
+
+def predictions_kept(instance: ClaimedInstance, model: ActiveModel) -> list[PriorPrediction]:
+    """What this model said of the instance in an earlier revision; that stands and is not redone."""
+    version = model.manifest.preprocessing.version
+    return [
+        prior
+        for prior in instance.prior
+        if (prior.model_version_id, prior.preprocessing_version) == (model.record.id, version)
+    ]
 
 
 def judge_instance(
@@ -137,7 +151,7 @@ def judge_instance(
                 normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
                 tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
             score = model.batcher.submit(tensor, stat=stat)
-            frames.append(QueuedFrame(frame_number=number, normalised=normalised, score=score))
+            frames.append(QueuedFrame(frame_number=number, record=normalised.record, score=score))
     except RefusedInstance as refused:
         return JudgedInstance(instance=instance, refusals=(refused.refusal,))
     except FileNotFoundError:
@@ -185,19 +199,20 @@ def prediction_of(
         threshold=threshold,
         verdict=judge_probability(score.probability, threshold),
         device=model.predictor.device_name,
-        normalisation=frame.normalised.record.to_dict(),
+        normalisation=frame.record.to_dict(),
         warnings=tuple(warnings),
     )
 
 
 def conclude(
-    instances: tuple[InstanceOutcome, ...], model: ActiveModel, watch: Stopwatch
+    instances: tuple[InstanceOutcome, ...],
+    known: Sequence[PriorPrediction],
+    model: ActiveModel,
+    watch: Stopwatch,
 ) -> StudyOutcome:
-    """The study's result from those of its instances."""
-    study = judge_study(
-        (p.probability for instance in instances for p in instance.predictions),
-        model.manifest.threshold,
-    )
+    """The study's result from those of its instances, new and known."""
+    new = [p.probability for instance in instances for p in instance.predictions]
+    study = judge_study([*new, *(p.probability for p in known)], model.manifest.threshold)
     return StudyOutcome(
         verdict=study.verdict,
         probability=study.probability,

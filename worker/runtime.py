@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from db.enums import Lane
 from db.session import Database
@@ -41,20 +40,19 @@ class Runtime:
     """Everything `worker.pipeline` needs, with one `close`."""
 
     def __init__(self, site: Settings, identity: WorkerIdentity) -> None:
+        self.pid = os.getpid()
         self.site = site
         self.identity = identity
         self.database = Database(site.database_url)
         self.storage = IntakeStorage(site.intake_dir)
         self.model: ActiveModel = load_active_model(self.database, site)
         self.leases = LeaseKeeper(
-            self.database, lease_s=site.lease_s, renewal_s=site.lease_renewal_s
+            self.database,
+            lease_s=site.lease_s,
+            renewal_s=site.lease_renewal_s,
+            limit_s=site.study_limit_s,
         )
         self.heartbeat = Heartbeat(self)
-
-    @cached_property
-    def pid(self) -> int:
-        """The process that made this runtime."""
-        return os.getpid()
 
     def close(self) -> None:
         """Finish what runs, give back threads and connections."""
@@ -81,7 +79,6 @@ def runtime() -> Runtime:
     with _making:
         if _runtime is None or _runtime.pid != os.getpid():
             _runtime = Runtime(settings(), WorkerIdentity.new(_lanes))
-            _ = _runtime.pid
         return _runtime
 
 

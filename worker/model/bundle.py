@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ FILES = (WEIGHTS, CARD, GOLDEN)
 """All that a bundle holds beside its manifest."""
 GOLDEN_TOLERANCE = 0.02
 """Logits may differ so much between machines; another weight or recipe moves them far more."""
+_CPU = torch.device("cpu")
 PACKAGED = Path(__file__).parent / "bundles"
 
 
@@ -48,6 +49,8 @@ class Bundle:
     """What it says of itself."""
     model: Network
     """fp32, evaluation mode, without gradients, on the CPU."""
+    golden: Mapping[str, torch.Tensor]
+    """`planes` uint8 (n, S, S) and the `logits` float32 (n,) that they must give on any device."""
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -60,8 +63,19 @@ def load_bundle(folder: Path) -> Bundle:
     _check_files(folder, manifest)
     _check_meaning(manifest)
     model = _load_model(folder / WEIGHTS, manifest.architecture)
-    _check_golden(folder / GOLDEN, model, manifest)
-    return Bundle(manifest=manifest, model=model)
+    bundle = Bundle(manifest=manifest, model=model, golden=load_file(folder / GOLDEN))
+    check_golden(bundle, torch.device("cpu"))
+    return bundle
+
+
+def is_whole(folder: Path, digest: str) -> bool:
+    """Whether `folder` holds the bundle with this digest, every file as it was made."""
+    try:
+        manifest = read_manifest(folder)
+        _check_files(folder, manifest)
+    except BundleRefused:
+        return False
+    return manifest.digest == digest
 
 
 def save_bundle(folder: Path, *, model: nn.Module, card: str, manifest: Manifest) -> Manifest:
@@ -128,11 +142,13 @@ def golden_planes(size: int) -> torch.Tensor:
     return (torch.stack(pictures) * 255).round().to(torch.uint8)
 
 
-def golden_logits(model: nn.Module, planes: torch.Tensor, manifest: Manifest) -> torch.Tensor:
-    """Logits float32 (n,) of planes uint8 (n, S, S), in fp32 on the CPU."""
+def golden_logits(
+    model: nn.Module, planes: torch.Tensor, manifest: Manifest, device: torch.device = _CPU
+) -> torch.Tensor:
+    """Logits float32 (n,) of planes uint8 (n, S, S), in fp32 on the model's device."""
     with torch.inference_mode():
         inputs = standardise(planes[:, None].float() / 255, manifest.preprocessing)
-        return model(inputs).float().contiguous()
+        return model(inputs.to(device)).float().cpu().contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,10 +269,10 @@ def _load_model(path: Path, architecture: str) -> Network:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _check_golden(path: Path, model: Network, manifest: Manifest) -> None:
-    """The network must still say what it said where the bundle was made."""
-    golden = load_file(path)
-    off = (golden_logits(model, golden["planes"], manifest) - golden["logits"]).abs().max().item()
+def check_golden(bundle: Bundle, device: torch.device) -> None:
+    """The network, on `device`, must still say what it said where the bundle was made."""
+    said = golden_logits(bundle.model, bundle.golden["planes"], bundle.manifest, device)
+    off = (said - bundle.golden["logits"]).abs().max().item()
     if not off <= GOLDEN_TOLERANCE:  # also when it is NaN
         raise BundleRefused(
             "GOLDEN_LOGITS_OFF",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from worker.errors import Bug, Rejected
-from worker.model.bundle import Bundle
+from worker.model.bundle import Bundle, check_golden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,10 @@ class Predictor:
         self.max_batch = max_batch
         self._temperature = bundle.manifest.temperature
         self._model = bundle.model.to(self.device).to(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            # TF32 rounds to 10 bits; a device that does so, or is faulty, fails the golden check.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+            check_golden(bundle, self.device)
         self._cores = (
             ThreadPoolExecutor(cpu_threads or os.cpu_count() or 1, "forward")
             if self.device.type == "cpu"

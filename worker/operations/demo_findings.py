@@ -39,10 +39,16 @@ class Sent:
         return [i.refusal.code for i in self.detail.instances if i.refusal]
 
 
-def judge(sent: Sequence[Sent], audit: AuditReport, site: Settings) -> list[Finding]:
+def judge(
+    studies: Sequence[DemoStudy], sent: Sequence[Sent], audit: AuditReport, site: Settings
+) -> list[Finding]:
     """Every promise of the demo, each with what was found."""
     return [
         *(outcome_finding(item) for item in sent),
+        Finding(
+            holds=len(sent) == len(studies),
+            sentence=f"{len(sent)} of {len(studies)} studies that were sent are in the database",
+        ),
         lossless_finding(sent),
         stat_finding(sent),
         Finding(

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from db.overview import view_rows
 from db.session import Database
-from worker.operations.screens import cell, wide_console
+from worker.operations.screens import RESEARCH_ONLY, cell, wide_console
 from worker.settings import Settings
 
 
@@ -67,6 +67,7 @@ def show_report(site: Settings, console: Console | None = None) -> None:
     with database.reading() as session:
         for page in REPORT:
             console.print(_view_table(page, *view_rows(session, page.view)))
+    console.print(RESEARCH_ONLY, style="dim")
     database.dispose()
 
 

@@ -37,6 +37,8 @@ COLOUR = {
 }
 
 
+RESEARCH_ONLY = "For research until cleared where it is used."
+"""Stands under every result that is printed."""
 PLAIN_WIDTH = 120
 """Columns of a table that goes into a file or a pipe, where rich would assume 80."""
 

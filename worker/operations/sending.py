@@ -14,7 +14,7 @@ from db.enums import InstanceReceipt, Priority, StudyState, Verdict
 from db.records import Acceptance, StudySummary
 from db.session import Database
 from worker.intake.accept import Enqueued, enqueue_paths, wait_for
-from worker.operations.screens import COLOUR
+from worker.operations.screens import COLOUR, RESEARCH_ONLY
 from worker.settings import Settings
 
 
@@ -35,6 +35,8 @@ def enqueue_and_show(
     if wait_s is not None and enqueued.accepted:
         results = _wait(database, enqueued.accepted, wait_s, console)
     console.print(_table(enqueued.accepted, results))
+    if results:
+        console.print(RESEARCH_ONLY, style="dim")
     database.dispose()
     if wait_s is None and enqueued.accepted:
         console.print("Results: `pneumo show STUDY`, or next time `pneumo enqueue --wait`.")

@@ -12,7 +12,7 @@ from rich.text import Text
 from db.overview import find_study, study_detail
 from db.records import AttemptDetail, AuditDetail, InstanceDetail, StudyDetail, StudySummary
 from db.session import Database
-from worker.operations.screens import COLOUR, cell, moment, wide_console
+from worker.operations.screens import COLOUR, RESEARCH_ONLY, cell, moment, wide_console
 from worker.settings import Settings
 
 
@@ -38,7 +38,7 @@ def _study_panel(detail: StudyDetail) -> Group:
         *_predictions_tables(detail.instances),
         _attempts_table(detail.attempts),
         _audit_table(detail.audit),
-        Text("For research until cleared where it is used.", style="dim"),
+        Text(RESEARCH_ONLY, style="dim"),
     )
 
 
@@ -79,7 +79,9 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
-            f"[bold]{refusal.code}[/] {refusal.tag or ''}\n{refusal.sentence}" if refusal else "",
+            Text.assemble((refusal.code, "bold"), f" {refusal.tag or ''}\n{refusal.sentence}")
+            if refusal
+            else "",
         )
     return table
 

@@ -44,7 +44,8 @@ class Part:
     grace_s: float = 10.0
     """How long it may take to end after SIGTERM, before SIGKILL."""
     expects_to_die: bool = False
-    """Dying is this part's purpose (the suspect worker): it comes back without a growing pause."""
+    """Being killed by what it reads is this part's purpose (the suspect worker): after a death by
+    a signal it comes back without a pause. When it leaves by itself it is like any other part."""
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Child:
     process: subprocess.Popen[bytes]
     started: float
     deaths: int = 0
-    """In a row, without being well in between."""
+    """In a row, without being well in between; deaths that its part expects do not count."""
     due: float | None = None
     """When to start it again; None while it runs."""
 
@@ -67,6 +68,8 @@ class Supervisor:
     log_dir: Path
     environment: Mapping[str, str]
     """Added to this process's environment."""
+    on_death: Callable[[str], None] = lambda _: None
+    """Is told each death in a sentence."""
     children: dict[str, Child] = field(default_factory=dict)
 
     def start(self, part: Part) -> None:
@@ -96,7 +99,7 @@ class Supervisor:
             (
                 child
                 for child in self.children.values()
-                if child.deaths >= times and not child.part.expects_to_die
+                if child.deaths >= times
             ),
             None,
         )
@@ -127,8 +130,9 @@ class Supervisor:
 
     def last_line(self, name: str) -> str:
         """The last line of a part's log, to say why it does not start."""
-        lines = (self.log_dir / f"{name}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "its log is empty"
+        log = self.log_dir / f"{name}.log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        return lines[-1] if lines else "nothing"
 
     def _launch(self, part: Part) -> subprocess.Popen[bytes]:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -148,13 +152,24 @@ class Supervisor:
             )
 
     def _note_death(self, child: Child) -> None:
-        lived = time.monotonic() - child.started
-        child.deaths = 1 if lived > WELL_AFTER_S else child.deaths + 1
-        pause = (
-            0.0
-            if child.part.expects_to_die
-            else min(2.0 ** (child.deaths - 1) - 1, LONGEST_PAUSE_S)
-        )
-        child.due = time.monotonic() + pause
+        now, code = time.monotonic(), child.process.returncode
+        pause = 0.0
+        if not (child.part.expects_to_die and code < 0):
+            child.deaths = 1 if now - child.started > WELL_AFTER_S else child.deaths + 1
+            pause = pause_before(child.deaths)
+        child.due = now + pause
         with structlog.contextvars.bound_contextvars(part=child.part.name):
-            log.warning("part_died", code=child.process.returncode, again_in_s=pause)
+            log.warning("part_died", code=code, again_in_s=pause)
+        again = f"in {pause:.0f} s" if pause else "at once"
+        self.on_death(f"The {child.part.name} {ending(code)} and is started again {again}.")
+
+
+def pause_before(deaths: int) -> float:
+    """Seconds before a part starts again that died so many times in a row: 0, 1, 3, 7 … 30."""
+    # Bounded before it is raised: 2.0 ** 1024 is an OverflowError, a bad night of deaths away.
+    return min(2.0 ** min(deaths - 1, 10) - 1, LONGEST_PAUSE_S)
+
+
+def ending(code: int) -> str:
+    """A process's exit code in words."""
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

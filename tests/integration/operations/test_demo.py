@@ -85,7 +85,7 @@ WHOLE = AuditReport(ok=True, records=29, first_broken=None)
 
 
 def failures(results: list[Sent], site, audit: AuditReport = WHOLE) -> list[str]:
-    return [f.sentence for f in judge(results, audit, site) if not f.holds]
+    return [f.sentence for f in judge(demo_studies(), results, audit, site) if not f.holds]
 
 
 def test_all_is_well_when_all_is_well(studies, site):
@@ -116,7 +116,9 @@ def test_what_is_not_as_it_should_be_is_found(studies, site, which, changes, wor
 
 def test_a_missing_result_is_found(studies, site):
     missing = [sent(s) for s in studies if s.syntax_name != "RLE"]
-    assert any("4 lossless encodings" in found for found in failures(missing, site))
+    found = failures(missing, site)
+    assert any("4 lossless encodings" in sentence for sentence in found)
+    assert any("8 of 9 studies that were sent" in sentence for sentence in found)
 
 
 def test_a_broken_chain_is_found(studies, site):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from sqlalchemy import text
 
 from db.migrate import upgrade
+from db.registry import activate_model
 from db.relaying import sweep_expired_leases
 from db.results import retry_parked
 from tests.builders import write_instance
+from tests.unit.model.conftest import manifest_of
 from worker import pipeline
 from worker.active_model import register_bundle
 from worker.errors import Rejected
@@ -20,7 +23,8 @@ from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
 from worker.imaging.reading import read_dataset
 from worker.intake.accept import accept_study
-from worker.model.bundle import default_bundle
+from worker.model.architectures import build_model
+from worker.model.bundle import default_bundle, save_bundle
 from worker.pipeline import StudyEnd, process_study
 from worker.runtime import Runtime, WorkerIdentity
 from worker.settings import read_settings
@@ -220,6 +224,53 @@ def test_a_bundle_that_does_not_verify_is_not_registered(runtime, tmp_path):
 def test_registering_the_active_bundle_again_changes_nothing(runtime):
     record = register_bundle(runtime.database, runtime.site, default_bundle(), actor="test")
     assert record == runtime.model.record
+
+
+def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
+    runtime, tmp_path, monkeypatch
+):
+    first = runtime.model.record.name
+    torch.manual_seed(5)
+    folder = tmp_path / "resnet50-9.9.9"
+    save_bundle(folder, model=build_model("resnet50"), card="# x\n", manifest=manifest_of())
+    other = register_bundle(runtime.database, runtime.site, folder, actor="test")
+
+    def activate(name: str) -> None:
+        with runtime.database.transaction() as session:
+            activate_model(session, name, "test")
+        runtime.heartbeat._follow_active_model()
+
+    activate(other.name)
+    assert runtime.model.record.name == other.name
+    key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=11))
+    assert process_study(key, runtime) is StudyEnd.STORED
+
+    activate(first)
+    assert runtime.model.record.name == first
+    shutil.rmtree(runtime.site.models_dir / other.location)
+    activate(other.name)
+    assert runtime.model.record.name == first, "a model that is not there is not swapped to"
+    activate(first)
+
+
+def test_a_late_image_leaves_earlier_predictions_as_they_are(runtime, tmp_path):
+    uid = "1.2.3.77"
+    early = write_instance(tmp_path / "a.dcm", study_instance_uid=uid, seed=12)
+    late = write_instance(tmp_path / "b.dcm", study_instance_uid=uid, seed=13)
+    key = accepted(runtime, early)
+    process_study(key, runtime)
+    before = count(runtime, "prediction")
+    assert accepted(runtime, late) == key
+    assert process_study(key, runtime) is StudyEnd.STORED
+    assert count(runtime, "prediction") == before + 1
+    found = study(runtime, key)
+    highest = row(
+        runtime,
+        "SELECT max(p.probability) AS p FROM prediction p JOIN instance i ON i.id = p.instance_id"
+        " JOIN study s ON s.id = i.study_id WHERE s.study_key = :key",
+        key=key,
+    )["p"]
+    assert (found["revision"], found["probability"]) == (2, highest)
 
 
 def test_training_and_serving_see_the_same_tensor(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.errors import Transient
+from worker.errors import Bug, Transient
 from worker.model.batching import MicroBatcher
 from worker.model.predictor import Score
 
@@ -175,3 +175,35 @@ def test_it_says_how_long_it_has_been_stuck(network, batcher):
     busy.result(5)
     time.sleep(0.02)
     assert batcher.stuck_for() == 0.0
+
+
+def test_a_cancelled_frame_is_not_predicted_and_harms_no_other(network, batcher):
+    hold(network, batcher)
+    unwanted, wanted = batcher.submit(item(1)), batcher.submit(item(2))
+    assert unwanted.cancel()
+    network.go.set()
+    assert wanted.result(5) == score(2)
+    assert batcher.submit(item(3)).result(5) == score(3)
+    assert 1.0 not in [value for batch in network.batches for value in batch]
+
+
+def test_frames_cancelled_before_closing_do_not_stop_it(network, batcher):
+    hold(network, batcher)
+    batcher.submit(item(1)).cancel()
+    waiting = batcher.submit(item(2))
+    closer = threading.Thread(target=batcher.close)
+    closer.start()
+    with pytest.raises(Transient, match="BATCHER_CLOSED"):
+        waiting.result(5)
+    network.go.set()
+    closer.join(5)
+    assert not closer.is_alive()
+
+
+def test_a_missing_score_is_an_error_and_the_thread_lives_on():
+    answers = iter([[], [score(2)]])
+    batcher = MicroBatcher(lambda _: next(answers), linger_s=0)
+    with pytest.raises(Bug, match="0 scores for 1 frames; expected one each"):
+        batcher.submit(item(1)).result(5)
+    assert batcher.submit(item(2)).result(5) == score(2)
+    batcher.close()

@@ -28,6 +28,8 @@ class ServerClosed(Exception):
         (OperationalError("SELECT", {}, ServerClosed()), ErrorKind.TRANSIENT, "DATABASE_AWAY"),
         (IntegrityError("INSERT", {}, ServerClosed()), ErrorKind.BUG, "BUG"),
         (torch.OutOfMemoryError(), ErrorKind.RESOURCE, "OUT_OF_MEMORY"),
+        (torch.AcceleratorError(), ErrorKind.RESOURCE, "DEVICE_FAILED"),
+        (RuntimeError("can't allocate memory"), ErrorKind.RESOURCE, "OUT_OF_MEMORY"),
         (MemoryError(), ErrorKind.RESOURCE, "OUT_OF_MEMORY"),
         (PermissionError("DOE^JANE"), ErrorKind.TRANSIENT, "FILE_SYSTEM_ERROR"),
         (ValueError("DOE^JANE"), ErrorKind.BUG, "BUG"),
