@@ -20,6 +20,7 @@ from training.metrics import Metrics
 from training.run import (
     CACHE,
     CHECKPOINT,
+    RUN_FILE,
     Data,
     begin_model,
     identity_of,
@@ -53,7 +54,8 @@ def run_fit(
         console.print(sentence, highlight=False)
     images = read_data(data, spec, seed=seed, cache=output / CACHE)
     console.print(_split_table(images))
-    write_run_file(output, images, recipe, report, seed=seed)
+    if not _is_begun(output):  # a resumed run keeps what it says of its beginning
+        write_run_file(output, images, recipe, report, seed=seed)
     with _bar(console) as progress:
         task = progress.add_task("", total=None, loss="", auroc="", rate="")
         state = fit(
@@ -94,6 +96,10 @@ def _require_fresh(output: Path, *, resume: bool) -> None:
             f"The folder {output.name} holds a run already. Go on with --resume, or choose another "
             "--output.",
         )
+
+
+def _is_begun(output: Path) -> bool:
+    return (output / CHECKPOINT).exists() and (output / RUN_FILE).exists()
 
 
 class _Teller:

@@ -87,3 +87,16 @@ def test_a_run_is_not_overwritten(data, tmp_path):
     )  # fmt: skip
     assert refused.returncode == 1
     assert "RUN_EXISTS" in refused.stderr
+
+
+def test_resuming_by_another_recipe_is_refused_and_leaves_the_run_as_it_was(data, tmp_path):
+    arguments = (
+        "fit", "--architecture", "resnet50", "--data", data, "--output", tmp_path,
+        "--pretrained", "none",
+    )  # fmt: skip
+    assert train(*arguments, "--epochs", 1).returncode == 0
+    before = (tmp_path / "run.json").read_bytes()
+    refused = train(*arguments, "--epochs", 2, "--resume")
+    assert refused.returncode == 1
+    assert "CHECKPOINT_OF_ANOTHER_RUN" in refused.stderr
+    assert (tmp_path / "run.json").read_bytes() == before
