@@ -73,7 +73,8 @@ def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor):
 
 
 def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
-    part = Part(name="suspect", command=python("raise SystemExit(3)"), expects_to_die=True)
+    crash = python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    part = Part(name="suspect", command=crash, expects_to_die=True)
     supervisor.start(part)
     child = supervisor.children["suspect"]
     for _ in range(4):
