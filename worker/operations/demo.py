@@ -52,7 +52,7 @@ def run_demo(console: Console | None = None) -> int:
             for part in parts_of(site, concurrency=4, suspect=False):
                 supervisor.start(part)
             with console.status("starting broker, worker (stock celery), relay and listener"):
-                wait_until_ready(site, supervisor, workers=1)
+                wait_until_ready(site, supervisor)
             send(studies, site, console)
             sent = collect(studies, database, console)
         with database.reading() as session:

@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TextIO
 
 from db.clock import now
+from db.enums import Lane
 from db.heartbeats import live_workers
 from db.migrate import upgrade
 from db.session import Database
@@ -30,6 +32,8 @@ READY_WITHIN_S = 120.0
 """Loading torch and a model takes seconds; on a busy machine a minute."""
 WORKER_GRACE_S = 60.0
 """A worker finishes the studies it has; what takes longer comes back by its lease."""
+LANE_OF = {"worker": Lane.ROUTINE, "suspect": Lane.SUSPECT}
+"""By which lane a worker's part is recognised among those that beat."""
 
 
 def worker_command(lanes: str, pool: str, concurrency: int) -> tuple[str, ...]:
@@ -75,8 +79,7 @@ def prepare(site: Settings) -> None:
 @contextmanager
 def locked(site: Settings) -> Iterator[None]:
     """Only one installation runs out of a state folder. Raises Rejected("ALREADY_RUNNING")."""
-    site.state_dir.mkdir(parents=True, exist_ok=True)
-    with (site.state_dir / "lock").open("w") as file:
+    with _lock_file(site) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -88,48 +91,71 @@ def locked(site: Settings) -> Iterator[None]:
         yield
 
 
+def _lock_file(site: Settings) -> TextIO:
+    try:
+        site.state_dir.mkdir(parents=True, exist_ok=True)
+        return (site.state_dir / "lock").open("w")
+    except OSError as error:
+        raise Resource(
+            "STATE_FOLDER_UNUSABLE",
+            f"The state folder {site.state_dir} cannot be written ({error.strerror}). Correct "
+            "--state or PNEUMO_STATE_DIR, or its rights.",
+        ) from None
+
+
 def wait_until_ready(
     site: Settings,
     supervisor: Supervisor,
     *,
-    workers: int,
-    on_wait: Callable[[list[str]], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Return when every part answers. Raises Transient("NOT_READY") with the part that does not.
 
-    Workers count from their first beat after this call, so that rows of an earlier run do not.
+    Signs of life count from this call, so that those of an earlier run do not.
     """
-    database = Database(site.database_url)
+    database, started = Database(site.database_url), time.time()
     with database.reading() as session:
         since = now(session) - timedelta(seconds=1)
     until = time.monotonic() + READY_WITHIN_S
     try:
-        while missing := _missing(site, database, since, workers):
+        while missing := _missing(site, database, supervisor, since, started):
             on_wait(missing)
             supervisor.tend()
             if (child := supervisor.keeps_dying()) or time.monotonic() > until:
-                name = child.part.name if child else missing[0]
-                raise Transient(
-                    "NOT_READY",
-                    f"The {name} does not start; its log ends with: {supervisor.last_line(name)}",
-                )
+                raise _not_ready(child.part.name if child else missing, supervisor)
             time.sleep(TICK_S)
     finally:
         database.dispose()
 
 
-def _missing(site: Settings, database: Database, since: object, workers: int) -> list[str]:
-    """Parts that do not answer yet; asking stops at the first, in the order of starting."""
+def _missing(
+    site: Settings, database: Database, supervisor: Supervisor, since: datetime, started: float
+) -> str | None:
+    """The first part, in the order of starting, that does not answer yet."""
     if not answers(site):
-        return ["broker"]
+        return "broker"
     with database.reading() as session:
-        alive = [w for w in live_workers(session, within_s=60) if w.started_at >= since]  # type: ignore[operator]
-    if len(alive) < workers:
-        return ["worker"]
+        alive = [w for w in live_workers(session, within_s=60) if w.started_at >= since]
+    for name, lane in LANE_OF.items():
+        if name in supervisor.children and not any(lane in worker.lanes for worker in alive):
+            return name
     relay = alive_file(site)
-    if not relay.exists() or time.time() - relay.stat().st_mtime > 10 * site.relay_interval_s:
-        return ["relay"]
-    return [] if echo(site) else ["listener"]
+    if not relay.exists() or relay.stat().st_mtime < started:
+        return "relay"
+    return None if echo(site) else "listener"
+
+
+def _not_ready(name: str, supervisor: Supervisor) -> Transient:
+    if name not in supervisor.children:
+        return Transient(
+            "NOT_READY",
+            f"No {name} answers, and it is not ours to start. Start it, or correct "
+            "PNEUMO_BROKER_URL.",
+        )
+    return Transient(
+        "NOT_READY",
+        f"The {name} does not start; its log ends with: {supervisor.last_line(name)}",
+    )
 
 
 def _own_ports(site: Settings) -> dict[str, int]:

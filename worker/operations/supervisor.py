@@ -96,11 +96,7 @@ class Supervisor:
     def keeps_dying(self, times: int = 3) -> Child | None:
         """A part that died so many times in a row, if there is one."""
         return next(
-            (
-                child
-                for child in self.children.values()
-                if child.deaths >= times
-            ),
+            (child for child in self.children.values() if child.deaths >= times),
             None,
         )
 

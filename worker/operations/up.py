@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
 from rich.panel import Panel
+from rich.status import Status
 
+from worker.logging import configure_logging
 from worker.operations.installation import locked, parts_of, prepare, wait_until_ready
 from worker.operations.supervisor import Supervisor
 from worker.settings import Settings
@@ -17,29 +21,50 @@ def run_up(site: Settings, *, concurrency: int, console: Console | None = None) 
     """Prepare, start, say where everything is, keep it alive; 0 after an orderly end."""
     console = console or Console()
     stop = _stop_on_signals()
-    with locked(site):
+    with locked(site), _own_log(site), console.status("starting") as status:
         prepare(site)
-        with Supervisor(log_dir=site.log_dir, environment=site.as_environment()) as supervisor:
+        supervisor = Supervisor(
+            log_dir=site.log_dir,
+            environment=site.as_environment(),
+            on_death=lambda sentence: _say(console, sentence),
+        )
+        with supervisor:
             for part in parts_of(site, concurrency=concurrency):
                 supervisor.start(part)
-            with console.status("starting"):
-                wait_until_ready(site, supervisor, workers=2, on_wait=lambda _: _leave_early(stop))
+            wait_until_ready(site, supervisor, on_wait=lambda name: _still(name, status, stop))
+            status.stop()
             console.print(_where_everything_is(site))
             supervisor.watch(until=lambda: bool(stop))
-            console.print("Stopping; running studies are finished first.")
-    console.print("Stopped. `pneumo up` finds everything again.")
+            _say(console, "Stopping; running studies are finished first.")
+    _say(console, "Stopped. `pneumo up` finds everything again.")
     return 0
 
 
+@contextmanager
+def _own_log(site: Settings) -> Iterator[None]:
+    """What the supervisor does goes into a log of its own, beside those of its parts."""
+    site.log_dir.mkdir(parents=True, exist_ok=True)
+    with (site.log_dir / "supervisor.log").open("a", buffering=1) as stream:
+        configure_logging(site.log_level, site.log_format, stream)
+        yield
+
+
+def _say(console: Console, sentence: str) -> None:
+    """Tell whoever watches; a terminal that is gone must not bring the installation down."""
+    with suppress(OSError):
+        console.print(sentence, highlight=False)
+
+
 def _stop_on_signals() -> list[int]:
-    """A list that stays empty until SIGINT or SIGTERM."""
+    """A list that stays empty until Ctrl-C, SIGTERM, or the loss of the terminal."""
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, note)
     return received
 
 
@@ -59,7 +84,8 @@ def _where_everything_is(site: Settings) -> Panel:
     )
 
 
-def _leave_early(stop: list[int]) -> None:
-    """Ctrl-C while starting: end what has started, in order."""
+def _still(missing: str, status: Status, stop: list[int]) -> None:
+    """Say what is waited for; Ctrl-C while starting ends what has started, in order."""
+    status.update(f"starting: waiting for the {missing}")
     if stop:
         raise SystemExit(128 + stop[0])

@@ -12,11 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from db.migrate import upgrade
 from tests.acceptance.installation import ROOT, free_port
-from worker.errors import Rejected, Resource
+from worker.errors import Rejected, Resource, Transient
+from worker.operations import installation
 from worker.operations.broker import answers, broker_part, is_embedded
 from worker.operations.installation import locked, prepare
-from worker.operations.supervisor import Part, Supervisor
+from worker.operations.supervisor import Part, Supervisor, pause_before
 from worker.settings import read_settings
 
 
@@ -84,6 +86,43 @@ def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
         assert child.due - before < 0.1
         child.process = supervisor._launch(part)
     assert supervisor.keeps_dying() is None
+
+
+def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor):
+    part = Part(name="suspect", command=python("raise SystemExit(78)"), expects_to_die=True)
+    supervisor.start(part)
+    child = supervisor.children["suspect"]
+    for _ in range(3):
+        child.process.wait()
+        supervisor._note_death(child)
+    assert round(child.due - time.monotonic()) == 3
+    assert supervisor.keeps_dying() is child
+
+
+@pytest.mark.parametrize(
+    ("deaths", "pause"), [(1, 0), (2, 1), (3, 3), (5, 15), (6, 30), (1025, 30), (10**6, 30)]
+)
+def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, pause):
+    assert pause_before(deaths) == pause
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(3)", "The part ended with code 3 and is started again at once."),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "The part was killed by signal 9 and is started again at once.",
+        ),
+    ],
+)
+def test_a_death_is_told_in_a_sentence(tmp_path, code, words):
+    told: list[str] = []
+    with Supervisor(log_dir=tmp_path, environment={}, on_death=told.append) as supervisor:
+        supervisor.start(Part(name="part", command=python(code)))
+        supervisor.children["part"].process.wait()
+        supervisor.tend()
+    assert told == [words]
 
 
 def test_parts_end_last_started_first_and_a_deaf_one_is_killed(tmp_path):
@@ -160,9 +199,43 @@ def test_the_embedded_broker_remembers_over_a_restart(site, tmp_path):
     assert not answers(site)
 
 
-def test_a_broker_elsewhere_is_not_ours_to_run(tmp_path):
-    site = read_settings(state_dir=tmp_path, broker_url="rediss://broker.example:6379/0")
-    assert not is_embedded(site)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://broker.example:6379/0",
+        "redis://broker.example:6379/0",
+        "redis://:secret@127.0.0.1:6379/0",
+        "redis://[::1]:6379/0",
+    ],
+)
+def test_a_broker_that_somebody_else_set_up_is_not_ours_to_run(tmp_path, url):
+    assert not is_embedded(read_settings(state_dir=tmp_path, broker_url=url))
+
+
+def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor, monkeypatch):
+    monkeypatch.setattr(installation, "READY_WITHIN_S", 0.1)
+    site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
+    upgrade(site.database_url)
+    with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
+        installation.wait_until_ready(site, supervisor)
+
+
+def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(site, supervisor):
+    site.state_dir.mkdir()
+    upgrade(site.database_url)
+    leave = python("print('out of paper'); raise SystemExit(78)")
+    supervisor.start(broker_part(site))
+    supervisor.start(Part(name="worker", command=leave))
+    words = "The worker does not start; its log ends with: out of paper"
+    with pytest.raises(Transient, match=words):
+        installation.wait_until_ready(site, supervisor)
+
+
+def test_a_state_folder_that_cannot_be_made_is_said_so():
+    site = read_settings(state_dir="/proc/pneumo")
+    words = "The state folder /proc/pneumo cannot be written"
+    with pytest.raises(Resource, match=words), locked(site):
+        pass
 
 
 def test_two_installations_in_one_folder_are_refused(site):
