@@ -30,8 +30,8 @@ WORKDIR /var/lib/pneumo
 VOLUME /var/lib/pneumo
 # SIGTERM is Celery's warm shutdown: running studies are finished, nothing new is taken.
 STOPSIGNAL SIGTERM
-# Loading torch and the model takes a while; after that a heartbeat is older than 20 s only while the
-# database is away. Asking starts a Python of its own: on busy cores that took 8 s, hence the timeout.
+# Loading torch and the model takes a while. Asking starts a Python of its own: on busy cores that took
+# 8 s, hence the timeout.
 HEALTHCHECK --interval=30s --timeout=25s --start-period=120s --retries=3 \
   CMD ["pneumo", "health", "worker"]
 CMD ["celery", "-A", "worker", "worker", "-P", "threads", "-c", "16", "-Q", "stat,routine", "--without-gossip", "--without-mingle"]

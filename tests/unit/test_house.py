@@ -95,6 +95,16 @@ def test_documents_name_no_setting_that_does_not_exist(path):
     assert named - {Settings.model_fields["stat_ae_title"].default} <= VARIABLES
 
 
+def test_operators_read_of_no_code_that_does_not_exist():
+    """`CRASHED_WORKER` and the like stand in the code, letter by letter."""
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+|BUG)`", text_of("docs/operators.md")))
+    named = {word for word in named if not word.startswith((PREFIX, "POSTGRES_", "LISTEN_"))}
+    sources = [path for folder in ("worker", "db") for path in (ROOT / folder).rglob("*.py")]
+    stated = set(re.findall(r'"([A-Z][A-Z_]+)"', " ".join(p.read_text() for p in sources)))
+    assert {"CRASHED_WORKER", "GOLDEN_LOGITS_OFF", "BUG"} <= named
+    assert named <= stated
+
+
 def test_compose_runs_commands_that_exist():
     services = yaml.safe_load(text_of("docker/compose.yaml"))["services"].values()
     run = [service["command"] for service in services if "command" in service]

@@ -10,7 +10,7 @@ from worker.errors import Rejected
 from worker.settings import Settings
 
 WORKER_WITHIN_S = 20.0
-"""A worker touches its file every 5 s, each time its row is written: not while the database is away."""
+"""A worker touches its file every 5 s, some seconds later while it waits for its database."""
 RELAY_WITHIN_S = 30.0
 """The relay touches its file after every turn that reached database and broker."""
 
