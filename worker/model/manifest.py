@@ -113,6 +113,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _parse(raw: bytes) -> Manifest:
     try:
         values = json.loads(raw)
+        _require_types(values)
         return Manifest(
             **{
                 **values,
@@ -127,6 +128,31 @@ def _parse(raw: bytes) -> Manifest:
             f"The manifest does not hold the fields of schema {SCHEMA_VERSION}. It was damaged, or "
             "written by another version of the training module: export the bundle again.",
         ) from None
+
+
+def _require_types(values: Mapping[str, Any]) -> None:
+    """Raise TypeError for a field of another type: a signed manifest may still be nonsense."""
+    for name, types in _TYPES.items():
+        if not isinstance(values[name], types) or isinstance(values[name], bool):
+            raise TypeError(name)
+    for digest in values["files"].values():
+        if not isinstance(digest, str):
+            raise TypeError("files")
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "architecture": str,
+    "classes": list,
+    "files": dict,
+    "model_name": str,
+    "model_version": str,
+    "positive_class": str,
+    "preprocessing": dict,
+    "schema_version": str,
+    "temperature": (int, float),
+    "threshold": (int, float),
+}
+"""Fields that code relies on, with the types that JSON gives them."""
 
 
 def _population(values: Mapping[str, Any]) -> IntendedPopulation:

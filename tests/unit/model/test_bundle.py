@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -93,6 +94,16 @@ def test_a_manifest_that_means_something_else_is_refused_though_signed(
     with pytest.raises(BundleRefused, match=words) as refusal:
         load_bundle(bundle)
     assert refusal.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", None), ("threshold", "0.4"), ("files", []), ("classes", 2)]
+)
+def test_a_field_of_another_type_is_refused_though_signed(bundle, name, value):
+    values = json.loads((bundle / MANIFEST).read_text()) | {name: value}
+    (bundle / MANIFEST).write_text(json.dumps(values, sort_keys=True, indent=2) + "\n")
+    with pytest.raises(BundleRefused, match="does not hold the fields of schema 1"):
+        load_bundle(bundle)
 
 
 def test_another_preprocessing_version_is_refused(bundle):
