@@ -19,7 +19,7 @@ from db.session import Database
 from worker.errors import Rejected, Transient
 from worker.intake.accept import wait_for
 from worker.logging import configure_logging
-from worker.operations.demo_findings import Sent, judge
+from worker.operations.demo_findings import Sent, death_finding, judge
 from worker.operations.demo_studies import DemoStudy, demo_studies
 from worker.operations.demo_table import results_table, show_findings, show_whereabouts
 from worker.operations.installation import locked, parts_of, prepare, wait_until_ready
@@ -43,22 +43,25 @@ def run_demo(console: Console | None = None) -> int:
     started = time.monotonic()
     site = fresh_site(FOLDER)
     database = Database(site.database_url)
+    died: list[str] = []
     with locked(site):
-        (site.state_dir / MARKER).touch()
         with console.status("making the database and the model ready"):
             prepare(site)
             studies = demo_studies()
-        with Supervisor(log_dir=site.log_dir, environment=site.as_environment()) as supervisor:
+        supervisor = Supervisor(
+            log_dir=site.log_dir, environment=site.as_environment(), on_death=died.append
+        )
+        with supervisor:
             for part in parts_of(site, concurrency=4, suspect=False):
                 supervisor.start(part)
             with console.status("starting broker, worker (stock celery), relay and listener"):
                 wait_until_ready(site, supervisor)
             send(studies, site, console)
-            sent = collect(studies, database, console)
+            sent = collect(studies, database, supervisor, console)
         with database.reading() as session:
             audit = verify(session)
     database.dispose()
-    findings = judge(studies, sent, audit, site)
+    findings = [*judge(studies, sent, audit, site), death_finding(died)]
     console.print(results_table(sent))
     show_findings(findings, console)
     show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
@@ -68,25 +71,36 @@ def run_demo(console: Console | None = None) -> int:
 def fresh_site(folder: Path) -> Settings:
     """Settings of a new installation in `folder`, on free ports; an old demo there is removed."""
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / MARKER).exists():
-            raise Rejected(
-                "NOT_A_DEMO_FOLDER",
-                f"The folder {folder} exists and was not made by a demo. Move it away, or run the "
-                "demo in another folder.",
-            )
-        shutil.rmtree(folder)
+        _remove_old(folder)
     folder.mkdir()
+    (folder / MARKER).touch()
     broker, listener = free_ports(2)
     return read_settings(
         state_dir=folder,
         database_url="",
+        run_dir=folder / "run",
         broker_url=f"redis://127.0.0.1:{broker}/0",
         listen_host="127.0.0.1",
         device="cpu",  # where the same pixels give the same figure, bit for bit
         listen_port=listener,
         idle_window_s=1.0,
         relay_interval_s=0.5,
+        lease_s=20,  # if a worker dies, its studies come back while we still wait
+        lease_renewal_s=5,
+        log_level="INFO",
     )
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove an earlier demo, unless something else lies there or an installation runs there."""
+    if any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise Rejected(
+            "NOT_A_DEMO_FOLDER",
+            f"The folder {folder} exists and was not made by a demo. Move it away, or run the "
+            "demo in another folder.",
+        )
+    with locked(read_settings(state_dir=folder)):
+        shutil.rmtree(folder)
 
 
 def free_ports(count: int) -> list[int]:
@@ -123,18 +137,20 @@ def send_one(study: DemoStudy, site: Settings) -> None:
         raise Transient("NOT_STORED", f"The listener did not take over {study.title}.")
 
 
-def collect(studies: Sequence[DemoStudy], database: Database, console: Console) -> list[Sent]:
-    """Wait until every study has a result, then read all of it."""
+def collect(
+    studies: Sequence[DemoStudy], database: Database, supervisor: Supervisor, console: Console
+) -> list[Sent]:
+    """Wait until every study has a result, then read all of it; parts are kept alive meanwhile."""
     with database.reading() as session:
         keys = [find_study(session, study.dataset.StudyInstanceUID) or "" for study in studies]
     with bar(console) as progress:
         task = progress.add_task("waiting for results", total=len(studies))
-        wait_for(
-            database,
-            keys,
-            timeout_s=WAIT_S,
-            on_progress=lambda done: progress.update(task, completed=done),
-        )
+
+        def look(ended: int) -> None:
+            supervisor.tend()
+            progress.update(task, completed=ended)
+
+        wait_for(database, keys, timeout_s=WAIT_S, on_progress=look)
     with database.reading() as session:
         details = [study_detail(session, key) for key in keys]
     return [

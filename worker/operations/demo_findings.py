@@ -10,6 +10,15 @@ from db.records import AuditReport, StudyDetail
 from worker.operations.demo_studies import LOSSLESS, DemoStudy
 from worker.settings import Settings
 
+PERSONAL = (
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+)
+"""What must not stand in a log."""
 TOLERANCE = 1e-6
 """Largest difference between the probabilities of lossless encodings of one image."""
 
@@ -37,6 +46,14 @@ class Sent:
     def refusal_codes(self) -> list[str]:
         """Codes with which its instances were refused."""
         return [i.refusal.code for i in self.detail.instances if i.refusal]
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, with its codes, e.g. "failed BUG", "rejected VIEW_NOT_FRONTAL"."""
+        summary = self.detail.summary
+        came_to = summary.verdict or summary.state
+        codes = [summary.error_code] if summary.error_code else self.refusal_codes
+        return " ".join([came_to.value, *codes])
 
 
 def judge(
@@ -66,15 +83,17 @@ def outcome_finding(item: Sent) -> Finding:
     study, codes = item.study, item.refusal_codes
     verdict = item.detail.summary.verdict
     if study.refusal is None:
-        return Finding(
-            holds=verdict in (Verdict.POSITIVE, Verdict.NEGATIVE),
-            sentence=f"{study.title} ({study.syntax_name}) was predicted",
-        )
-    return Finding(
-        holds=verdict is Verdict.REJECTED and codes == [study.refusal],
-        sentence=f"{study.title} was refused as {study.refusal}"
-        + ("" if codes == [study.refusal] else f"; found {codes or 'no refusal'}"),
-    )
+        holds = verdict in (Verdict.POSITIVE, Verdict.NEGATIVE)
+        promise = f"{study.title} ({study.syntax_name}) was predicted"
+    else:
+        holds = verdict is Verdict.REJECTED and codes == [study.refusal]
+        promise = f"{study.title} was refused as {study.refusal}"
+    return Finding(holds=holds, sentence=promise if holds else f"{promise}; found {item.outcome}")
+
+
+def death_finding(died: Sequence[str]) -> Finding:
+    """Nothing had to be started twice."""
+    return Finding(holds=not died, sentence=" ".join(died) or "no part died on the way")
 
 
 def lossless_finding(sent: Sequence[Sent]) -> Finding:
@@ -105,11 +124,9 @@ def stat_finding(sent: Sequence[Sent]) -> Finding:
 
 
 def privacy_finding(sent: Sequence[Sent], site: Settings) -> Finding:
-    """No name, patient id or UID that was sent stands in a log."""
+    """No name, identifier or UID that was sent stands in a log."""
     planted = {
-        str(item.study.dataset.get(keyword, ""))
-        for item in sent
-        for keyword in ("PatientName", "PatientID", "StudyInstanceUID", "SOPInstanceUID")
+        str(item.study.dataset.get(keyword, "")) for item in sent for keyword in PERSONAL
     } - {""}
     text = "".join(log.read_text(errors="replace") for log in site.log_dir.glob("*.log"))
     return Finding(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class DemoStudy:
     """One study to send, and what must come of it."""
 
     title: str
-    """What it is, for the table."""
-    dataset: Dataset
+    """What it is, for the table (up to ten characters)."""
+    dataset: Dataset = field(repr=False)
     """One instance, ready to send in its own transfer syntax."""
     priority: Priority = Priority.ROUTINE
     """STAT is sent with C-STORE priority HIGH."""
@@ -63,7 +63,7 @@ SHORT_NAMES = {
     JPEGLSLossless: "JPEG-LS lossless",
     JPEG2000Lossless: "JPEG 2000 lossless",
 }
-"""What the standard says in up to twelve words."""
+"""What the standard says in up to twelve words, in eighteen characters."""
 
 
 def demo_studies() -> list[DemoStudy]:
@@ -76,13 +76,13 @@ def demo_studies() -> list[DemoStudy]:
             DemoStudy(title="chest RG1", dataset=_renamed(transcoded(chest, syntax)))
             for syntax in ENCODERS
         ),
-        DemoStudy(title="chest RG1 STAT", dataset=_renamed(chest), priority=Priority.STAT),
+        DemoStudy(title="chest STAT", dataset=_renamed(chest), priority=Priority.STAT),
         DemoStudy(title="tibia RG3", dataset=_renamed(tibia), refusal="BODY_PART_NOT_CHEST"),
         DemoStudy(
             title="ultrasound", dataset=_renamed(ultrasound), refusal="SOP_CLASS_NOT_ELIGIBLE"
         ),
         DemoStudy(
-            title="RG1 cut short",
+            title="cut short",
             dataset=_renamed(cut_short(chest)),
             refusal="PIXEL_DATA_TRUNCATED",
         ),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -15,14 +16,21 @@ from worker.operations.screens import COLOUR
 
 
 def results_table(sent: Sequence[Sent]) -> Table:
-    """One row for each study, with the seconds of each step."""
+    """One row for each study, with the seconds of each step; fits into 100 columns.
+
+    In a narrower terminal words go on in a second line; figures are never cut.
+    """
     table = Table(
-        title="What came of the studies", title_justify="left", box=box.SIMPLE_HEAD, padding=0
+        title="What came of the studies (times in seconds)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
     )
     for heading in ("study", "source syntax", "verdict", "model version"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, overflow="fold")
     for heading in ("probability", "wait", "read", "norm", "infer", "store", "total"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for item in sent:
         table.add_row(*row_of(item))
     return table
@@ -45,15 +53,21 @@ def row_of(item: Sent) -> list[str | Text]:
         verdict or summary.state.value,
         summary.model_name or "",
         "" if summary.probability is None else f"{summary.probability:.6f}",
-        *("" if value is None else f"{value:.2f}" for value in seconds),
+        *("" if value is None else in_four_characters(value) for value in seconds),
     ]
+
+
+def in_four_characters(seconds: float) -> str:
+    """e.g. 0.03, 12.3, 120."""
+    digits = 2 if seconds < 9.995 else 1 if seconds < 99.95 else 0
+    return f"{seconds:.{digits}f}"
 
 
 def show_findings(findings: Sequence[Finding], console: Console) -> None:
     """What was checked; what failed comes last, where it is seen."""
     for finding in sorted(findings, key=lambda f: not f.holds):
         mark = "[green]ok[/]    " if finding.holds else "[bold red]FAILED[/]"
-        console.print(f"{mark} {finding.sentence}", highlight=False, soft_wrap=True)
+        console.print(f"{mark} {escape(finding.sentence)}", highlight=False, soft_wrap=True)
 
 
 def show_whereabouts(folder: Path, sent: Sequence[Sent], seconds: float, console: Console) -> None:
@@ -62,7 +76,7 @@ def show_whereabouts(folder: Path, sent: Sequence[Sent], seconds: float, console
     pneumo = f".venv/bin/pneumo --state {folder}"
     console.print(
         f"\ndatabase  {folder}/pneumo.sqlite\nlogs      {folder}/logs\n"
-        f"next      {pneumo} show {key}\n          {pneumo} report\n          {pneumo} up\n\n"
+        f"next      {pneumo} show {key}\n          {pneumo} report\n          .venv/bin/pneumo up\n\n"
         f"Took {seconds:.0f} s. For research until cleared where it is used.",
         highlight=False,
         soft_wrap=True,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from db.enums import Lane, Priority, Verdict
 from db.records import AuditReport
@@ -16,8 +18,10 @@ from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance
 from worker.operations import demo
-from worker.operations.demo_findings import Sent, judge
+from worker.operations.demo_findings import Finding, Sent, death_finding, judge
 from worker.operations.demo_studies import LOSSLESS, DemoStudy, demo_studies
+from worker.operations.demo_table import in_four_characters, results_table
+from worker.operations.installation import locked
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +61,27 @@ def test_what_is_cut_short_is_refused_as_such(studies):
 # -- the judge ----------------------------------------------------------------------------------
 
 
+STEPS = ("read_seconds", "normalise_seconds", "inference_seconds", "store_seconds")
+
+
 def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> Sent:
     """A study with the result it should have, but for `changes`."""
     refused = study.refusal is not None
     summary = {
+        "waiting_seconds": 1234.5,
+        "turnaround_seconds": 12.345,
+        "model_name": None if refused else "resnet50-0.1.0",
         "verdict": Verdict.REJECTED if refused else Verdict.POSITIVE,
         "probability": None if refused else probability,
         "priority": study.priority,
+        "error_code": None,
     } | changes
     refusal = SimpleNamespace(code=changes.get("code", study.refusal)) if refused else None
     lane = changes.get("lane", Lane(study.priority.value))
     detail = SimpleNamespace(
         summary=SimpleNamespace(**summary),
         instances=[SimpleNamespace(refusal=refusal)],
-        attempts=[SimpleNamespace(lane=lane, at=datetime.now(UTC))],
+        attempts=[SimpleNamespace(lane=lane, at=datetime.now(UTC), **dict.fromkeys(STEPS, 12.345))],
     )
     return Sent(study=study, detail=detail)
 
@@ -101,10 +112,14 @@ def spoilt(studies, which, **changes) -> list[Sent]:
 @pytest.mark.parametrize(
     ("which", "changes", "words"),
     [
-        (lambda s: not s.refusal, {"verdict": Verdict.FAILED}, "was predicted"),
+        (
+            lambda s: not s.refusal,
+            {"verdict": Verdict.FAILED, "error_code": "BUG"},
+            "found failed BUG",
+        ),
         (lambda s: not s.refusal, {"probability": 0.5 + 2e-6}, "largest difference 2.0e-06"),
-        (lambda s: s.refusal, {"code": "DECODE_FAILED"}, "found ['DECODE_FAILED']"),
-        (lambda s: s.refusal, {"verdict": Verdict.NEGATIVE}, "was refused as"),
+        (lambda s: s.refusal, {"code": "DECODE_FAILED"}, "found rejected DECODE_FAILED"),
+        (lambda s: s.refusal, {"verdict": Verdict.NEGATIVE}, "found negative BODY_PART_NOT_CHEST"),
         (lambda s: s.priority is Priority.STAT, {"lane": Lane.ROUTINE}, "STAT study went"),
     ],
     ids=["not predicted", "another probability", "another refusal", "a wrong verdict", "lane"],
@@ -133,6 +148,83 @@ def test_a_name_in_a_log_is_found(studies, site):
     (site.log_dir / "listener.log").write_text(f"received {name}\n")
     (found,) = failures([sent(s) for s in studies], site)
     assert "stands in a log" in found
+
+
+def test_a_part_that_died_on_the_way_is_found():
+    sentence = "The worker was killed by signal 9 and is started again at once."
+    assert death_finding([sentence]) == Finding(holds=False, sentence=sentence)
+    assert death_finding([]).holds
+
+
+def test_a_study_shows_nothing_personal_of_itself(studies):
+    assert not any(str(s.dataset.PatientName) in repr(s) for s in studies)
+
+
+# -- the table ----------------------------------------------------------------------------------
+
+
+def lines_at(width: int, studies) -> list[str]:
+    """The table of slow studies, as a terminal of this width shows it."""
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    console.print(results_table([sent(s, probability=0.123456) for s in studies]))
+    return console.file.getvalue().splitlines()
+
+
+def test_the_table_fits_into_100_columns_however_slow_the_machine(studies):
+    lines = lines_at(100, studies)
+    assert max(map(len, lines)) <= 100
+    assert len(lines) == 3 + len(studies)  # title, headings, rule: no row needs a second line
+    assert "…" not in "".join(lines)
+
+
+def test_a_narrow_terminal_cuts_no_figure(studies):
+    text = "\n".join(lines_at(80, studies))
+    assert "…" not in text
+    assert text.count("0.123456") == sum(s.refusal is None for s in studies)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0, "0.00"),
+        (9.994, "9.99"),
+        (9.996, "10.0"),
+        (99.94, "99.9"),
+        (99.96, "100"),
+        (1e4, "10000"),
+    ],
+)
+def test_seconds_take_four_characters(seconds, shown):
+    assert in_four_characters(seconds) == shown
+
+
+# -- the folder ---------------------------------------------------------------------------------
+
+
+def test_an_old_demo_is_replaced_by_a_fresh_one(tmp_path):
+    folder = tmp_path / "demo-state"
+    demo.fresh_site(folder)
+    (folder / "pneumo.sqlite").touch()
+    site = demo.fresh_site(folder)
+    assert [path.name for path in folder.iterdir()] == [demo.MARKER]
+    assert site.database_url == f"sqlite:///{folder}/pneumo.sqlite"
+
+
+def test_a_demo_that_still_runs_is_not_removed(tmp_path):
+    folder = tmp_path / "demo-state"
+    with (
+        locked(demo.fresh_site(folder)),
+        pytest.raises(Rejected, match="already runs out of this state folder"),
+    ):
+        demo.fresh_site(folder)
+    assert (folder / demo.MARKER).exists()
+
+
+def test_a_demo_stays_in_its_folder_whatever_the_site_is_set_to(tmp_path, monkeypatch):
+    for name in ("DATABASE_URL", "RUN_DIR", "STATE_DIR"):
+        monkeypatch.setenv(f"PNEUMO_{name}", f"sqlite:///{tmp_path}/of-the-site")
+    site = demo.fresh_site(tmp_path / "demo-state")
+    assert "of-the-site" not in str(site)
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
