@@ -62,7 +62,7 @@ def run_demo(console: Console | None = None) -> int:
             audit = verify(session)
     database.dispose()
     findings = [*judge(studies, sent, audit, site), death_finding(died)]
-    console.print(results_table(sent))
+    console.print(results_table(sent, width=console.width))
     show_findings(findings, console)
     show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
     return 0 if all(finding.holds for finding in findings) else 1

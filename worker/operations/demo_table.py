@@ -14,26 +14,41 @@ from rich.text import Text
 from worker.operations.demo_findings import Finding, Sent
 from worker.operations.screens import COLOUR
 
+FULL_WIDTH = 98
+"""Columns that the whole table takes."""
+MODEL_COLUMN = 3
+"""The one that a narrow terminal does without."""
 
-def results_table(sent: Sequence[Sent]) -> Table:
-    """One row for each study, with the seconds of each step; fits into 100 columns.
 
-    In a narrower terminal words go on in a second line; figures are never cut.
+def results_table(sent: Sequence[Sent], *, width: int) -> Table:
+    """One row for each study, with the seconds of each step, for a terminal of `width` columns.
+
+    In a narrow one the model version stands in the title and long words go on in a second line;
+    figures are never cut.
     """
+    narrow = width < FULL_WIDTH
     table = Table(
-        title="What came of the studies (times in seconds)",
+        title=f"What came of the studies{_models(sent) if narrow else ''} (times in seconds)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
     )
     for heading in ("study", "source syntax", "verdict", "model version"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("study", "verdict"))
     for heading in ("probability", "wait", "read", "norm", "infer", "store", "total"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for item in sent:
         table.add_row(*row_of(item))
+    if narrow:
+        del table.columns[MODEL_COLUMN]
     return table
+
+
+def _models(sent: Sequence[Sent]) -> str:
+    """e.g. " by resnet50-0.1.0"."""
+    names = sorted({name for item in sent if (name := item.detail.summary.model_name)})
+    return f" by {', '.join(names)}" if names else ""
 
 
 def row_of(item: Sent) -> list[str | Text]:

@@ -166,7 +166,8 @@ def test_a_study_shows_nothing_personal_of_itself(studies):
 def lines_at(width: int, studies) -> list[str]:
     """The table of slow studies, as a terminal of this width shows it."""
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(results_table([sent(s, probability=0.123456) for s in studies]))
+    slow = [sent(s, probability=0.123456) for s in studies]
+    console.print(results_table(slow, width=width))
     return console.file.getvalue().splitlines()
 
 
@@ -178,9 +179,13 @@ def test_the_table_fits_into_100_columns_however_slow_the_machine(studies):
 
 
 def test_a_narrow_terminal_cuts_no_figure(studies):
-    text = "\n".join(lines_at(80, studies))
+    lines = lines_at(80, studies)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= 80
     assert "…" not in text
+    assert "by resnet50-0.1.0" in text
     assert text.count("0.123456") == sum(s.refusal is None for s in studies)
+    assert text.count("uncompressed") == sum(s.syntax_name == "uncompressed" for s in studies)
 
 
 @pytest.mark.parametrize(
