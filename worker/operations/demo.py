@@ -85,8 +85,9 @@ def fresh_site(folder: Path) -> Settings:
         listen_port=listener,
         idle_window_s=1.0,
         relay_interval_s=0.5,
-        lease_s=20,  # if a worker dies, its studies come back while we still wait
+        lease_s=15,  # if a worker dies, what it had taken up or fetched comes back in our time
         lease_renewal_s=5,
+        requeue_after_s=15,
         log_level="INFO",
     )
 
