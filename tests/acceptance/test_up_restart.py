@@ -34,6 +34,11 @@ class Up:
                 stderr=subprocess.STDOUT,
             )
 
+    def child(self, words: str) -> psutil.Process:
+        """The part whose command holds these words."""
+        children = psutil.Process(self.process.pid).children()
+        return next(child for child in children if words in " ".join(child.cmdline()))
+
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
@@ -78,12 +83,14 @@ def test_a_killed_installation_finds_everything_again(site, tmp_path):
     second = Up(site)
     try:
         second.wait_until_up(2)
+        second.child("worker.cli relay").kill()
         results = wait_for(database, keys, timeout_s=60)
     finally:
         second.process.send_signal(signal.SIGTERM)
         code = second.process.wait(timeout=90)
 
     assert code == 0, second.said()
+    assert "The relay was killed by signal 9 and is started again at once." in second.said()
     assert "Stopped." in second.said()
     assert {result.state.value for result in results} == {"done"}
     assert_everything_happened_once(database, studies=12, instances=12)

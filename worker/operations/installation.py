@@ -66,8 +66,7 @@ def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[
 
 
 def prepare(site: Settings) -> None:
-    """Make the state folder, bring the database up to date, activate a model if none is."""
-    site.state_dir.mkdir(parents=True, exist_ok=True)
+    """In a folder that is ours (`locked`): bring the database up to date, activate a model."""
     for variable, port in _own_ports(site).items():
         _require_free(variable, port)
     upgrade(site.database_url)
@@ -93,7 +92,8 @@ def locked(site: Settings) -> Iterator[None]:
 
 def _lock_file(site: Settings) -> TextIO:
     try:
-        site.state_dir.mkdir(parents=True, exist_ok=True)
+        # Not for everybody's eyes: the database in it holds patient ids.
+        site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         return (site.state_dir / "lock").open("w")
     except OSError as error:
         raise Resource(
