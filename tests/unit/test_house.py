@@ -156,14 +156,14 @@ def test_nothing_names_a_machine():
 
 MACHINE = re.compile(
     r"(?<![\w.:/])/(?:work|home|root|Users|mnt|opt/pypi[a-z-]*)/[\w.-]+"
-    r"|--(?:extra-)?index-url|pypi\.python\.org|files\.pythonhosted\.org|pypi\.org/simple"
+    r"|--(?:extra-)?index-url|p[y]thonhosted|p[y]pi\.(?:python\.)?org"
 )
 
 
 def test_the_search_for_machines_finds_one():
     for words in ("/wo" + "rk/main", "see /ho" + "me/jane/x", "--index" + "-url https://a"):
         assert MACHINE.search(words), words
-    assert not MACHINE.search("worker/model, /opt/pneumo/bin, tests/work/file")
+    assert not MACHINE.search("worker/model, /opt/pneumo/bin, tests/home/file")
 
 
 def tracked_texts() -> list[str]:
