@@ -130,7 +130,7 @@ def migrate(
     from db.migrate import current, downgrade, upgrade
 
     site = _site()
-    site.state_dir.mkdir(parents=True, exist_ok=True)
+    site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     url = site.database_url
     if revision == "base":
         downgrade(url, revision)

@@ -55,6 +55,7 @@ def _prepare(sender: Any, **_: Any) -> None:
     """Load the model before the first message, in the process that will use it."""
     from worker.runtime import announce_lanes
 
+    _configure()  # Celery sets logging up after this signal: a refusal to start must be one line too
     announce_lanes(lane for lane in Lane if lane.value in sender.app.amqp.queues.consume_from)
     if "prefork" not in str(sender.pool_cls):
         _load_or_leave()
