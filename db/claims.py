@@ -216,13 +216,17 @@ def _instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
             )
         )
     rows = session.execute(
-        select(Instance.id, Instance.file_name, Instance.state)
+        select(Instance.id, Instance.file_name, Instance.state, Instance.refusal_code)
         .where(Instance.study_id == study_id)
         .order_by(Instance.id)
     )
     return tuple(
         ClaimedInstance(
-            id=row.id, file_name=row.file_name, state=row.state, prior=tuple(prior[row.id])
+            id=row.id,
+            file_name=row.file_name,
+            state=row.state,
+            refusal_code=row.refusal_code,
+            prior=tuple(prior[row.id]),
         )
         for row in rows
     )

@@ -25,7 +25,7 @@ class RefusalRecord:
     sentence: str
     """For a person, without personal data."""
     step: str
-    """header, eligibility, decode or normalise."""
+    """header, eligibility, decode, normalise or assess."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,8 @@ class PredictionDetail:
     """Operating point."""
     verdict: Verdict
     """positive or negative."""
+    distance: float | None
+    """From the model's training set; None if it does not measure it."""
     device: str
     """What computed it."""
     normalisation: Mapping[str, Any]

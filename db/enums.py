@@ -51,6 +51,8 @@ class Source(StrEnum):
     """`pneumo enqueue`."""
     C_STORE = "c_store"
     """A DICOM association to `pneumo listen`."""
+    MESSAGE = "message"
+    """A folder that a bridge named in a message to `pneumo.accept`."""
 
 
 class ClosedBy(StrEnum):
@@ -169,5 +171,7 @@ class AuditEvent(StrEnum):
     """A bundle became known."""
     MODEL_ACTIVATED = "model_activated"
     """A model version was selected for all further studies."""
+    SHADOW_SELECTED = "shadow_selected"
+    """A model version was set beside the active one, or none."""
     IDENTITY_ERASED = "identity_erased"
     """The personal identifiers of a study were erased."""

@@ -32,5 +32,9 @@ class ModelUnknown(DatabaseRefusal):
     """No model version has this name."""
 
 
+class ShadowIsActive(DatabaseRefusal):
+    """The active model version was asked to be its own shadow."""
+
+
 class AmbiguousStudy(DatabaseRefusal):
     """Several studies begin with these characters."""

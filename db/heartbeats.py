@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.clock import now
 from db.models import WorkerHeartbeat
-from db.records import LiveWorker
+from db.records import LiveWorker, ShadowStatus
 
 
 def beat(
@@ -21,6 +21,7 @@ def beat(
     lanes: str | Collection[str],
     device: str,
     model_name: str | None,
+    shadow: ShadowStatus | None = None,
 ) -> None:
     """Say that this worker lives. `lanes`: names, or one text joined by commas."""
     moment = now(session)
@@ -28,6 +29,10 @@ def beat(
         "lanes": lanes if isinstance(lanes, str) else ",".join(str(lane) for lane in lanes),
         "device": device,
         "model_name": model_name,
+        "shadow_name": shadow.model_name if shadow else None,
+        "shadow_stored": shadow.stored if shadow else 0,
+        "shadow_failed": shadow.failed if shadow else 0,
+        "shadow_skipped": shadow.skipped if shadow else 0,
         "seen_at": moment,
     }
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
@@ -53,8 +58,20 @@ def live_workers(session: Session, within_s: float) -> list[LiveWorker]:
             lanes=tuple(lane for lane in row.lanes.split(",") if lane),
             device=row.device,
             model_name=row.model_name,
+            shadow=_shadow(row),
             started_at=row.started_at,
             seen_at=row.seen_at,
         )
         for row in rows
     ]
+
+
+def _shadow(row: WorkerHeartbeat) -> ShadowStatus | None:
+    if row.shadow_name is None:
+        return None
+    return ShadowStatus(
+        model_name=row.shadow_name,
+        stored=row.shadow_stored,
+        failed=row.shadow_failed,
+        skipped=row.shadow_skipped,
+    )

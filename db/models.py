@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -154,7 +155,7 @@ class ModelVersion(Base):
 
     __tablename__ = "model_version"
     __table_args__ = (
-        # At most one row may be active: the index holds only rows where it is true.
+        # At most one row may be active, and one the shadow: the index holds only rows where it is.
         Index(
             "uq_model_version_active",
             "is_active",
@@ -162,6 +163,14 @@ class ModelVersion(Base):
             sqlite_where=text("is_active"),
             postgresql_where=text("is_active"),
         ),
+        Index(
+            "uq_model_version_shadow",
+            "is_shadow",
+            unique=True,
+            sqlite_where=text("is_shadow"),
+            postgresql_where=text("is_shadow"),
+        ),
+        CheckConstraint("NOT (is_active AND is_shadow)", name="one_role"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -170,9 +179,12 @@ class ModelVersion(Base):
     bundle_digest: Mapped[str] = mapped_column(unique=True)
     preprocessing_version: Mapped[str]
     temperature: Mapped[float]
+    bias: Mapped[float] = mapped_column(server_default=text("0"))
     threshold: Mapped[float]
     location: Mapped[str]
     is_active: Mapped[bool]
+    is_shadow: Mapped[bool] = mapped_column(server_default=false())
+    """It predicts beside the active one, into `shadow_prediction`, and decides nothing."""
     registered_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]
 
@@ -234,9 +246,46 @@ class Prediction(Base):
     probability: Mapped[float]
     threshold: Mapped[float]
     verdict: Mapped[Verdict] = mapped_column(stored_by_value(Verdict, "verdict"))
+    distance: Mapped[float | None]
+    """From the model's training set; None if its bundle has no guard."""
     device: Mapped[str]
     normalisation: Mapped[dict[str, Any]] = mapped_column(JSON)
     warnings: Mapped[list[Any]] = mapped_column(JSON)
+    recorded_at: Mapped[datetime]
+
+
+class ShadowPrediction(Base):
+    """What the shadow said of a frame that the active model predicted; it decides nothing."""
+
+    __tablename__ = "shadow_prediction"
+    __table_args__ = (
+        UniqueConstraint(
+            "instance_id",
+            "frame_number",
+            "model_version_id",
+            "preprocessing_version",
+            name="uq_shadow_prediction_instance_frame_model_preprocessing",
+        ),
+        CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
+        CheckConstraint("frame_number >= 1", name="frame_number"),
+        Index(None, "inference_run_id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    instance_id: Mapped[int] = mapped_column(RowId, ForeignKey("instance.id"))
+    inference_run_id: Mapped[int] = mapped_column(RowId, ForeignKey("inference_run.id"))
+    """The attempt in which the active model predicted the frame."""
+    model_version_id: Mapped[int] = mapped_column(RowId, ForeignKey("model_version.id"))
+    """The shadow."""
+    frame_number: Mapped[int] = mapped_column(Integer)
+    preprocessing_version: Mapped[str]
+    logit: Mapped[float]
+    probability: Mapped[float]
+    threshold: Mapped[float]
+    verdict: Mapped[Verdict] = mapped_column(stored_by_value(Verdict, "verdict"))
+    """rejected: beyond the shadow's own cut-off, it would not have assessed the frame."""
+    distance: Mapped[float | None]
+    device: Mapped[str]
     recorded_at: Mapped[datetime]
 
 
@@ -284,5 +333,13 @@ class WorkerHeartbeat(Base):
     """Lanes that it serves, joined by commas."""
     device: Mapped[str]
     model_name: Mapped[str | None]
+    shadow_name: Mapped[str | None]
+    """The shadow that it has loaded."""
+    shadow_stored: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies of which the shadow's predictions were stored since it was loaded."""
+    shadow_failed: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies at which the shadow failed."""
+    shadow_skipped: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies passed over, since the shadow was behind."""
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]

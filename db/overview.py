@@ -35,6 +35,7 @@ VIEWS = {
     "v1_predictions": "recorded_at DESC, study_key, instance_number, frame_number, model_version",
     "v1_refusals_by_code": "instances DESC, refusal_code",
     "v1_turnaround_by_priority": "priority DESC",
+    "v1_shadow_agreement": "recorded_at DESC, study_key, instance_number, frame_number",
 }
 """The analysts' views, each with the order in which a person reads it."""
 
@@ -220,6 +221,7 @@ def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDe
                 probability=row.probability,
                 threshold=row.threshold,
                 verdict=row.verdict,
+                distance=row.distance,
                 device=row.device,
                 normalisation=row.normalisation,
                 warnings=tuple(row.warnings),

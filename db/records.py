@@ -45,12 +45,14 @@ __all__ = [
     "ModelRecord",
     "NewModelVersion",
     "NewPrediction",
+    "NewShadowPrediction",
     "Overview",
     "PredictionDetail",
     "PriorPrediction",
     "ReceivedInstance",
     "ReceivedStudy",
     "RefusalRecord",
+    "ShadowStatus",
     "StepSeconds",
     "StudyDetail",
     "StudyOutcome",
@@ -178,6 +180,8 @@ class ClaimedInstance:
     """Relative to the intake folder."""
     state: InstanceState
     """pending, or what an earlier revision came to."""
+    refusal_code: str | None = None
+    """Why an earlier revision refused it."""
     prior: tuple[PriorPrediction, ...]
     """What it has already."""
 
@@ -227,12 +231,40 @@ class NewPrediction:
     """Operating point on the calibrated probability."""
     verdict: Verdict
     """positive or negative."""
+    distance: float | None = None
+    """From the model's training set; None if the model does not measure it."""
     device: str
     """What computed it, e.g. "cpu"."""
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     """What was done to the pixels, JSON-able."""
     warnings: tuple[str | Mapping[str, Any], ...] = ()
     """What a reader should know, e.g. an age outside the intended population; JSON-able."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewShadowPrediction:
+    """What the shadow said of one frame; it decides nothing."""
+
+    instance_id: int
+    """Row of the frame's instance."""
+    frame_number: int
+    """From 1."""
+    model_version_id: int
+    """The shadow."""
+    preprocessing_version: str
+    """Which preprocessing."""
+    logit: float
+    """As the network gave it; finite."""
+    probability: float
+    """Calibrated, in [0, 1]."""
+    threshold: float
+    """The shadow's own operating point."""
+    verdict: Verdict
+    """positive or negative; rejected: the shadow would not have assessed the frame."""
+    distance: float | None
+    """From the shadow's training set; None if it does not measure it."""
+    device: str
+    """What computed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +337,8 @@ class NewModelVersion:
     preprocessing_version: str
     """Which preprocessing it was trained with."""
     temperature: float
+    """Calibration: probability = sigmoid(logit / temperature + bias)."""
+    bias: float = 0.0
     """Calibration."""
     threshold: float
     """Operating point on the calibrated probability."""
@@ -320,10 +354,26 @@ class ModelRecord(NewModelVersion):
     """Its row."""
     is_active: bool
     """Whether it predicts now; at most one does."""
+    is_shadow: bool
+    """Whether it predicts beside the active one, deciding nothing; at most one does."""
     registered_at: datetime
     """UTC."""
     activated_at: datetime | None
     """UTC, last time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowStatus:
+    """How the shadow of one worker fares, since that worker loaded it."""
+
+    model_name: str
+    """Model version."""
+    stored: int = 0
+    """Studies of which its predictions were stored."""
+    failed: int = 0
+    """Studies at which it failed."""
+    skipped: int = 0
+    """Studies passed over, since it was behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,6 +388,8 @@ class LiveWorker:
     """What it computes on."""
     model_name: str | None
     """Model version that it has loaded."""
+    shadow: ShadowStatus | None = None
+    """Its shadow, if it has loaded one."""
     started_at: datetime
     """UTC."""
     seen_at: datetime

@@ -76,6 +76,7 @@ class ResultWriter:
             probability=prediction.probability,
             threshold=prediction.threshold,
             verdict=prediction.verdict,
+            distance=prediction.distance,
             device=prediction.device,
             normalisation=dict(prediction.normalisation),
             warnings=[w if isinstance(w, str) else dict(w) for w in prediction.warnings],
@@ -93,6 +94,7 @@ class ResultWriter:
                     "probability": prediction.probability,
                     "threshold": prediction.threshold,
                     "verdict": prediction.verdict.value,
+                    "distance": prediction.distance,
                     "device": prediction.device,
                 },
             )

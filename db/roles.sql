@@ -22,11 +22,13 @@ GRANT USAGE ON SCHEMA public TO pneumo_worker, pneumo_privacy, pneumo_analyst;
 
 GRANT SELECT, INSERT, UPDATE ON
     study, instance, model_version, inference_run, worker_heartbeat TO pneumo_worker;
-GRANT SELECT, INSERT ON study_identity, prediction, audit_record TO pneumo_worker;
+GRANT SELECT, INSERT ON
+    study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
 GRANT SELECT ON alembic_version TO pneumo_worker;
 GRANT SELECT ON
-    v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority TO pneumo_worker;
+    v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,
+    v1_shadow_agreement TO pneumo_worker;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO pneumo_worker;
 
 GRANT SELECT (id, study_key, study_instance_uid) ON study TO pneumo_privacy;
@@ -36,4 +38,5 @@ GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_privacy;
 GRANT USAGE ON SEQUENCE audit_record_id_seq TO pneumo_privacy;
 
 GRANT SELECT ON
-    v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority TO pneumo_analyst;
+    v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,
+    v1_shadow_agreement TO pneumo_analyst;

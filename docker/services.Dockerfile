@@ -15,7 +15,7 @@ RUN python -m venv /opt/pneumo \
 
 FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo services" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.description="DICOM listener, relay and migrations of pneumo." \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 pneumo \

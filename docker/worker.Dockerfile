@@ -13,7 +13,7 @@ RUN python -m venv /opt/pneumo \
 
 FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo worker" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.description="Reads chest radiographs with a network. For research until cleared where it is used." \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 pneumo \

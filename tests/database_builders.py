@@ -10,13 +10,15 @@ from sqlalchemy import text
 
 from db.claims import claim
 from db.clock import now
-from db.enums import RunOutcome, Verdict
+from db.enums import Lane, Priority, RunOutcome, Verdict
 from db.intake import accept
-from db.models import InferenceRun, Study
+from db.models import InferenceRun, Instance, Study
 from db.records import (
+    Claim,
     InstanceOutcome,
     NewModelVersion,
     NewPrediction,
+    NewShadowPrediction,
     ReceivedInstance,
     ReceivedStudy,
     RefusalRecord,
@@ -25,6 +27,7 @@ from db.records import (
 )
 from db.registry import activate_model, register_model
 from db.results import store_result
+from db.shadowing import store_shadow_predictions
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 THRESHOLD = 0.4
@@ -73,6 +76,7 @@ def make_model(name="resnet50-1.0.0", **values):
         "bundle_digest": digest(name),
         "preprocessing_version": "1",
         "temperature": 1.5,
+        "bias": -0.25,
         "threshold": THRESHOLD,
         "location": name,
     }
@@ -114,6 +118,22 @@ def make_prediction(model, probability=0.9, frame_number=1, **values):
         "warnings": ("AGE_OUTSIDE_POPULATION",),
     }
     return NewPrediction(**(defaults | values))
+
+
+def make_shadow_prediction(model, instance_id, probability=0.9, frame_number=1, **values):
+    defaults = {
+        "instance_id": instance_id,
+        "model_version_id": model.id,
+        "preprocessing_version": "1",
+        "frame_number": frame_number,
+        "logit": 2.5,
+        "probability": probability,
+        "threshold": THRESHOLD,
+        "verdict": Verdict.POSITIVE if probability >= THRESHOLD else Verdict.NEGATIVE,
+        "distance": 1.1,
+        "device": "cpu",
+    }
+    return NewShadowPrediction(**(defaults | values))
 
 
 def make_refusal(code="NOT_A_CHEST", **values):
@@ -173,6 +193,27 @@ def finish_one(database, *numbers, probability=0.9, **values):
     claimed = claim_one(database, accepted.study_key)
     store(database, claimed, positive_outcome(claimed, model, probability))
     return accepted.study_key
+
+
+def shadow_one(database, study_key, probability):
+    """Let a shadow have predicted the first image of a finished study."""
+    with database.transaction() as session:
+        shadow = register_model(session, make_model("vgg16-1.0.0"))
+        run = session.query(InferenceRun).join(Study).filter(Study.study_key == study_key).one()
+        first = session.query(Instance).filter_by(study_id=run.study_id).order_by(Instance.id)
+        claimed = Claim(
+            study_id=run.study_id,
+            study_key=study_key,
+            token=run.attempt,
+            revision=1,
+            retries=0,
+            priority=Priority.ROUTINE,
+            lane=Lane.ROUTINE,
+            worker_name=run.worker_name,
+            instances=(),
+        )
+        prediction = make_shadow_prediction(shadow, first.first().id, probability)
+        store_shadow_predictions(session, claimed, [prediction])
 
 
 def read_study(database, study_key):

@@ -1,10 +1,12 @@
-"""`pneumo train`: fine-tune a network, then release it as a bundle.
+"""`pneumo train`, `evaluate`, `compare` and `release`: thin commands over plain functions.
 
-Torch is imported when a command runs, so that listing the commands answers at once.
+Torch is imported when a command runs, so that listing the commands answers at once. Under
+torchrun: `torchrun --nproc-per-node 4 -m training train --architecture resnet50 --data DIR`.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,63 +16,205 @@ from rich.text import Text
 
 from worker.errors import PneumoError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Fine-tune VGG16 or ResNet50 on chest radiographs and release the result as a bundle.",
-)
-
 DataOption = Annotated[
     Path,
-    typer.Option("--data", help="Kaggle layout: train|val / NORMAL|PNEUMONIA / *.jpeg."),
+    typer.Option(
+        "--data",
+        help="train|val|test / NORMAL|PNEUMONIA / *.jpeg, or DICOM files with --labels.",
+    ),
 ]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(help="CSV of a DICOM folder: one row for each image, or for each box (RSNA)."),
+]
+GroupsOption = Annotated[
+    Path | None, typer.Option(help="CSV file,patient where file names do not tell the patient.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="An unreadable image ends the command; else it is named.")
+]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")]
 
 
-@app.command("fit")
-def fit_command(
-    architecture: Annotated[str, typer.Option(help="resnet50 or vgg16")],
+class Architecture(StrEnum):
+    """The networks that `train` makes."""
+
+    VGG16 = "vgg16"
+    RESNET50 = "resnet50"
+
+
+class EvaluationSplit(StrEnum):
+    """Which images `evaluate` looks at."""
+
+    VALIDATION = "validation"
+    BLOCK = "block"
+    TEST = "test"
+
+
+class ComparisonSplit(StrEnum):
+    """Which images `compare` looks at."""
+
+    DEVELOPMENT = "development"
+    TEST = "test"
+
+
+class Role(StrEnum):
+    """What a packaged bundle is on a new installation."""
+
+    NONE = ""
+    DEFAULT = "default"
+    SHADOW = "shadow"
+
+
+def train(
+    architecture: Annotated[Architecture, typer.Option(help="Which network.")],
     data: DataOption,
-    output: Annotated[Path, typer.Option(help="Folder of this run: run.json, checkpoint.pt.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of this run.  [default: runs/ARCHITECTURE]")
+    ] = None,
     pretrained: Annotated[
-        str, typer.Option(help="`imagenet` (needs internet), a safetensors FILE, or `none`.")
+        str, typer.Option(help="imagenet (needs internet), a safetensors FILE, or none.")
     ] = "imagenet",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of split, first weights, order and augmentation.")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file such as those in training/configs/.")
+    ] = None,
+    hold_out: Annotated[
+        str, typer.Option(help="validation (with the block), fold-1 .. fold-5, or none.")
+    ] = "validation",
+    seed: Annotated[int, typer.Option(help="Of first weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last epoch.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")] = 0,
+    labels: LabelsOption = None,
+    groups: GroupsOption = None,
+    strict: StrictOption = False,
+    threads: ThreadsOption = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Train by the architecture's recipe; every finished epoch is kept, --resume goes on from it."""
-    from training.command import run_fit
+    """Fine-tune VGG16 or ResNet50; every finished epoch is kept, --resume goes on from it."""
+    from training.run import Source
+    from training.train import run_train
 
-    run_fit(
-        architecture=architecture,
-        data=data,
-        output=output,
+    run_train(
+        architecture=architecture.value,
+        source=Source(root=data, labels=labels, groups=groups, strict=strict),
+        output=output or Path("runs", architecture.value),
         pretrained=pretrained,
-        epochs=epochs,
+        config=config,
+        hold_out=hold_out,
         seed=seed,
         resume=resume,
+        threads=threads,
+        device=device,
+    )
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    data: DataOption,
+    split: Annotated[
+        EvaluationSplit, typer.Option(help="test: the folder test/ of the data.")
+    ] = EvaluationSplit.VALIDATION,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for JSON, CSV and HTML.  [default: reports/…]")
+    ] = None,
+    labels: LabelsOption = None,
+    groups: GroupsOption = None,
+    strict: StrictOption = False,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Accuracy, precision, recall, F1 and more, with intervals; JSON, table and an HTML report."""
+    from training.evaluate import run_evaluate
+
+    run_evaluate(
+        bundle,
+        data=data,
+        split=split.value,
+        output=output or Path("reports", f"{bundle.name}-{split.value}"),
+        labels=labels,
+        groups=groups,
+        strict=strict,
         threads=threads,
     )
 
 
-@app.command("release")
-def release_command(
-    run: Annotated[Path, typer.Argument(help="The --output folder of `fit`.")],
+def compare(
+    first: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    second: Annotated[Path, typer.Argument(help="The folder of another.")],
     data: DataOption,
-    version: Annotated[str, typer.Option(help="e.g. 0.1.0; never given to other weights.")],
+    split: Annotated[
+        ComparisonSplit, typer.Option(help="development: validation and block.")
+    ] = ComparisonSplit.DEVELOPMENT,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for JSON and HTML.  [default: reports/…]")
+    ] = None,
+    labels: LabelsOption = None,
+    groups: GroupsOption = None,
+    strict: StrictOption = False,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Which network is better, by paired tests and a stated rule; says so when it is noise."""
+    from training.compare import run_compare
+
+    run_compare(
+        first,
+        second,
+        data=data,
+        split=split.value,
+        output=output or Path("reports", f"{first.name}-and-{second.name}"),
+        labels=labels,
+        groups=groups,
+        strict=strict,
+        threads=threads,
+    )
+
+
+def release(
+    run: Annotated[Path, typer.Argument(help="The --output folder of `pneumo train`.")],
+    data: DataOption,
+    version: Annotated[str, typer.Option(help="e.g. 1.0.0; never given to other weights.")],
     output: Annotated[Path, typer.Option(help="Where the bundle's folder is made.")],
+    out_of_fold: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run whose held-out predictions calibrate; repeat for each fold."),
+    ] = None,
+    labels: LabelsOption = None,
+    groups: GroupsOption = None,
+    others: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of pictures that are no chest: what the guard refuses of them."),
+    ] = None,
+    role: Annotated[
+        Role, typer.Option(help="What it is on a new installation, if it is packaged.")
+    ] = Role.NONE,
     limit: Annotated[
         list[str] | None, typer.Option(help="A sentence for the card's limits; may be repeated.")
     ] = None,
+    threads: ThreadsOption = 0,
 ) -> None:
     """Calibrate, choose the operating point, measure, write the bundle, read it back and compare."""
-    from training.command import run_release
+    from training.release_command import run_release
+    from training.run import Source
 
-    run_release(run, data=data, version=version, output=output, limits=limit or [])
+    run_release(
+        run,
+        source=Source(root=data, labels=labels, groups=groups),
+        version=version,
+        output=output,
+        out_of_fold=out_of_fold or [],
+        role=role.value,
+        limits=limit or [],
+        others=others or [],
+        threads=threads,
+    )
+
+
+COMMANDS = (train, evaluate, compare, release)
 
 
 def main() -> None:
     """`python -m training`: errors become one sentence."""
+    app = typer.Typer(no_args_is_help=True)
+    for command in COMMANDS:
+        app.command()(command)
     try:
         app()
     except PneumoError as error:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import ResNet50_Weights, VGG16_Weights
 
-from worker.errors import Rejected
+from worker.errors import Rejected, Transient
 
 NONE, IMAGENET = "none", "imagenet"
 IMAGENET_WEIGHTS = {
@@ -46,7 +47,8 @@ def load_pretrained(model: nn.Module, architecture: str, source: str) -> Pretrai
     """Copy every tensor that fits from `source` into `model`.
 
     `source`: `none`, `imagenet` (torchvision's own, needs internet once) or a safetensors file in
-    torchvision's layout. Raises Rejected where the file is missing or nothing of it fits.
+    torchvision's layout. Raises Rejected where the file is missing or nothing of it fits,
+    Transient where it cannot be fetched.
     """
     own = model.state_dict()
     given = _read(architecture, source)
@@ -69,14 +71,37 @@ def _read(architecture: str, source: str) -> dict[str, torch.Tensor]:
     if source == NONE:
         return {}
     if source == IMAGENET:
-        return IMAGENET_WEIGHTS[architecture].get_state_dict(progress=True, check_hash=True)
+        return _fetched(architecture)
     if not Path(source).is_file():
         raise Rejected(
             "PRETRAINED_MISSING",
             f"There is no file {Path(source).name}; give a safetensors file, "
             f"`{IMAGENET}` or `{NONE}`.",
         )
-    return load_file(source)
+    try:
+        return load_file(source)
+    except SafetensorError:
+        raise Rejected(
+            "PRETRAINED_UNREADABLE",
+            f"{Path(source).name} is no safetensors file, or it was cut short. Convert a pickled "
+            "checkpoint where you trust it, and give the safetensors file.",
+        ) from None
+
+
+def _fetched(architecture: str) -> dict[str, torch.Tensor]:
+    """Torchvision's own weights, from its cache or the internet."""
+    try:
+        state: dict[str, torch.Tensor] = IMAGENET_WEIGHTS[architecture].get_state_dict(
+            progress=False, check_hash=True
+        )
+    except (OSError, RuntimeError) as error:  # no way there; or not the file that was published
+        raise Transient(
+            "PRETRAINED_NOT_FETCHED",
+            f"torchvision's ImageNet weights of {architecture} could not be fetched "
+            f"({type(error).__name__}). Without internet give a safetensors file "
+            "(--pretrained FILE), or put torchvision's into hub/checkpoints of TORCH_HOME.",
+        ) from None
+    return state
 
 
 def _modules(names: tuple[str, ...]) -> str:

@@ -1,14 +1,18 @@
 """A training run: what goes into it, and the folder it keeps.
 
-RUN/run.json        architecture, seed, split, data, weights it began with, commit
-RUN/checkpoint.pt   the state after the last whole epoch
+RUN/run.json              architecture, configuration, seed, data, split, first weights, commit
+RUN/split.csv             who was learnt from and who was held out
+RUN/checkpoint.pt         the state after the last whole epoch
+RUN/weights.safetensors   the averaged weights of the kept epoch
+RUN/../cache             decoded images, shared by the runs beside one another
 """
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +20,57 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.data import Radiograph, fingerprint, load_planes, read_radiographs
+from training.checkpoint import CHECKPOINT, WEIGHTS
+from training.configuration import Configuration
+from training.data import Pool, Radiograph, Tell, fingerprint, load_pool, read_pool
+from training.data.radiograph import silent
 from training.fit import Part
 from training.pretrained import PretrainedReport, load_pretrained
-from training.recipes import Recipe, recipe_for
+from training.split_file import read_split, write_split
 from training.splits import Split, make_split
 from worker.errors import Rejected
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.model.architectures import Network, build_model
 
-RUN_FILE, CHECKPOINT, CACHE = "run.json", "checkpoint.pt", "cache"
+RUN_FILE, SPLIT_FILE, CACHE = "run.json", "split.csv", "cache"
+SPLIT_SEED = 0
+"""The held-out patients are the same for every seed of a training, or seeds would not compare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where images and labels come from, as the command line gives it."""
+
+    root: Path
+    """Class folders, or DICOM files."""
+    labels: Path | None = None
+    """CSV of a DICOM folder's labels."""
+    groups: Path | None = None
+    """CSV of patients, where file names do not tell them."""
+    strict: bool = False
+    """Whether a file that cannot be read ends the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """The images, their labels and who is held out."""
 
-    radiographs: tuple[Radiograph, ...]
-    """In a fixed order; row numbers of the split count in it."""
+    pool: Pool
+    """Every readable image; row numbers of the split count in it."""
     planes: np.ndarray
     """uint8 (n, S, S), memory-mapped."""
-    labels: np.ndarray
-    """int64 (n,)."""
     split: Split
     """train, validation and block, by patient."""
+
+    @property
+    def radiographs(self) -> tuple[Radiograph, ...]:
+        """In a fixed order."""
+        return self.pool.radiographs
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (n,)."""
+        return np.array([r.label for r in self.radiographs])
 
     def part(self, rows: np.ndarray) -> Part:
         """The images of one part, in memory."""
@@ -61,60 +92,116 @@ class Data:
         }
 
 
-def read_data(root: Path, spec: PreprocessingSpec, *, seed: int, cache: Path) -> Data:
-    """Read and split a folder in the Kaggle layout. Raises Rejected (see training.data)."""
-    radiographs = read_radiographs(root)
-    return Data(
-        radiographs=radiographs,
-        planes=load_planes(root, radiographs, spec, cache),
-        labels=np.array([r.label for r in radiographs]),
-        split=make_split(radiographs, seed),
+def read_data(
+    source: Source,
+    spec: PreprocessingSpec,
+    *,
+    cache: Path,
+    hold_out: str = "validation",
+    split_file: Path | None = None,
+    tell: Tell = silent,
+) -> Data:
+    """Read, decode and split. Raises Rejected, Resource (see training.data).
+
+    `split_file`: take the split from there and prove that it is one of these images.
+    """
+    pool = read_pool(
+        source.root, labels=source.labels, groups=source.groups, strict=source.strict, tell=tell
     )
+    pool, planes = load_pool(pool, spec, cache, strict=source.strict, tell=tell)
+    if split_file is not None:
+        split = read_split(split_file, pool.radiographs)
+    else:
+        split = make_split(pool.radiographs, SPLIT_SEED, hold_out)
+    return Data(pool=pool, planes=planes, split=split)
 
 
-def begin_model(
-    architecture: str, pretrained: str, seed: int
-) -> tuple[Network, Recipe, PretrainedReport]:
+def data_of_run(run: Path, source: Source, spec: PreprocessingSpec, tell: Tell = silent) -> Data:
+    """The images that a run was given, split as it was told to. Raises Rejected where they differ."""
+    return read_data(source, spec, cache=run.parent / CACHE, split_file=run / SPLIT_FILE, tell=tell)
+
+
+def begin_model(architecture: str, pretrained: str, seed: int) -> tuple[Network, PretrainedReport]:
     """The network before its first step: random by `seed`, then whatever the weights file has."""
-    recipe = recipe_for(architecture)
     torch.manual_seed(seed)
     model = build_model(architecture)
-    return model, recipe, load_pretrained(model, architecture, pretrained)
+    return model, load_pretrained(model, architecture, pretrained)
 
 
-def identity_of(data: Data, recipe: Recipe) -> str:
-    """What must be equal for a checkpoint to be continued: images, split and recipe."""
-    return f"{fingerprint(data.radiographs)} {data.split.digest()} {recipe}"
+def identity_of(data: Data, configuration: Configuration, seed: int) -> str:
+    """What must be equal for a checkpoint to be continued: images, split, configuration, seed."""
+    values = json.dumps(configuration.to_dict(), sort_keys=True)
+    parts = [fingerprint(data.radiographs), data.split.digest(), values, str(seed)]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
 
 def write_run_file(
-    folder: Path, data: Data, recipe: Recipe, report: PretrainedReport, *, seed: int
+    folder: Path,
+    data: Data,
+    configuration: Configuration,
+    report: PretrainedReport,
+    *,
+    seed: int,
+    hold_out: str,
 ) -> None:
-    """Keep what a release needs to know; no path and no image goes into it."""
+    """Keep what a release needs to know, and the split; no path and no image goes into it."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "architecture": recipe.architecture,
+        "architecture": configuration.architecture,
         "seed": seed,
+        "hold_out": hold_out,
         "commit": current_commit(),
-        "recipe": dataclasses.asdict(recipe),
+        "configuration": configuration.to_dict(),
         "data": data.summary(),
         "pretrained": {"source": report.source, "report": report.sentences()},
-        "identity": identity_of(data, recipe),
+        "identity": identity_of(data, configuration, seed),
     }
+    write_split(folder / SPLIT_FILE, data.radiographs, data.split)
     (folder / RUN_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_run_file(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """What run.json says."""
+
+    architecture: str
+    """Which network."""
+    seed: int
+    """Of first weights, order and augmentation."""
+    hold_out: str
+    """What was kept from the network: validation, fold-N or none."""
+    facts: Mapping[str, Any]
+    """All of it, for the manifest."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the images."""
+        return str(self.facts["data"]["fingerprint"])
+
+
+def read_run_file(folder: Path) -> RunFile:
     """The run file back. Raises Rejected("NOT_A_RUN")."""
     path = folder / RUN_FILE
-    if not path.is_file() or not (folder / CHECKPOINT).is_file():
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
         raise Rejected(
             "NOT_A_RUN",
-            f"The folder {folder.name} holds no {RUN_FILE} and {CHECKPOINT}. Give the --output "
-            "folder of a `pneumo train fit` that finished at least one epoch.",
+            f"The folder {folder.name} holds no {RUN_FILE} and {WEIGHTS}. Give the --output "
+            "folder of a `pneumo train` that finished at least one epoch.",
         )
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return RunFile(
+        architecture=facts["architecture"],
+        seed=facts["seed"],
+        hold_out=facts["hold_out"],
+        facts=facts,
+    )
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """One row for each epoch: phase, loss, validation AUROC."""
+    content = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu", mmap=True)
+    rows: list[dict[str, Any]] = content["history"]
+    return rows
 
 
 def current_commit() -> str:

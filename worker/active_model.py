@@ -7,18 +7,34 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from db.records import ModelRecord, NewModelVersion
-from db.registry import activate_model, active_model, register_model
+from db.registry import (
+    activate_model,
+    active_model,
+    register_model,
+    select_shadow,
+    shadow_model,
+)
 from db.session import Database
-from worker.errors import Rejected, Resource
+from worker.assessment import Assessment
+from worker.errors import PneumoError, Rejected, Resource
 from worker.imaging.eligibility import EligibilityPolicy
 from worker.logging import get_logger
 from worker.model.batching import MicroBatcher
-from worker.model.bundle import default_bundle, is_whole, load_bundle, packaged_bundles
+from worker.model.bundle import (
+    default_bundle,
+    is_whole,
+    load_bundle,
+    packaged_bundles,
+    shadow_bundle,
+)
 from worker.model.manifest import Manifest
 from worker.model.predictor import Predictor
 from worker.patience import in_transaction
 from worker.settings import Settings
+from worker.shadow import Shadow
 
 log = get_logger(__name__)
 
@@ -37,15 +53,23 @@ class ActiveModel:
     """The one inference thread before which decoding threads queue."""
     policy: EligibilityPolicy
     """Eligibility as this model's intended population asks for."""
+    assessment: Assessment
+    """Which frames it scores."""
+    shadow: Shadow | None
+    """What predicts beside it, if it could be loaded."""
+    shadow_wanted: str | None
+    """Name of the version that was selected as shadow when this was loaded."""
 
     def close(self, *, finish: bool = False) -> None:
         """End its threads; `finish`: answer what is queued first."""
         self.batcher.close(finish=finish)
+        if self.shadow:
+            self.shadow.close()
         self.predictor.close()
 
 
 def name_of(manifest: Manifest) -> str:
-    """The model version's name, e.g. `resnet50-0.1.0`."""
+    """The model version's name, e.g. `resnet50-0.2.0`."""
     return f"{manifest.model_name}-{manifest.model_version}"
 
 
@@ -64,6 +88,7 @@ def register_bundle(database: Database, site: Settings, folder: Path, *, actor: 
         bundle_digest=manifest.digest,
         preprocessing_version=manifest.preprocessing.version,
         temperature=manifest.temperature,
+        bias=manifest.bias,
         threshold=manifest.threshold,
         location=name,
     )
@@ -71,15 +96,28 @@ def register_bundle(database: Database, site: Settings, folder: Path, *, actor: 
 
 
 def ensure_default_model(database: Database, site: Settings) -> ModelRecord:
-    """The active model; on a new installation the packaged bundle is registered and activated."""
+    """The active model; on a new installation the packaged bundles are registered, the default one
+    activated, and the other set beside it as its shadow.
+    """
     record = in_transaction(database, active_model)
     if record is not None:
         return record
     registered = register_bundle(database, site, default_bundle(), actor="installation")
+    beside = shadow_bundle()
+    shadow = register_bundle(database, site, beside, actor="installation") if beside else None
+
+    def select(session: Session) -> ModelRecord:
+        # Of several workers that start at once the first decides; the others find an active model.
+        before = active_model(session)
+        if before is not None:
+            return before
+        record = activate_model(session, registered.name, actor="installation")
+        if shadow is not None:
+            select_shadow(session, shadow.name, actor="installation")
+        return record
+
     log.info("default_model_activated", model=registered.name)
-    return in_transaction(
-        database, lambda session: activate_model(session, registered.name, actor="installation")
-    )
+    return in_transaction(database, select)
 
 
 def load_active_model(database: Database, site: Settings) -> ActiveModel:
@@ -91,13 +129,55 @@ def load_active_model(database: Database, site: Settings) -> ActiveModel:
     )
     ages = bundle.manifest.intended_population.age_years
     log.info("model_loaded", model=record.name, device=predictor.device_name)
+    wanted = in_transaction(database, shadow_model) if site.shadow else None
     return ActiveModel(
         record=record,
         manifest=bundle.manifest,
         predictor=predictor,
         batcher=MicroBatcher(predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s),
         policy=EligibilityPolicy(population_age_years=ages),
+        assessment=Assessment(
+            model_name=record.name,
+            cut_off=bundle.guard.cut_off if bundle.guard else None,
+            assess_unlike=site.wrong_images == "warn",
+        ),
+        shadow=load_shadow(database, site, wanted, beside=bundle.manifest) if wanted else None,
+        shadow_wanted=wanted.name if wanted else None,
     )
+
+
+def load_shadow(
+    database: Database, site: Settings, record: ModelRecord, *, beside: Manifest
+) -> Shadow | None:
+    """The shadow on the site's device, on one core of a CPU; None, and a warning, if it will not.
+
+    Whatever goes wrong, the active model works on without it.
+    """
+    try:
+        bundle = load_bundle(find_bundle(record, site))
+        _require_same_input(bundle.manifest, beside)
+        predictor = Predictor(bundle, device=site.device, max_batch=site.max_batch, cpu_threads=1)
+    except PneumoError as error:
+        log.warning(
+            "shadow_not_loaded", model=record.name, code=error.code, sentence=error.sentence
+        )
+        return None
+    except Exception as error:  # noqa: BLE001  e.g. a device whose memory holds only one model
+        log.warning("shadow_not_loaded", model=record.name, error_type=type(error).__qualname__)
+        return None
+    log.info("shadow_loaded", model=record.name, device=predictor.device_name)
+    return Shadow(record, bundle, predictor, database)
+
+
+def _require_same_input(shadow: Manifest, active: Manifest) -> None:
+    """It is handed the active model's tensors, which must mean the same to it."""
+    if shadow.preprocessing != active.preprocessing:
+        raise Rejected(
+            "SHADOW_INPUT_DIFFERS",
+            f"{name_of(shadow)} was trained on pictures of side {shadow.preprocessing.size} with a "
+            f"recipe of its own, and {name_of(active)} on side {active.preprocessing.size}; a "
+            "shadow needs the active model's recipe. Choose another with `pneumo model shadow`.",
+        )
 
 
 def find_bundle(record: ModelRecord, site: Settings) -> Path:
@@ -107,7 +187,7 @@ def find_bundle(record: ModelRecord, site: Settings) -> Path:
             return folder
     raise Rejected(
         "MODEL_BUNDLE_MISSING",
-        f"Model version {record.name} is active, but no folder on this machine holds the bundle "
+        f"Model version {record.name} is selected, but no folder on this machine holds the bundle "
         f"with digest {record.bundle_digest[:12]}…. Copy that bundle here and run "
         "`pneumo model register FOLDER`.",
     )

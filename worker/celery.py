@@ -15,7 +15,9 @@ from db.enums import Lane
 from worker.settings import Settings, settings
 
 PROCESS_STUDY = "pneumo.process_study"
-"""Name of the one task; its one argument is a study key."""
+"""Name of the task that looks at a study; its one argument is a study key."""
+ACCEPT = "pneumo.accept"
+"""Name of the task that takes over what a bridge hands over; its one argument is an opaque name."""
 
 
 def make_app(site: Settings) -> Celery:

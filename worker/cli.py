@@ -24,11 +24,12 @@ from worker.errors import PneumoError
 from worker.logging import frames_of
 from worker.settings import Settings, settings, use_state_dir
 
-RUN, SEND, LOOK, MEND, KEEP = (
+RUN, SEND, LOOK, MEND, MAKE, KEEP = (
     "Run an installation",
     "Send studies",
     "Look at what happened",
     "Mend what went wrong",
+    "Make and compare models",
     "Keep models and data",
 )
 
@@ -189,6 +190,19 @@ def show(study: StudyArgument) -> None:
 
 
 @app.command(rich_help_panel=LOOK)
+def results(
+    study: StudyArgument,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the files.  [default: results-STUDY]")
+    ] = None,
+) -> None:
+    """Write a study's result as DICOM: a structured report, and captures with Grad-CAM."""
+    from worker.operations.result_files import show_results
+
+    raise typer.Exit(show_results(_site(), study, output))
+
+
+@app.command(rich_help_panel=LOOK)
 def report() -> None:
     """The analysts' views: studies, predictions, refusals by code, turn-around by priority."""
     from worker.operations.report_screen import show_report
@@ -244,12 +258,22 @@ def model_register(
 
 @model_app.command("activate")
 def model_activate(
-    name: Annotated[str, typer.Argument(help="e.g. resnet50-0.1.0")],
+    name: Annotated[str, typer.Argument(help="e.g. resnet50-0.2.0")],
 ) -> None:
     """Let workers predict with this version from now on; running workers follow within seconds."""
     from worker.operations.mending import activate
 
     activate(_site(), name)
+
+
+@model_app.command("shadow")
+def model_shadow(
+    name: Annotated[str, typer.Argument(help="e.g. vgg16-0.2.0, or none")],
+) -> None:
+    """Let a second version predict beside the active one; it decides nothing."""
+    from worker.operations.mending import set_shadow
+
+    set_shadow(_site(), name)
 
 
 @app.command(rich_help_panel=KEEP)
@@ -313,9 +337,9 @@ def _refuse(code: str, sentence: str) -> NoReturn:
 
 
 def _add_commands_of_other_packages() -> None:
-    """`pneumo train`: known by its entry point alone, so that worker/ never imports training/."""
+    """`pneumo train` and its like: known by entry point alone, so worker/ never imports training/."""
     for entry in entry_points(group="pneumo.commands"):
-        app.add_typer(entry.load(), name=entry.name, rich_help_panel=KEEP)
+        app.command(entry.name, rich_help_panel=MAKE)(entry.load())
 
 
 def _why(error: SQLAlchemyError) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from db.heartbeats import beat
-from db.registry import active_model
+from db.registry import active_model, shadow_model
 from worker.active_model import load_active_model
 from worker.errors import PneumoError
 from worker.leaving import leave
@@ -70,6 +70,7 @@ class Heartbeat:
                 lanes=runtime.identity.lanes,
                 device=runtime.model.predictor.device_name,
                 model_name=runtime.model.record.name,
+                shadow=runtime.model.shadow.status() if runtime.model.shadow else None,
             )
 
     def _leave_if_stuck(self) -> None:
@@ -77,11 +78,13 @@ class Heartbeat:
             leave("inference_stuck", seconds=STUCK_AFTER_S)
 
     def _follow_active_model(self) -> None:
-        """Swap to a newly activated model; frames already queued finish on the old one."""
+        """Swap to a newly selected model or shadow; frames already queued finish on the old one."""
         runtime = self._runtime
         with runtime.database.reading() as session:
             record = active_model(session)
-        if record is None or record.name == runtime.model.record.name:
+            shadow = shadow_model(session) if runtime.site.shadow else None
+        now = (runtime.model.record.name, runtime.model.shadow_wanted)
+        if record is None or (record.name, shadow.name if shadow else None) == now:
             return
         if time.monotonic() < self._swap_not_before:
             return

@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+import torch
+
 from db.claims import claim
 from db.enums import InstanceState, Lane, Verdict
 from db.errors import StaleClaim
@@ -22,6 +24,7 @@ from db.records import (
 )
 from db.results import store_result
 from worker.active_model import ActiveModel
+from worker.assessment import NOT_ASSESSED
 from worker.errors import Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
@@ -34,10 +37,14 @@ from worker.logging import get_logger
 from worker.model.predictor import Score
 from worker.patience import in_transaction
 from worker.runtime import Runtime
+from worker.shadow import ShadowFrame
 from worker.stopwatch import Stopwatch
 from worker.verdict import judge_probability, judge_study
 
 log = get_logger(__name__)
+
+FRAMES_FOR_SHADOW = 32
+"""Frames of a study whose input is kept for the shadow: a large one must not fill the memory."""
 
 
 class StudyEnd(StrEnum):
@@ -63,6 +70,8 @@ class QueuedFrame:
     record: NormalisationRecord
     """What was done to its pixels, which are not kept: a large study must not fill the memory."""
     score: Future[Score]
+    tensor: torch.Tensor | None
+    """The network's input, kept for the shadow alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,8 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
         return StudyEnd.DROPPED
     with runtime.leases.held(claimed):
         try:
-            outcome, watch = read_study(claimed, runtime)
+            model = runtime.model
+            outcome, watch, judged = read_study(claimed, runtime, model)
             store(claimed, outcome, runtime)
         except StaleClaim:
             log.warning("claim_overtaken", attempt=claimed.token)
@@ -105,22 +115,32 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
         verdict=outcome.verdict.value,
         seconds=round(watch.total(), 3),
     )
+    if model.shadow:
+        model.shadow.look_at(claimed, frames_for_shadow(judged))
     return StudyEnd.STORED
 
 
-def read_study(claimed: Claim, runtime: Runtime) -> tuple[StudyOutcome, Stopwatch]:
+def read_study(
+    claimed: Claim, runtime: Runtime, model: ActiveModel
+) -> tuple[StudyOutcome, Stopwatch, list[JudgedInstance]]:
     """Judge and infer every instance of a claimed study that this model has not predicted yet."""
-    watch, model = Stopwatch(), runtime.model
+    watch = Stopwatch()
     stat = claimed.lane is Lane.STAT
     known = [p for instance in claimed.instances for p in predictions_kept(instance, model)]
-    judged = [
-        judge_instance(instance, model, runtime, watch, stat=stat)
-        for instance in claimed.instances
-        if instance.state is not InstanceState.REFUSED and not predictions_kept(instance, model)
-    ]
+    judged: list[JudgedInstance] = []
+    for instance in claimed.instances:
+        if is_open(instance) and not predictions_kept(instance, model):
+            room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in judged)
+            keep = room if model.shadow else 0
+            judged.append(judge_instance(instance, model, runtime, watch, stat=stat, keep=keep))
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in judged)
-    return conclude(instances, known, model, watch), watch
+    return conclude(instances, known, model, watch), watch, judged
+
+
+def is_open(instance: ClaimedInstance) -> bool:
+    """Whether an instance may still be assessed: what a model refused, another may not."""
+    return instance.state is not InstanceState.REFUSED or instance.refusal_code == NOT_ASSESSED
 
 
 def predictions_kept(instance: ClaimedInstance, model: ActiveModel) -> list[PriorPrediction]:
@@ -134,9 +154,18 @@ def predictions_kept(instance: ClaimedInstance, model: ActiveModel) -> list[Prio
 
 
 def judge_instance(
-    instance: ClaimedInstance, model: ActiveModel, runtime: Runtime, watch: Stopwatch, *, stat: bool
+    instance: ClaimedInstance,
+    model: ActiveModel,
+    runtime: Runtime,
+    watch: Stopwatch,
+    *,
+    stat: bool,
+    keep: int,
 ) -> JudgedInstance:
-    """Read one file, apply the eligibility table, put its frames before the network."""
+    """Read one file, apply the eligibility table, put its frames before the network.
+
+    `keep`: of so many frames the network's input is kept for the shadow.
+    """
     try:
         with watch.step("read"):
             path = runtime.storage.path_of(instance.file_name)
@@ -145,13 +174,16 @@ def judge_instance(
             if judgement.refusals:
                 return JudgedInstance(instance=instance, refusals=judgement.refusals)
             dataset = read_dataset(path)
-        frames = []
+        frames: list[QueuedFrame] = []
         for number in judgement.frame_numbers:
             with watch.step("normalise"):
                 normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
                 tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
             score = model.batcher.submit(tensor, stat=stat)
-            frames.append(QueuedFrame(frame_number=number, record=normalised.record, score=score))
+            kept = tensor if len(frames) < keep else None
+            frames.append(
+                QueuedFrame(frame_number=number, record=normalised.record, score=score, tensor=kept)
+            )
     except RefusedInstance as refused:
         return JudgedInstance(instance=instance, refusals=(refused.refusal,))
     except FileNotFoundError:
@@ -173,13 +205,33 @@ def outcome_of(judged: JudgedInstance, model: ActiveModel) -> InstanceOutcome:
         return InstanceOutcome(
             instance_id=judged.instance.id, refusal=refusal_record(judged.refusals)
         )
+    answered = [(frame, frame.score.result()) for frame in judged.frames]
+    left_out = {f.frame_number: s for f, s in answered if model.assessment.leaves_out(s)}
+    if answered and len(left_out) == len(answered):
+        nearest = min(left_out.values(), key=lambda score: score.distance or 0.0)
+        refusal = refusal_record((model.assessment.refusal_of(nearest),))
+        return InstanceOutcome(instance_id=judged.instance.id, refusal=refusal)
+    warnings = (*judged.warnings, *model.assessment.warnings_of_left_out(sorted(left_out)))
     return InstanceOutcome(
         instance_id=judged.instance.id,
         predictions=tuple(
-            prediction_of(frame, frame.score.result(), judged.warnings, model)
-            for frame in judged.frames
+            prediction_of(frame, score, warnings, model)
+            for frame, score in answered
+            if frame.frame_number not in left_out
         ),
     )
+
+
+def frames_for_shadow(judged: Sequence[JudgedInstance]) -> list[ShadowFrame]:
+    """What the shadow is to look at: every frame that went before the active model."""
+    return [
+        ShadowFrame(
+            instance_id=item.instance.id, frame_number=frame.frame_number, tensor=frame.tensor
+        )
+        for item in judged
+        for frame in item.frames
+        if frame.tensor is not None
+    ]
 
 
 def prediction_of(
@@ -198,9 +250,10 @@ def prediction_of(
         probability=score.probability,
         threshold=threshold,
         verdict=judge_probability(score.probability, threshold),
+        distance=score.distance,
         device=model.predictor.device_name,
         normalisation=frame.record.to_dict(),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *model.assessment.warnings_of(score)),
     )
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import Rejected
@@ -20,6 +20,9 @@ PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
 """PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire without backslash."""
+
+DicomLongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
+"""PS3.5 6.2, VR LO, of the default repertoire: it must fit whatever character set a study has."""
 
 
 class Settings(BaseSettings):
@@ -48,8 +51,17 @@ class Settings(BaseSettings):
     """Our AE title."""
     stat_ae_title: AETitle = "PNEUMO_STAT"
     """A sender that calls this AE title sends STAT (so does C-STORE priority HIGH)."""
+    calling_ae_titles: str = ""
+    """AE titles that may send, separated by commas; empty: any."""
+    called_ae_titles: str = ""
+    """AE titles by which we may be called, beside our own two; empty: any."""
+    max_associations: int = Field(25, ge=1, le=1000)
+    """At once; each holds an instance in memory. One more is rejected as over the local limit
+    (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
     idle_window_s: Seconds = 10.0
     """A study that came by C-STORE is closed after so long without a further instance."""
+    handover_patience_s: Seconds = 10.0
+    """A folder that a bridge handed over waits so long for its message, then the relay sends one."""
 
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0
@@ -80,6 +92,24 @@ class Settings(BaseSettings):
     """How long the inference thread waits for a batch to fill; a STAT frame is not waited on."""
     torch_threads: int = Field(0, ge=0, le=256)
     """Frames that go through the network side by side on the CPU; 0: as many as cores."""
+    wrong_images: Literal["refuse", "warn"] = "refuse"
+    """What becomes of pictures unlike the training set: no score, or a score with a warning."""
+    shadow: bool = True
+    """Whether this worker runs the shadow model beside the active one, if one is selected."""
+
+    # The way back: what we send to the PACS
+    result_disclaimer: str = Field(
+        "Not for diagnostic use without a radiologist.", min_length=1, max_length=120
+    )
+    """Stands in every structured report and at the foot of every capture."""
+    result_manufacturer: DicomLongString = "pneumo"
+    """(0008,0070) Manufacturer of the objects that we send."""
+    result_device_name: DicomLongString = "pneumo"
+    """(0008,1090) Manufacturer's Model Name, and the name of the observing device."""
+    result_time_zone: str = "UTC"
+    """Whose clock our dates and times show where the images name no offset of their own."""
+    result_font: Path | None = None
+    """A TrueType or OpenType font for the captures, for letters that DejaVu Sans does not have."""
 
     # Words about ourselves
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -97,6 +127,20 @@ class Settings(BaseSettings):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
 
+    @field_validator("calling_ae_titles", "called_ae_titles")
+    @classmethod
+    def _are_ae_titles(cls, value: str) -> str:
+        """Each as PS3.5 6.2 has them."""
+        for place, title in enumerate(_titles(value), start=1):
+            try:
+                _AE_TITLE.validate_python(title)
+            except ValidationError:
+                raise ValueError(
+                    f"title {place} is no AE title; expected 1 to 16 letters, digits and signs "
+                    "without backslash, separated by commas"
+                ) from None
+        return value
+
     @model_validator(mode="after")
     def _lease_outlives_renewal(self) -> Settings:
         if self.lease_renewal_s * 2 > self.lease_s:
@@ -107,6 +151,16 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def calling_ae_title_list(self) -> tuple[str, ...]:
+        """`calling_ae_titles`, one by one."""
+        return _titles(self.calling_ae_titles)
+
+    @property
+    def called_ae_title_list(self) -> tuple[str, ...]:
+        """`called_ae_titles`, one by one."""
+        return _titles(self.called_ae_titles)
+
+    @property
     def alive_dir(self) -> Path:
         """Files that living processes touch."""
         return self.run_dir or self.state_dir / "run"
@@ -115,6 +169,11 @@ class Settings(BaseSettings):
     def intake_dir(self) -> Path:
         """Accepted files, under opaque names."""
         return self.state_dir / "intake"
+
+    @property
+    def handed_over_dir(self) -> Path:
+        """Folders that a bridge hands over by message (docs/bridges.md)."""
+        return self.intake_dir / "handed-over"
 
     @property
     def models_dir(self) -> Path:
@@ -132,6 +191,13 @@ class Settings(BaseSettings):
             f"{PREFIX}{name}".upper(): str(value)
             for name, value in self.model_dump(exclude_none=True).items()
         }
+
+
+_AE_TITLE: TypeAdapter[str] = TypeAdapter(AETitle)
+
+
+def _titles(listed: str) -> tuple[str, ...]:
+    return tuple(title.strip() for title in listed.split(",")) if listed.strip() else ()
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -16,7 +16,7 @@ from celery.signals import (
 )
 
 from db.enums import Lane
-from worker.celery import PROCESS_STUDY, app
+from worker.celery import ACCEPT, PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
 from worker.settings import settings
@@ -42,6 +42,25 @@ def process_study(study_key: str) -> None:
             tell_the_story(study_key, runtime())
         except Exception as error:  # noqa: BLE001  the lease and the relay bring the study back
             keep_traceback(error, log, code="ATTEMPT_ABANDONED")
+
+
+@app.task(name=ACCEPT)
+def accept(name: str) -> None:
+    """Take over one folder that a bridge left in the intake. What fails stays for the relay."""
+    from worker.intake.handed_over import NAME, take_over
+    from worker.runtime import runtime
+
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        log.warning("message_refused", reason="not an opaque name")
+        return
+    try:
+        outcome = take_over(name, settings(), runtime().database)
+    except PneumoError as error:
+        log.warning("handover_failed", code=error.code, kind=error.kind.value)
+    except Exception as error:  # noqa: BLE001  the relay sends another message
+        keep_traceback(error, log, code="HANDOVER_ABANDONED")
+    else:
+        log.info("handover", outcome=outcome.value)
 
 
 @setup_logging.connect

@@ -24,6 +24,8 @@
 -- patient_age_years      age at the study; 90 stands for 90 and over
 -- site_ae_title          sending site
 -- recorded_at            when it was stored, UTC
+-- distance               of the frame from the model's training images (1: as they lie from each other);
+--                        NULL if the model version does not measure it
 CREATE VIEW v1_predictions AS
 SELECT
     study.study_key,
@@ -51,7 +53,8 @@ SELECT
     CASE WHEN study.patient_age_years >= 90 THEN 90 ELSE study.patient_age_years END
         AS patient_age_years,
     study.site_ae_title,
-    prediction.recorded_at
+    prediction.recorded_at,
+    prediction.distance
 FROM prediction
 JOIN instance ON instance.id = prediction.instance_id
 JOIN (

@@ -1,7 +1,7 @@
 -- v1_refusals_by_code: one row for each reason why images were refused. No personal data, no UIDs.
 --
 -- refusal_code        stable code of the reason
--- refusal_step        where it was found: header, eligibility, decode, normalise
+-- refusal_step        where it was found: header, eligibility, decode, normalise, assess
 -- refusal_tag         DICOM attribute that it is about, NULL if none
 -- instances           images refused for it
 -- studies             studies that have such an image

@@ -2,7 +2,7 @@
 --
 -- study_key            opaque key of the study (32 hex digits); joins the v1 views
 -- revision             1; one more each time new images came to a running or finished study
--- source               way in: python, cli, c_store
+-- source               way in: python, cli, c_store, message
 -- site_ae_title        sending site
 -- priority             as asked: stat, routine
 -- lane                 where it goes now: stat, routine, suspect (workers died on it)

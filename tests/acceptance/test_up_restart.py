@@ -42,9 +42,9 @@ class Up:
     def said(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def wait_until_up(self, times: int) -> None:
+    def wait_until_said(self, words: str, times: int = 1) -> None:
         until = time.monotonic() + 150
-        while self.said().count("pneumo is up") < times:
+        while self.said().count(words) < times:
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < until, self.said()
             time.sleep(0.2)
@@ -73,7 +73,7 @@ def test_a_killed_installation_finds_everything_again(site, tmp_path):
         for n in range(12)
     ]
     first = Up(site)
-    first.wait_until_up(1)
+    first.wait_until_said("pneumo is up")
     children = psutil.Process(first.process.pid).children(recursive=True)
     first.process.kill()
     first.process.wait()
@@ -82,15 +82,15 @@ def test_a_killed_installation_finds_everything_again(site, tmp_path):
 
     second = Up(site)
     try:
-        second.wait_until_up(2)
+        second.wait_until_said("pneumo is up", times=2)
         second.child("worker.cli relay").kill()
+        second.wait_until_said("The relay was killed by signal 9 and is started again at once.")
         results = wait_for(database, keys, timeout_s=60)
     finally:
         second.process.send_signal(signal.SIGTERM)
         code = second.process.wait(timeout=90)
 
     assert code == 0, second.said()
-    assert "The relay was killed by signal 9 and is started again at once." in second.said()
     assert "Stopped." in second.said()
     assert {result.state.value for result in results} == {"done"}
     assert_everything_happened_once(database, studies=12, instances=12)

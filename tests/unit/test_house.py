@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from typer.main import get_command
 
-from training.cli import app as training_app
+from training.cli import COMMANDS as TRAINING_COMMANDS
 from worker.cli import app
 from worker.settings import PREFIX, Settings
 
@@ -40,7 +40,7 @@ def commands(command: Any, words: tuple[str, ...]) -> Iterator[str]:
 COMMANDS = sorted(
     {
         *commands(get_command(app), ("pneumo",)),
-        *commands(get_command(training_app), ("pneumo", "train")),
+        *(f"pneumo {command.__name__}" for command in TRAINING_COMMANDS),
     }
 )
 

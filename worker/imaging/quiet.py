@@ -17,6 +17,6 @@ def quiet_pydicom() -> None:
     # Validation is what quotes values ("Invalid value for VR UI: '...'"); our rules take its place.
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    # pydicom warns with a stack level that points at its caller, so both modules are named.
-    for module in (r"pydicom\b", r"worker\.imaging\b"):
+    # pydicom warns with a stack level that points at its caller, so its callers are named as well.
+    for module in (r"pydicom\b", r"worker\.imaging\b", r"worker\.results\b"):
         warnings.filterwarnings("ignore", category=UserWarning, module=module)

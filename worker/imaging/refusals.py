@@ -19,6 +19,8 @@ class Step(StrEnum):
     """The pixel data could not be turned into stored values."""
     NORMALISE = "normalise"
     """The stored values could not be turned into a picture."""
+    ASSESS = "assess"
+    """The picture is unlike everything that the model was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from pynetdicom.sop_class import Verification
 
 from db.session import Database
 from worker.errors import Resource
+from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
@@ -31,9 +32,6 @@ from worker.settings import Settings
 
 log = get_logger(__name__)
 
-MAXIMUM_ASSOCIATIONS = 25
-"""At once. Each holds an instance in memory; one more is rejected with "local limit exceeded"
-(PS3.8 9.3.4), which is temporary, so that its sender comes back."""
 MAXIMUM_PDU_BYTES = 131_072
 """Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
 BACKLOG = 64
@@ -68,11 +66,12 @@ def start_listener(site: Settings, database: Database) -> Listener:
     """Listen in threads of this process. Raises Resource PORT_TAKEN, PORT_REFUSED."""
     _configure_pynetdicom()
     ae = AE(ae_title=site.ae_title)
-    ae.maximum_associations = MAXIMUM_ASSOCIATIONS
+    ae.maximum_associations = site.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     ae.add_supported_context(Verification)
     handlers = [
         (evt.EVT_C_STORE, answer, [site, database]),
+        (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
         (evt.EVT_CONN_CLOSE, _forget_probe),
     ]
     address = (site.listen_host, site.listen_port)
@@ -111,7 +110,7 @@ def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
     address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
     if not _somebody_listens(address, timeout_s):
         return False
-    ae = AE(ae_title="PNEUMO_HEALTH")
+    ae = AE(ae_title=HEALTH_AE_TITLE)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
     association = ae.associate(*address, ae_title=site.ae_title)
@@ -176,7 +175,7 @@ def _forget_probe(event: Any) -> None:
     """Let a connection that closes before it asks for an association give back its place at once.
 
     Load balancers and port scanners come every few seconds; pynetdicom would keep each for the
-    30 s that it waits for a request, until 25 of them keep real senders out.
+    30 s that it waits for a request, until they keep real senders out.
     """
     if event.assoc.requestor.primitive is None:
         event.assoc.dul.to_user_queue.put(None)  # what waiting in vain would have given

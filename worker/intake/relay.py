@@ -1,15 +1,17 @@
 """The relay: rows that are due become messages, and nothing that stops is forgotten.
 
 Once a second it takes back the studies of dead workers, closes studies whose sender fell silent,
-lets no routine study starve, and publishes what is due. It publishes first and marks afterwards:
+lets no routine study starve, and publishes what is due, folders that a bridge left included. It publishes first and marks afterwards:
 a death in between makes a second message, which the claim drops, and never a missing one. Any
 number of relays may run.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,12 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
-from db.enums import Lane
+from db.enums import Lane, Priority
 from db.intake import close_idle_studies
 from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
-from worker.celery import PROCESS_STUDY, make_app
+from worker.celery import ACCEPT, PROCESS_STUDY, make_app
+from worker.intake.handed_over import overdue, priority_of
 from worker.logging import get_logger
 from worker.settings import Settings
 
@@ -41,6 +44,7 @@ class Turn:
     closed: int = 0
     aged: int = 0
     published: int = 0
+    handed_over: int = 0
 
 
 class Broker:
@@ -70,6 +74,11 @@ class Broker:
         """One message: the study's key and nothing else."""
         self._app.send_task(PROCESS_STUDY, args=[study_key], queue=lane.value, argsrepr="[key]")
 
+    def publish_handover(self, name: str) -> None:
+        """One message: the opaque name of a folder and nothing else."""
+        lane = Lane.STAT if priority_of(name) is Priority.STAT else Lane.ROUTINE
+        self._app.send_task(ACCEPT, args=[name], queue=lane.value, argsrepr="[name]")
+
     def close(self) -> None:
         """Give back the connections."""
         self._client.close()
@@ -83,6 +92,7 @@ class Relay:
         self._site = site
         self._database = database
         self._broker = broker
+        self._nudged: dict[str, float] = {}
 
     def turn(self) -> Turn:
         """Sweep, close, age, publish."""
@@ -94,8 +104,26 @@ class Relay:
             closed = close_idle_studies(session)
             aged = age_routine(session, after_s=self._site.stat_after_s)
         return Turn(
-            taken_back=len(swept), closed=len(closed), aged=aged, published=self._publish_due()
+            taken_back=len(swept),
+            closed=len(closed),
+            aged=aged,
+            published=self._publish_due(),
+            handed_over=self._nudge_handed_over(),
         )
+
+    def _nudge_handed_over(self) -> int:
+        """A message for each folder whose own was lost; at most one for each `requeue_after_s`."""
+        lying = overdue(self._site, older_than_s=self._site.handover_patience_s)
+        now = time.monotonic()
+        due = [
+            name
+            for name in lying
+            if now - self._nudged.get(name, -math.inf) >= self._site.requeue_after_s
+        ]
+        for name in due:
+            self._broker.publish_handover(name)
+        self._nudged = {n: now if n in due else self._nudged[n] for n in lying}
+        return len(due)
 
     def _publish_due(self) -> int:
         """Publish, then mark. The database is not locked while the broker is spoken to."""

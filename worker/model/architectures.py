@@ -7,9 +7,11 @@ The parameter names are torchvision's, so that any ImageNet file in its layout l
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import vgg16
 from torchvision.models.resnet import Bottleneck, ResNet
 
@@ -19,6 +21,9 @@ from worker.errors import Rejected
 class ResNet50(ResNet):
     """torchvision's ResNet-50 with dropout and one logit in the place of its 1000 classes."""
 
+    feature_count = 256 + 512 + 1024 + 2048
+    """F, how many pooled features there are."""
+
     def __init__(self) -> None:
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=1)
         self.fc = nn.Sequential(nn.Dropout(0.3), nn.Linear(2048, 1))
@@ -26,6 +31,23 @@ class ResNet50(ResNet):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) standardised -> logits (N,)."""
         return super().forward(x).squeeze(1)
+
+    def features_and_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, S, S) standardised -> pooled features float32 (N, F) and logits (N,), in one pass.
+
+        The logits are those of `forward`, to the bit.
+        """
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        pooled = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            pooled.append(_pooled(x))
+        logits = self.fc(torch.flatten(self.avgpool(x), 1)).squeeze(1)
+        return torch.cat(pooled, dim=1), logits
+
+    def cam_layer(self) -> nn.Module:
+        """Whose activations a class activation map is made of: the last convolutional block."""
+        return cast(nn.Module, self.layer4[-1])
 
     def stages(self) -> dict[str, nn.Module]:
         """The network as a chain of named stages, sharing this model's parameters."""
@@ -41,6 +63,9 @@ class VGG16(nn.Module):
     takes their place, so 14.7 million remain and any input side that is a multiple of 32 fits.
     """
 
+    feature_count = 16 * (128 + 256 + 512)
+    """F, how many pooled features there are: of blocks 2 to 4, in 16 fields."""
+
     def __init__(self) -> None:
         super().__init__()
         self.features = vgg16(weights=None).features
@@ -52,6 +77,25 @@ class VGG16(nn.Module):
         pooled = self.pool(self.features(x)).flatten(1)  # (N, 512)
         return self.classifier(pooled).squeeze(1)
 
+    def features_and_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, S, S) standardised -> pooled features float32 (N, F) and logits (N,), in one pass.
+
+        Logarithms of field means: without batch norm a channel's mean spans decades, and only where
+        it is active tells a turned radiograph from an upright one (docs/results.md). The logits are
+        those of `forward`, to the bit.
+        """
+        pooled = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in (9, 16, 23):  # the max poolings that end blocks 2, 3 and 4
+                pooled.append(torch.log(adaptive_avg_pool2d(x.float(), 4).flatten(1) + 0.1))
+        logits = self.classifier(self.pool(x).flatten(1)).squeeze(1)
+        return torch.cat(pooled, dim=1), logits
+
+    def cam_layer(self) -> nn.Module:
+        """Whose activations a class activation map is made of: the last convolution's, rectified."""
+        return self.features[29]
+
     def stages(self) -> dict[str, nn.Module]:
         """The network as a chain of named stages, sharing this model's parameters."""
         ends = (0, 5, 10, 17, 24, 31)  # each block ends with its max pooling
@@ -59,8 +103,13 @@ class VGG16(nn.Module):
         return {**blocks, "head": nn.Sequential(self.pool, nn.Flatten(1), self.classifier)}
 
 
+def _pooled(x: torch.Tensor) -> torch.Tensor:
+    """Activations (N, C, H, W) -> their means over the picture, float32 (N, C)."""
+    return x.float().mean((2, 3))
+
+
 Network = ResNet50 | VGG16
-"""What `build_model` gives: an nn.Module with `stages()`."""
+"""What `build_model` gives: an nn.Module with `stages()`, `features_and_logits()`, `cam_layer()`."""
 
 BUILDERS: dict[str, Callable[[], Network]] = {"resnet50": ResNet50, "vgg16": VGG16}
 

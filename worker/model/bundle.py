@@ -1,16 +1,17 @@
 """The bundle: the folder in which a trained network travels, and the checks before it may predict.
 
-manifest.json       what it is, its threshold, its preprocessing, the hash of every other file
-model.safetensors   weights in fp16, batch-norm tensors in fp32; no code runs at loading
-MODEL_CARD.md       the same for people
-golden.safetensors  a few made-up images and the logits they gave where the bundle was made
+manifest.json          what it is, its threshold, its preprocessing, the hash of every other file
+model.safetensors      weights in fp16, batch-norm tensors in fp32; no code runs at loading
+MODEL_CARD.md          the same for people
+golden.safetensors     a few made-up images, and what they gave where the bundle was made
+reference.safetensors  how the training set looks: the wrong-image guard, histograms for drift
+                       (not in bundles of schema 1, which are assessed without a guard)
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,23 +22,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from worker.errors import Rejected
-from worker.imaging.preprocessing import PREPROCESSING_VERSION, standardise
-from worker.model.architectures import ARCHITECTURES, Network, build_model
-from worker.model.manifest import (
-    CLASSES,
-    MANIFEST,
-    SCHEMA_VERSION,
-    BundleRefused,
-    Manifest,
-    read_manifest,
+from worker.model.architectures import Network, build_model
+from worker.model.bundle_checks import (
+    CARD,
+    FILES,
+    GOLDEN,
+    REFERENCE,
+    WEIGHTS,
+    check_files,
+    check_meaning,
+    sha256,
 )
+from worker.model.golden import check_golden, golden_answers, golden_planes
+from worker.model.manifest import MANIFEST, BundleRefused, Manifest, read_manifest
+from worker.model.wrong_image import WrongImageGuard
 
-WEIGHTS, CARD, GOLDEN = "model.safetensors", "MODEL_CARD.md", "golden.safetensors"
-FILES = (WEIGHTS, CARD, GOLDEN)
-"""All that a bundle holds beside its manifest."""
-GOLDEN_TOLERANCE = 0.02
-"""Logits may differ so much between machines; another weight or recipe moves them far more."""
-_CPU = torch.device("cpu")
 PACKAGED = Path(__file__).parent / "bundles"
 
 
@@ -50,39 +49,50 @@ class Bundle:
     model: Network
     """fp32, evaluation mode, without gradients, on the CPU."""
     golden: Mapping[str, torch.Tensor]
-    """`planes` uint8 (n, S, S) and the `logits` float32 (n,) that they must give on any device."""
+    """`planes` uint8 (n, S, S), and float32 (n,) the `logits`, and with a guard the `distances`, that
+    they must give on any device."""
+    guard: WrongImageGuard | None = None
+    """Tells pictures that are nothing like the training set; None: the bundle has none."""
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Verify everything, then build the network. Raises BundleRefused at the first check that fails.
 
-    Order: files, manifest, hashes, meaning, weights, golden logits; nothing is parsed before its
+    Order: files, manifest, hashes, meaning, weights, guard, golden answers; nothing is parsed before its
     hash is known to be right.
     """
     manifest = read_manifest(folder)
-    _check_files(folder, manifest)
-    _check_meaning(manifest)
+    check_files(folder, manifest)
+    check_meaning(manifest)
     model = _load_model(folder / WEIGHTS, manifest.architecture)
-    bundle = Bundle(manifest=manifest, model=model, golden=load_file(folder / GOLDEN))
-    check_golden(bundle, torch.device("cpu"))
-    return bundle
+    golden, guard = load_file(folder / GOLDEN), _load_guard(folder, model, manifest)
+    check_golden(golden, model, guard, manifest.preprocessing)
+    return Bundle(manifest=manifest, model=model, golden=golden, guard=guard)
 
 
 def is_whole(folder: Path, digest: str) -> bool:
     """Whether `folder` holds the bundle with this digest, every file as it was made."""
     try:
         manifest = read_manifest(folder)
-        _check_files(folder, manifest)
+        check_files(folder, manifest)
     except BundleRefused:
         return False
     return manifest.digest == digest
 
 
-def save_bundle(folder: Path, *, model: nn.Module, card: str, manifest: Manifest) -> Manifest:
+def save_bundle(
+    folder: Path,
+    *,
+    model: nn.Module,
+    card: str,
+    manifest: Manifest,
+    reference: Mapping[str, torch.Tensor] | None = None,
+) -> Manifest:
     """Write a bundle for `model` and return its finished manifest (files and digest filled in).
 
     The folder appears only when it is complete. The golden logits are those of the rounded
-    weights, as every later load has them.
+    weights, as every later load has them. `reference`: the tensors of the reference file, see
+    wrong_image.py and training/reference.py.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -90,10 +100,16 @@ def save_bundle(folder: Path, *, model: nn.Module, card: str, manifest: Manifest
     save_file(compact(model.state_dict()), partial / WEIGHTS)
     (partial / CARD).write_text(card)
     rounded = _load_model(partial / WEIGHTS, manifest.architecture)
+    guard = None
+    names: tuple[str, ...] = FILES
+    if reference is not None:
+        save_file(dict(reference), partial / REFERENCE)
+        names = (*FILES, REFERENCE)
+        guard = WrongImageGuard.from_reference(reference, rounded.feature_count)
     planes = golden_planes(manifest.preprocessing.size)
-    logits = golden_logits(rounded, planes, manifest)
-    save_file({"planes": planes, "logits": logits}, partial / GOLDEN)
-    files = {name: _sha256(partial / name) for name in FILES}
+    answers = golden_answers(rounded, guard, planes, manifest.preprocessing)
+    save_file({"planes": planes, **answers}, partial / GOLDEN)
+    files = {name: sha256(partial / name) for name in names}
     finished = replace(manifest, files=files)
     finished = replace(finished, digest=finished.compute_digest())
     (partial / MANIFEST).write_bytes(finished.to_bytes())
@@ -119,7 +135,20 @@ def default_bundle() -> Path:
             "This installation came without a model. Train one (`pneumo train --help`) and run "
             "`pneumo model register FOLDER`.",
         )
-    return next((b for b in reversed(bundles) if b.name.startswith("resnet50-")), bundles[-1])
+    newest = bundles[::-1]
+    chosen = [b for b in newest if _role_of(b) == "default"]
+    chosen += [b for b in newest if b.name.startswith("resnet50-")]
+    return [*chosen, *newest][0]
+
+
+def shadow_bundle() -> Path | None:
+    """The bundle that a new installation runs beside the default one, if there is one."""
+    return next((b for b in reversed(packaged_bundles()) if _role_of(b) == "shadow"), None)
+
+
+def _role_of(folder: Path) -> str:
+    """What the training module said that a packaged bundle is on a new installation."""
+    return str(read_manifest(folder).training.get("role", ""))
 
 
 def compact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -131,126 +160,6 @@ def compact(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
         for name, tensor in state.items()
     }
-
-
-def golden_planes(size: int) -> torch.Tensor:
-    """Four made-up pictures, uint8 (4, S, S): a ramp, a disc, stripes, seeded noise."""
-    axis = torch.linspace(-1, 1, size)
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    noise = torch.rand(size, size, generator=torch.Generator().manual_seed(20261123))
-    pictures = [(x + 1) / 2, (x**2 + y**2 < 0.5).float(), (torch.sin(12 * y) + 1) / 2, noise]
-    return (torch.stack(pictures) * 255).round().to(torch.uint8)
-
-
-def golden_logits(
-    model: nn.Module, planes: torch.Tensor, manifest: Manifest, device: torch.device = _CPU
-) -> torch.Tensor:
-    """Logits float32 (n,) of planes uint8 (n, S, S), in fp32 on the model's device."""
-    with torch.inference_mode():
-        inputs = standardise(planes[:, None].float() / 255, manifest.preprocessing)
-        return model(inputs.to(device)).float().cpu().contiguous()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One thing that must be as this installation expects it."""
-
-    code: str
-    """Stable, UPPER_SNAKE."""
-    holds: Callable[[Manifest], bool]
-    """Whether it is."""
-    sentence: Callable[[Manifest], str]
-    """What was found, what was expected, what to do."""
-
-
-MEANING: tuple[Check, ...] = (
-    Check(
-        code="SCHEMA_UNKNOWN",
-        holds=lambda m: m.schema_version == SCHEMA_VERSION,
-        sentence=lambda m: (
-            f"The manifest has schema {m.schema_version!r}; this installation reads "
-            f"{SCHEMA_VERSION!r}. Export the bundle with this version's training module."
-        ),
-    ),
-    Check(
-        code="ARCHITECTURE_UNKNOWN",
-        holds=lambda m: m.architecture in ARCHITECTURES,
-        sentence=lambda m: (
-            f"The architecture is {m.architecture!r}; this installation knows "
-            f"{', '.join(ARCHITECTURES)}. Update it, or choose another bundle."
-        ),
-    ),
-    Check(
-        code="CLASS_ORDER_WRONG",
-        holds=lambda m: m.classes == CLASSES and m.positive_class == CLASSES[1],
-        sentence=lambda m: (
-            f"The classes are {', '.join(m.classes)} with {m.positive_class} "
-            f"positive; expected {', '.join(CLASSES)} with {CLASSES[1]} positive. Train it again."
-        ),
-    ),
-    Check(
-        code="PREPROCESSING_VERSION_MISMATCH",
-        holds=lambda m: m.preprocessing.version == PREPROCESSING_VERSION,
-        sentence=lambda m: (
-            f"It was trained with preprocessing {m.preprocessing.version!r}; this "
-            f"installation has {PREPROCESSING_VERSION!r}, which would give other pixels. Use the "
-            "version of pneumo that it was made for, or train it again."
-        ),
-    ),
-    Check(
-        code="TEMPERATURE_OUT_OF_RANGE",
-        holds=lambda m: 0.01 <= m.temperature <= 100,
-        sentence=lambda m: (
-            f"The temperature is {m.temperature:g}; expected 0.01 to 100. Calibrate it again."
-        ),
-    ),
-    Check(
-        code="THRESHOLD_OUT_OF_RANGE",
-        holds=lambda m: 0 < m.threshold < 1,
-        sentence=lambda m: (
-            f"The threshold is {m.threshold:g}; expected a probability between 0 "
-            "and 1. Choose it again."
-        ),
-    ),
-)
-"""What a manifest must mean before a weight is loaded."""
-
-
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    """Exactly the files that belong, each with its hash."""
-    for code, sentence in _file_faults(folder, manifest):
-        raise BundleRefused(code, sentence)
-
-
-def _file_faults(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
-    if set(manifest.files) != set(FILES):
-        yield (
-            "BUNDLE_FILE_UNKNOWN",
-            f"The manifest must list {', '.join(FILES)} and nothing else. Export it again.",
-        )
-    present = {path.name for path in folder.iterdir()}
-    for name in sorted(present - {MANIFEST, *FILES}):
-        yield (
-            "BUNDLE_FILE_UNKNOWN",
-            f"The folder holds {name}, which no bundle has. Take it out, or export it again.",
-        )
-    for name in FILES:
-        if name not in present:
-            yield ("BUNDLE_FILE_MISSING", f"The folder lacks {name}. Copy the whole bundle again.")
-        elif _sha256(folder / name) != manifest.files[name]:
-            yield (
-                "BUNDLE_FILE_CHANGED",
-                (
-                    f"{name} is not the file that the manifest was made for: its SHA-256 differs. "
-                    "Take the bundle from its source again."
-                ),
-            )
-
-
-def _check_meaning(manifest: Manifest) -> None:
-    for check in MEANING:
-        if not check.holds(manifest):
-            raise BundleRefused(check.code, check.sentence(manifest))
 
 
 def _load_model(path: Path, architecture: str) -> Network:
@@ -269,22 +178,18 @@ def _load_model(path: Path, architecture: str) -> Network:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def check_golden(bundle: Bundle, device: torch.device) -> None:
-    """The network, on `device`, must still say what it said where the bundle was made."""
-    said = golden_logits(bundle.model, bundle.golden["planes"], bundle.manifest, device)
-    off = (said - bundle.golden["logits"]).abs().max().item()
-    if not off <= GOLDEN_TOLERANCE:  # also when it is NaN
+def _load_guard(folder: Path, model: Network, manifest: Manifest) -> WrongImageGuard | None:
+    """The guard, if the bundle has one, whose measure fits the network's features."""
+    if REFERENCE not in manifest.files:
+        return None
+    try:
+        return WrongImageGuard.from_reference(load_file(folder / REFERENCE), model.feature_count)
+    except (SafetensorError, ValueError):
         raise BundleRefused(
-            "GOLDEN_LOGITS_OFF",
-            f"The network's logits on the bundle's own test pictures are off by {off:.3g}; at most "
-            f"{GOLDEN_TOLERANCE:g} is expected. The weights, or this machine's arithmetic, are not "
-            "what they were: do not predict with it.",
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            "REFERENCE_DOES_NOT_FIT",
+            f"The reference file does not fit the features of a {manifest.architecture}. Export "
+            "the bundle again.",
+        ) from None
 
 
 def _version_key(name: str) -> tuple[int, ...]:

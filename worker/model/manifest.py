@@ -18,7 +18,9 @@ from worker.errors import Rejected
 from worker.imaging.preprocessing import PreprocessingSpec
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+READABLE_SCHEMAS = ("1", "2")
+"""Schema 1 knew no bias and no reference file; what was released in it is still read."""
 CLASSES = ("NORMAL", "PNEUMONIA")
 """In the order of the labels 0 and 1 in training; the logit is that of the second."""
 
@@ -58,7 +60,9 @@ class Manifest:
     preprocessing: PreprocessingSpec = field(default_factory=PreprocessingSpec)
     """The recipe that the network was trained with."""
     temperature: float
-    """Calibration: probability = sigmoid(logit / temperature)."""
+    """Calibration: probability = sigmoid(logit / temperature + bias)."""
+    bias: float = 0.0
+    """Calibration, see above; not written in schema 1."""
     threshold: float
     """Operating point on the calibrated probability."""
     threshold_rule: str
@@ -87,6 +91,8 @@ class Manifest:
     def _values(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
         del values["digest"]
+        if self.schema_version == "1":
+            del values["bias"]
         return values
 
 
@@ -125,14 +131,16 @@ def _parse(raw: bytes) -> Manifest:
     except (ValueError, TypeError, KeyError, Rejected):
         raise BundleRefused(
             "MANIFEST_UNREADABLE",
-            f"The manifest does not hold the fields of schema {SCHEMA_VERSION}. It was damaged, or "
-            "written by another version of the training module: export the bundle again.",
+            f"The manifest does not hold the fields of schema {' or '.join(READABLE_SCHEMAS)}. It "
+            "was damaged, or written by another version of the training module: export the bundle "
+            "again.",
         ) from None
 
 
 def _require_types(values: Mapping[str, Any]) -> None:
     """Raise TypeError for a field of another type: a signed manifest may still be nonsense."""
-    for name, types in _TYPES.items():
+    since_schema_2 = {} if values["schema_version"] == "1" else {"bias": (int, float)}
+    for name, types in {**_TYPES, **since_schema_2}.items():
         if not isinstance(values[name], types) or isinstance(values[name], bool):
             raise TypeError(name)
     for digest in values["files"].values():

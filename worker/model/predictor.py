@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import torch
 
 from worker.errors import Bug, Rejected
-from worker.model.bundle import Bundle, check_golden
+from worker.model.bundle import Bundle
+from worker.model.calibration import calibrated_probability
+from worker.model.golden import check_golden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,9 @@ class Score:
     logit: float
     """As it came out, finite; positive speaks for pneumonia."""
     probability: float
-    """Calibrated, in [0, 1]: sigmoid(logit / temperature) in double precision."""
+    """Calibrated, in [0, 1]: sigmoid(logit / temperature + bias) in double precision."""
+    distance: float | None = None
+    """From the training set, see wrong_image.py; None if the bundle has no guard."""
 
 
 class Predictor:
@@ -42,12 +46,14 @@ class Predictor:
         self.device = choose_device(device)
         self.device_name = describe_device(self.device)
         self.max_batch = max_batch
-        self._temperature = bundle.manifest.temperature
+        self._temperature, self._bias = bundle.manifest.temperature, bundle.manifest.bias
+        self._guard = bundle.guard.to(self.device) if bundle.guard else None
         self._model = bundle.model.to(self.device).to(memory_format=torch.channels_last)
         if self.device.type == "cuda":
             # TF32 rounds to 10 bits; a device that does so, or is faulty, fails the golden check.
             torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-            check_golden(bundle, self.device)
+            spec = bundle.manifest.preprocessing
+            check_golden(bundle.golden, bundle.model, bundle.guard, spec, self.device)
         self._cores = (
             ThreadPoolExecutor(cpu_threads or os.cpu_count() or 1, "forward")
             if self.device.type == "cpu"
@@ -61,27 +67,28 @@ class Predictor:
 
         More than `max_batch` items are split, and a batch for which memory does not suffice is
         halved until it does. Raises torch.OutOfMemoryError if a single item does not fit, and
-        Bug("NON_FINITE_OUTPUT") if any logit is not a number: a failure is never a negative.
+        Bug("NON_FINITE_OUTPUT") if any logit or distance is not a number: a failure is never a
+        negative.
         """
         if self._cores:
-            logits = [x for part in self._cores.map(self._forward, batch.split(1)) for x in part]
+            scores = [x for part in self._cores.map(self._forward, batch.split(1)) for x in part]
         else:
-            logits = [x for part in batch.split(self.max_batch) for x in self._halving(part)]
-        if not all(map(math.isfinite, logits)):
+            scores = [x for part in batch.split(self.max_batch) for x in self._halving(part)]
+        if not all(math.isfinite(s.logit) and math.isfinite(s.distance or 0) for s in scores):
             raise Bug(
                 "NON_FINITE_OUTPUT",
-                "The network gave a logit that is no finite number. Nothing was predicted; check "
-                "the device's memory and the bundle (`pneumo model list`).",
+                "The network gave a logit or a distance that is no finite number. Nothing was "
+                "predicted; check the device's memory and the bundle (`pneumo model list`).",
             )
-        return [self._score(logit) for logit in logits]
+        return scores
 
     def close(self) -> None:
         """Give back the threads; the predictor is not used again."""
         if self._cores:
             self._cores.shutdown()
 
-    def _halving(self, batch: torch.Tensor) -> list[float]:
-        """Logits of a batch, in as many pieces as memory asks for."""
+    def _halving(self, batch: torch.Tensor) -> list[Score]:
+        """Scores of a batch, in as many pieces as memory asks for."""
         try:
             return self._forward(batch)
         except torch.OutOfMemoryError:
@@ -92,20 +99,28 @@ class Predictor:
         half = len(batch) // 2
         return self._halving(batch[:half]) + self._halving(batch[half:])
 
-    def _forward(self, batch: torch.Tensor) -> list[float]:
-        """One pass: (N, 3, S, S) -> N logits."""
+    def _forward(self, batch: torch.Tensor) -> list[Score]:
+        """One pass: (N, 3, S, S) -> N scores."""
         with torch.inference_mode():
             inputs = batch.to(self.device, memory_format=torch.channels_last)
-            logits: list[float] = self._model(inputs).float().cpu().tolist()
-            return logits
+            if self._guard is None:
+                return [self._score(logit) for logit in _listed(self._model(inputs))]
+            features, logits = self._model.features_and_logits(inputs)
+            distances = self._guard.distance(features)
+        return [
+            self._score(logit, distance)
+            for logit, distance in zip(_listed(logits), _listed(distances), strict=True)
+        ]
 
-    def _score(self, logit: float) -> Score:
-        return Score(logit=logit, probability=sigmoid(logit / self._temperature))
+    def _score(self, logit: float, distance: float | None = None) -> Score:
+        probability = calibrated_probability(logit, temperature=self._temperature, bias=self._bias)
+        return Score(logit=logit, probability=probability, distance=distance)
 
 
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)) without overflow, for any finite x."""
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+def _listed(figures: torch.Tensor) -> list[float]:
+    """(N,) on any device -> N numbers."""
+    numbers: list[float] = figures.float().cpu().tolist()
+    return numbers
 
 
 def choose_device(asked: str) -> torch.device:

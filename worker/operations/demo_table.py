@@ -46,7 +46,7 @@ def results_table(sent: Sequence[Sent], *, width: int) -> Table:
 
 
 def _models(sent: Sequence[Sent]) -> str:
-    """e.g. " by resnet50-0.1.0"."""
+    """e.g. " by resnet50-0.2.0"."""
     names = sorted({name for item in sent if (name := item.detail.summary.model_name)})
     return f" by {', '.join(names)}" if names else ""
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from db.identity import erase_identity
 from db.overview import parked_studies
-from db.registry import activate_model
+from db.registry import activate_model, select_shadow
 from db.results import retry_parked
 from db.session import Database
 from worker.errors import Rejected
@@ -70,6 +70,16 @@ def activate(site: Settings, name: str) -> None:
         record = activate_model(session, name, actor=actor())
     database.dispose()
     Console().print(f"{record.name} is active; running workers follow within seconds.")
+
+
+def set_shadow(site: Settings, name: str) -> None:
+    """Select the version that predicts beside the active one, or none."""
+    database = Database(site.database_url)
+    with database.transaction() as session:
+        record = select_shadow(session, None if name == "none" else name, actor=actor())
+    database.dispose()
+    said = f"{record.name} is the shadow" if record else "There is no shadow now"
+    Console().print(f"{said}; running workers follow within seconds.")
 
 
 def erase_identity_of(site: Settings, asked: str) -> int:

@@ -49,10 +49,21 @@ REPORT = (
         columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
     ),
     Page(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
+    Page(
+        view="v1_shadow_agreement",
+        title="Shadow beside active model",
+        columns=(
+            "study_key", "active_version", "active_probability", "shadow_version",
+            "shadow_probability", "shadow_verdict", "agrees",
+        ),
+    ),
 )  # fmt: skip
 """What `pneumo report` prints, in order."""
 
-NEVER_CUT = {"study_key", "model_version", "probability", "refusal_code"}
+NEVER_CUT = {
+    "study_key", "model_version", "probability", "refusal_code", "active_probability",
+    "shadow_probability",
+}  # fmt: skip
 """Columns that are of no use in part."""
 
 

@@ -24,6 +24,7 @@ from db.records import (
 from db.registry import list_models
 from db.session import Database
 from worker.errors import Rejected
+from worker.intake.handed_over import refused_count
 from worker.settings import Settings
 
 SEEN_WITHIN_S = 30.0
@@ -59,7 +60,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     console.print(_broker_line(site))
-    for notice in _notices(glance, workers):
+    for notice in [*_notices(glance, workers), *_handover_notices(site)]:
         console.print(notice)
 
 
@@ -84,11 +85,11 @@ def show_models(site: Settings, console: Console | None = None) -> None:
     with database.reading() as session:
         models = list_models(session)
     database.dispose()
-    table = Table("model version", "active", "threshold", "temperature", "digest", "registered")
+    table = Table("model version", "role", "threshold", "temperature", "digest", "registered")
     for model in models:
         table.add_row(
             model.name,
-            "[green]active[/]" if model.is_active else "",
+            "[green]active[/]" if model.is_active else "shadow" if model.is_shadow else "",
             f"{model.threshold:.4f}",
             f"{model.temperature:.4f}",
             model.bundle_digest[:12],
@@ -130,11 +131,22 @@ def _workers_table(workers: Sequence[LiveWorker]) -> Table:
             worker.worker_name,
             ",".join(worker.lanes),
             worker.device,
-            worker.model_name or "",
+            _models_of(worker),
             moment(worker.started_at),
             f"{(datetime.now(UTC) - worker.seen_at).total_seconds():.0f} s ago",
         )
     return table
+
+
+def _models_of(worker: LiveWorker) -> str:
+    """The model that it has loaded, and how its shadow fares."""
+    if worker.shadow is None:
+        return worker.model_name or ""
+    shadow = worker.shadow
+    return (
+        f"{worker.model_name}\nshadow {shadow.model_name}: {shadow.stored} studies, "
+        f"{shadow.failed} failed, {shadow.skipped} skipped"
+    )
 
 
 def _broker_line(site: Settings) -> str:
@@ -171,6 +183,19 @@ def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
     if glance.oldest_waiting_seconds:
         notices.append(f"The oldest waiting study waits for {glance.oldest_waiting_seconds:.0f} s.")
     return notices
+
+
+def _handover_notices(site: Settings) -> list[str]:
+    """What bridges handed over and could not be taken over."""
+    refused = refused_count(site)
+    if not refused:
+        return []
+    return [
+        (
+            f"[bold red]{refused} folder(s) handed over by message were refused.[/] Each lies with its "
+            "reasons in handed-over/refused of the intake folder (docs/bridges.md)."
+        )
+    ]
 
 
 def cell(value: object) -> str:

@@ -92,7 +92,8 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
     if not rows:
         return []
     table = Table(
-        "no.", "frame", "verdict", "probability", "logit", "model version", "device", "pixels",
+        "no.", "frame", "verdict", "probability", "logit", "distance", "model version", "device",
+        "pixels",
         title="Predictions",
     )  # fmt: skip
     table.title_justify = "left"
@@ -112,6 +113,7 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
             Text(prediction.verdict.value, style=COLOUR[prediction.verdict]),
             f"{prediction.probability:.6f}",
             f"{prediction.logit:+.4f}",
+            "" if prediction.distance is None else f"{prediction.distance:.3f}",
             prediction.model_name,
             prediction.device,
             "\n".join([", ".join(told), *warned]),

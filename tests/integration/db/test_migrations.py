@@ -32,8 +32,8 @@ def test_up_down_up(empty_url, engine):
     upgrade(empty_url)
     assert current(empty_url) == head()
     first = names_in(engine)
-    assert len(first[0]) == 10
-    assert len(first[1]) == 4
+    assert len(first[0]) == 11
+    assert len(first[1]) == 5
 
     downgrade(empty_url, "base")
     assert current(empty_url) is None
@@ -48,6 +48,52 @@ def test_up_down_up(empty_url, engine):
 
     upgrade(empty_url)
     assert names_in(engine) == first
+
+
+def test_rows_of_the_first_tables_live_through_the_second_migration_and_back(empty_url, engine):
+    """As at a site that is updated: what was predicted stays, and nothing becomes a shadow."""
+    upgrade(empty_url, "0001")
+    with engine.begin() as connection:
+        for statement in FIRST_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+    kept = "SELECT study_key, model_version, probability FROM v1_predictions"
+    expected = [("0" * 32, "resnet50-0.1.0", 0.9)]
+
+    for step in (lambda: upgrade(empty_url), lambda: downgrade(empty_url, "0001")):
+        step()
+        with engine.begin() as connection:
+            assert [tuple(row) for row in connection.exec_driver_sql(kept)] == expected
+
+    upgrade(empty_url)
+    with engine.begin() as connection:
+        model = "SELECT is_active, is_shadow, bias FROM model_version"
+        assert [tuple(map(float, row)) for row in connection.exec_driver_sql(model)] == [(1, 0, 0)]
+        distance = "SELECT distance FROM v1_predictions"
+        assert connection.exec_driver_sql(distance).scalar() is None
+
+
+FIRST_ROWS = """
+INSERT INTO model_version (id, name, architecture, bundle_digest, preprocessing_version, temperature,
+    threshold, location, is_active, registered_at)
+VALUES (1, 'resnet50-0.1.0', 'resnet50', 'd', '1', 1.5, 0.4, 'x', true, '2026-11-23 00:00:00');
+INSERT INTO study (id, study_key, study_instance_uid, revision, state, priority, lane, source,
+    attempts, crashes, crashes_alone, retries, received_at)
+VALUES (1, '00000000000000000000000000000000', '1.2', 1, 'running', 'stat', 'stat', 'cli',
+    1, 0, 0, 0, '2026-11-23 00:00:00');
+INSERT INTO instance (id, study_id, revision, sop_instance_uid, series_instance_uid, sop_class_uid,
+    transfer_syntax_uid, file_sha256, file_name, file_bytes, state, received_at)
+VALUES (1, 1, 1, '1.3', '1.4', '1.5', '1.6',
+    '0000000000000000000000000000000000000000000000000000000000000000', 'x', 1, 'predicted',
+    '2026-11-23 00:00:00');
+INSERT INTO inference_run (id, study_id, attempt, revision, worker_name, lane, started_at,
+    lease_until, outcome)
+VALUES (1, 1, 1, 1, 'w-1', 'stat', '2026-11-23 00:00:00', '2026-11-23 00:00:00', 'running');
+INSERT INTO prediction (id, instance_id, inference_run_id, model_version_id, frame_number,
+    preprocessing_version, logit, probability, threshold, verdict, device, normalisation, warnings,
+    recorded_at)
+VALUES (1, 1, 1, 1, 1, '1', 2.0, 0.9, 0.4, 'positive', 'cpu', '{}', '[]', '2026-11-23 00:00:00')
+"""
+"""A positive study as revision 0001 kept it."""
 
 
 def test_models_are_what_the_migrations_make(empty_url, engine):

@@ -66,6 +66,7 @@ def test_the_audit_record_of_a_prediction_can_be_traced_and_holds_nothing_person
     assert detail == {
         "attempt": 1,
         "device": "cpu",
+        "distance": None,
         "file_sha256": make_instance(1).file_sha256,
         "frame": 1,
         "logit": 2.5,

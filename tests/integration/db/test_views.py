@@ -23,6 +23,7 @@ from tests.database_builders import (
     make_refusal,
     rejected_outcome,
     rows,
+    shadow_one,
     store,
     uid_of,
 )
@@ -82,13 +83,16 @@ def small_site(database):
             model_version_id=model.id,
             instances=(
                 InstanceOutcome(
-                    instance_id=predicted.id, predictions=(make_prediction(model, 0.1),)
+                    instance_id=predicted.id,
+                    predictions=(make_prediction(model, 0.1, distance=1.25),),
                 ),
                 InstanceOutcome(instance_id=refused.id, refusal=make_refusal()),
             ),
         ),
     )
     keys["mixed"] = mixed.study_key
+    shadow_one(database, keys["positive"], 0.2)
+    shadow_one(database, keys["mixed"], 0.1)
     keys["rejected"] = reject_one(database, 3, "NOT_A_CHEST")
     keys["truncated"] = reject_one(database, 4, "FILE_TRUNCATED")
     keys["parked"] = accept_one(database, uid=uid_of(5)).study_key
@@ -140,6 +144,8 @@ def test_studies(small_site):
 def test_predictions(small_site):
     database, keys = small_site
     second, first = view(database, "v1_predictions")
+
+    assert (first["distance"], second["distance"]) == (None, 1.25)
 
     assert (first["study_key"], second["study_key"]) == (keys["positive"], keys["mixed"])
     assert (first["probability"], first["verdict"]) == (0.9, "positive")
@@ -260,7 +266,7 @@ def queries():
 
 def test_the_queries_of_the_page_run(small_site):
     database, _ = small_site
-    by_site, by_view, within = (rows(database, query) for query in queries())
+    by_site, by_view, within, agreement = (rows(database, query) for query in queries())
 
     # site, studies, positive, negative, rejected, failed, unfinished
     assert by_site == [(None, 5, 0, 1, 2, 1, 1), ("NORTH", 1, 1, 0, 0, 0, 0)]
@@ -273,3 +279,8 @@ def test_the_queries_of_the_page_run(small_site):
         ("stat", 1, 1.0),
         ("routine", 3, 1.0),
     ]
+    # active, shadow, frames, agreement, only active, only shadow, not assessed, difference
+    ((*pair, frames, agreed, only_active, only_shadow, unassessed, difference),) = agreement
+    assert pair == ["resnet50-1.0.0", "vgg16-1.0.0"]
+    assert (frames, only_active, only_shadow, unassessed) == (2, 1, 0, 0)
+    assert (float(agreed), float(difference)) == (0.5, pytest.approx(-0.35))

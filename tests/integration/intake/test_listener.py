@@ -21,7 +21,7 @@ from tests.integration.intake.sites import data_set_of, store_file, wait_until, 
 from worker.errors import Resource
 from worker.intake import accept
 from worker.intake.accept import accept_study
-from worker.intake.listener import MAXIMUM_ASSOCIATIONS, echo, start_listener
+from worker.intake.listener import echo, start_listener
 
 CR = ComputedRadiographyImageStorage
 STUDY, SERIES, SOP = "1.2.3.10", "1.2.3.20", "1.2.3.30"
@@ -318,6 +318,8 @@ def test_an_address_that_is_not_ours_is_one_sentence(site, host):
 
 
 def test_one_association_too_many_is_told_to_come_back(site):
+    at_once = 3
+    site.settings = site.settings.model_copy(update={"max_associations": at_once})
     site.listen()
     unit = AE()
     unit.add_requested_context(Verification)
@@ -325,8 +327,8 @@ def test_one_association_too_many_is_told_to_come_back(site):
     def associate():
         return unit.associate("127.0.0.1", site.settings.listen_port)
 
-    unit.maximum_associations = 2 * MAXIMUM_ASSOCIATIONS
-    opened = [associate() for _ in range(MAXIMUM_ASSOCIATIONS)]
+    unit.maximum_associations = 2 * at_once
+    opened = [associate() for _ in range(at_once)]
     refused = associate()
     assert all(association.is_established for association in opened)
     assert refused.is_rejected
@@ -340,7 +342,7 @@ def test_one_association_too_many_is_told_to_come_back(site):
 def test_connections_that_ask_for_nothing_keep_no_sender_out(site):
     """As a load balancer's probes do."""
     listener = site.listen()
-    for _ in range(MAXIMUM_ASSOCIATIONS + 5):
+    for _ in range(site.settings.max_associations + 5):
         with socket.create_connection(("127.0.0.1", site.settings.listen_port)):
             pass
     wait_until(lambda: not listener.ae.active_associations, within_s=5)

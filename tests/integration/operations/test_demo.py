@@ -70,7 +70,7 @@ def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> Sent:
     summary = {
         "waiting_seconds": 1234.5,
         "turnaround_seconds": 12.345,
-        "model_name": None if refused else "resnet50-0.1.0",
+        "model_name": None if refused else "resnet50-0.2.0",
         "verdict": Verdict.REJECTED if refused else Verdict.POSITIVE,
         "probability": None if refused else probability,
         "priority": study.priority,
@@ -183,7 +183,7 @@ def test_a_narrow_terminal_cuts_no_figure(studies):
     text = "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "…" not in text
-    assert "by resnet50-0.1.0" in text
+    assert "by resnet50-0.2.0" in text
     assert text.count("0.123456") == sum(s.refusal is None for s in studies)
     assert text.count("uncompressed") == sum(s.syntax_name == "uncompressed" for s in studies)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,7 +177,10 @@ def test_a_network_that_gives_no_number_parks_and_never_says_negative(
     runtime, tmp_path, monkeypatch
 ):
     predictor = runtime.model.predictor
-    monkeypatch.setattr(predictor, "_model", lambda x: torch.full((len(x),), torch.nan))
+    count = runtime.model.predictor._model.feature_count
+    answer = torch.zeros(1, count), torch.full((1,), torch.nan)
+    silent = SimpleNamespace(features_and_logits=lambda _: answer)
+    monkeypatch.setattr(predictor, "_model", silent)
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=8))
     assert process_study(key, runtime) is StudyEnd.PARKED
     parked = study(runtime, key)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.model.architectures import build_model
+from worker.model.architectures import Network, build_model
 from worker.model.bundle import load_bundle, save_bundle
 from worker.model.manifest import MANIFEST, IntendedPopulation, Manifest
+from worker.model.wrong_image import WrongImageGuard
 
 
 def manifest_of(**changes: object) -> Manifest:
@@ -21,6 +22,7 @@ def manifest_of(**changes: object) -> Manifest:
         model_version="9.9.9",
         architecture="resnet50",
         temperature=1.25,
+        bias=-0.5,
         threshold=0.4,
         threshold_rule="made up for a test",
         intended_population=IntendedPopulation(
@@ -33,12 +35,29 @@ def manifest_of(**changes: object) -> Manifest:
     return replace(manifest, **changes)
 
 
+def guard_of(model: Network, cut_off: float = 2.0) -> WrongImageGuard:
+    """A guard that fits the model; what it measures means nothing."""
+    draw = torch.Generator().manual_seed(1)
+    return WrongImageGuard(
+        mean=torch.rand(model.feature_count, generator=draw),
+        whitening=torch.rand(model.feature_count, 8, generator=draw),
+        cut_off=cut_off,
+    )
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Path:
     """A valid bundle; not to be changed."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("bundles") / "resnet50-9.9.9"
-    save_bundle(folder, model=build_model("resnet50"), card="# A card\n", manifest=manifest_of())
+    model = build_model("resnet50")
+    save_bundle(
+        folder,
+        model=model,
+        card="# A card\n",
+        manifest=manifest_of(),
+        reference=guard_of(model).to_reference(),
+    )
     return folder
 
 

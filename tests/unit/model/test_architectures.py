@@ -39,6 +39,30 @@ def test_the_stages_in_a_row_are_the_network(architecture):
         assert torch.equal(x.squeeze(1), model(inputs))
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_features_come_with_the_very_same_logits(architecture):
+    torch.manual_seed(2)
+    model = build_model(architecture).eval()
+    inputs = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        features, logits = model.features_and_logits(inputs)
+        assert torch.equal(logits, model(inputs))
+    assert features.shape == (2, model.feature_count)
+    assert features.dtype == torch.float32
+    assert not torch.equal(features[0], features[1])
+
+
+@pytest.mark.parametrize(("architecture", "channels"), [("resnet50", 2048), ("vgg16", 512)])
+def test_class_activation_maps_are_made_of_the_last_convolutions(architecture, channels):
+    model = build_model(architecture).eval()
+    seen = []
+    model.cam_layer().register_forward_hook(lambda _m, _i, out: seen.append(out.shape))
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 64, 64))
+    side = 64 // (32 if architecture == "resnet50" else 16)
+    assert seen == [(1, channels, side, side)]
+
+
 def test_an_unknown_architecture_is_refused_by_name():
     with pytest.raises(Rejected, match="'alexnet'; this installation knows resnet50, vgg16"):
         build_model("alexnet")

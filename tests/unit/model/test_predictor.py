@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Bug, Rejected
-from worker.model.predictor import Predictor, choose_device, sigmoid
+from worker.model.calibration import calibrated_probability, sigmoid
+from worker.model.predictor import Predictor, choose_device
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,26 @@ def test_permuting_a_batch_permutes_the_result(predictor):
 
 def test_the_probability_is_the_calibrated_one(predictor):
     (score,) = predictor.predict(inputs(1))
-    assert score.probability == pytest.approx(1 / (1 + math.exp(-score.logit / 1.25)), abs=1e-15)
+    expected = 1 / (1 + math.exp(-(score.logit / 1.25 - 0.5)))
+    assert score.probability == pytest.approx(expected, abs=1e-15)
+
+
+def test_the_distance_is_the_guards_and_comes_with_the_very_same_logit(predictor, loaded):
+    (score,) = predictor.predict(inputs(1))
+    with torch.inference_mode():
+        features, _ = loaded.model.features_and_logits(inputs(1))
+        assert score.distance == loaded.guard.distance(features).item()
+        assert score.logit == loaded.model(inputs(1)).item()
+
+
+def test_without_a_guard_there_is_no_distance(loaded):
+    predictor = Predictor(replace(loaded, guard=None), device="cpu", cpu_threads=1)
+    with_guard = Predictor(loaded, device="cpu", cpu_threads=1)
+    (score,), (same,) = predictor.predict(inputs(1)), with_guard.predict(inputs(1))
+    assert score.distance is None
+    assert score == replace(same, distance=None)
+    predictor.close()
+    with_guard.close()
 
 
 def test_the_device_is_recorded(predictor):
@@ -62,7 +83,7 @@ class SmallMemory(torch.nn.Module):
 @pytest.fixture
 def batched(loaded):
     """A predictor that runs batches as a CUDA one does, on a module of the test's choice."""
-    predictor = Predictor(loaded, device="cpu", max_batch=8, cpu_threads=1)
+    predictor = Predictor(replace(loaded, guard=None), device="cpu", max_batch=8, cpu_threads=1)
     predictor.close()
     predictor._cores = None
     return predictor
@@ -96,6 +117,14 @@ def test_a_logit_that_is_no_number_is_a_bug_and_never_a_negative(batched, bad):
     assert error.value.code == "NON_FINITE_OUTPUT"
 
 
+def test_a_distance_that_is_no_number_is_a_bug_too(loaded):
+    spoilt = replace(loaded.guard, mean=torch.full_like(loaded.guard.mean, math.nan))
+    predictor = Predictor(replace(loaded, guard=spoilt), device="cpu", cpu_threads=1)
+    with pytest.raises(Bug, match="a distance that is no finite number"):
+        predictor.predict(inputs(1))
+    predictor.close()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_asked_for_and_absent_is_refused():
     with pytest.raises(Rejected, match="asks for cuda, but 0 CUDA devices are visible"):
@@ -116,3 +145,8 @@ def test_cuda_and_cpu_agree(loaded):
 def test_sigmoid_never_overflows(x):
     assert 0 <= sigmoid(x) <= 1
     assert sigmoid(x) + sigmoid(-x) == pytest.approx(1)
+
+
+def test_bias_is_added_after_the_temperature():
+    assert calibrated_probability(2.0, temperature=2.0, bias=-1.0) == 0.5
+    assert calibrated_probability(0.0, temperature=2.0, bias=math.log(3)) == pytest.approx(0.75)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.io import decode_jpeg, encode_jpeg
 
-from training.augmentation import Augmentation, augment
+from training.augmentation import Augmentation, _exchange_tones, augment, jpeg_round_trip
 from training.stress import STRESSES
 
 
@@ -48,3 +49,37 @@ def test_a_stressed_image_is_an_image(name):
     assert after.min() >= 0
     assert after.max() <= 1
     assert torch.equal(after, before) == (name == "as they are")
+
+
+def test_the_side_of_use_may_be_another():
+    assert augment(planes(), seeded(0), Augmentation(), 32).shape == (6, 1, 32, 32)
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_the_vectorised_loss_is_that_of_a_jpeg_library(quality):
+    draw = torch.Generator().manual_seed(4)
+    coarse = torch.rand(1, 1, 9, 9, generator=draw)
+    smooth = torch.nn.functional.interpolate(coarse, size=64, mode="bicubic").clamp(0, 1)
+    noisy = (smooth + torch.randn(smooth.shape, generator=draw) * 0.05).clamp(0, 1)
+    grey = (noisy * 255).round().to(torch.uint8)
+    library = decode_jpeg(encode_jpeg(grey[0], quality)).float() / 255
+    ours = jpeg_round_trip(grey.float() / 255, torch.tensor([float(quality)]))[0]
+    ours = (ours * 255).round() / 255  # as the library hands it out
+    lost = (library - grey[0].float() / 255).abs().mean()
+    assert (ours - library).abs().mean() < 0.15 * lost
+
+
+def test_a_borrowed_histogram_is_the_partners():
+    dark, bright = torch.full((1, 1, 16, 16), 0.2), torch.full((1, 1, 16, 16), 0.8)
+    images = torch.cat([dark, bright] * 20)
+    wholly = Augmentation(tone_exchange=(1.0, 1.0))
+    after = _exchange_tones(images, seeded(1), wholly).mean(dim=(1, 2, 3))
+    changed = (after - images.mean(dim=(1, 2, 3))).abs() > 0.1
+    assert 0 < changed.sum() < len(images), "some, not all"
+    assert torch.allclose(after[changed], 1 - images[changed, 0, 0, 0], atol=1e-6)
+
+
+def test_a_borrowed_histogram_keeps_what_is_where():
+    images = torch.rand(8, 1, 16, 16, generator=seeded(2))
+    after = _exchange_tones(images, seeded(3), Augmentation(tone_exchange=(1.0, 1.0)))
+    assert torch.equal(images.flatten(1).argsort(dim=1), after.flatten(1).argsort(dim=1))

@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from torch import nn
 
-from training.fit import Part, begin, fit, set_modes
-from training.pretrained import load_pretrained
-from training.recipes import recipe_for
-from worker.errors import Rejected
+from training.checkpoint import CHECKPOINT, WEIGHTS, State, fresh_state, save_checkpoint
+from training.configuration import Configuration, Phase, read_configuration
+from training.device import Place
+from training.fit import Part, Training, batches, fit, is_over, learn, set_modes, thaw
+from worker.errors import Rejected, Resource, Transient
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.model.architectures import ARCHITECTURES, build_model
 
-SPEC = PreprocessingSpec(size=64)
+CPU = Place(device=torch.device("cpu"))
 
 
 def part(count: int, seed: int) -> Part:
@@ -28,88 +29,196 @@ def part(count: int, seed: int) -> Part:
     return Part(planes=planes.astype(np.uint8), labels=labels.astype(np.int64))
 
 
-def run(folder, architecture, *, epochs, resume=False, identity="this run"):
+def short(architecture: str, *, last_epochs: int = 1) -> Configuration:
+    """The CPU configuration, first phase cached and last phase whole, on tiny images."""
+    whole = read_configuration(architecture, None)
+    head, everything = whole.phases
+    return replace(
+        whole,
+        batch_size=4,
+        patience=0,
+        phases=(
+            replace(head, epochs=1, side=64, cached=True),
+            replace(everything, epochs=last_epochs, side=64),
+        ),
+    )
+
+
+def training(folder, configuration, **other) -> Training:
+    values = {
+        "configuration": configuration,
+        "train": part(8, 0),
+        "validation": part(8, 1),
+        "spec": PreprocessingSpec(size=64),
+        "seed": 0,
+        "folder": folder,
+        "identity": "this run",
+        "place": CPU,
+    }
+    return Training(**{**values, **other})
+
+
+def run(folder, architecture, *, resume=False, **other) -> State:
     torch.manual_seed(0)
-    recipe = replace(recipe_for(architecture), epochs=epochs, batch_size=4)
-    model = build_model(architecture)
-    return fit(
-        model, recipe, part(8, 0), part(8, 1), spec=SPEC, seed=0,
-        checkpoint=folder / "checkpoint.pt", identity=identity, resume=resume,
-    )  # fmt: skip
+    configuration = other.pop("configuration", short(architecture, last_epochs=2))
+    return fit(build_model(architecture), training(folder, configuration, **other), resume=resume)
 
 
 class EndOfTheMachine(BaseException):
     """Stands for kill -9: nothing after it runs."""
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_run_that_was_killed_between_epochs_ends_as_if_it_had_not_been(tmp_path, architecture):
-    whole = run(tmp_path / "whole", architecture, epochs=2)
-
-    torch.manual_seed(0)
-    recipe = replace(recipe_for(architecture), epochs=2, batch_size=4)
+@pytest.mark.parametrize(
+    ("architecture", "at_epoch"),
+    [("resnet50", 3), ("vgg16", 2)],
+    ids=["within a phase", "at the beginning of a phase"],
+)
+def test_a_run_that_was_killed_ends_as_if_it_had_not_been(tmp_path, architecture, at_epoch):
+    whole = run(tmp_path / "whole", architecture)
 
     def die(step) -> None:
-        if step.epoch == 2:
+        if step.epoch == at_epoch and not step.ended:
             raise EndOfTheMachine
 
     with pytest.raises(EndOfTheMachine):
-        fit(
-            build_model(architecture), recipe, part(8, 0), part(8, 1), spec=SPEC, seed=0,
-            checkpoint=tmp_path / "cut" / "checkpoint.pt", identity="this run", tell=die,
-        )  # fmt: skip
-    resumed = run(tmp_path / "cut", architecture, epochs=2, resume=True)
+        run(tmp_path / "cut", architecture, tell=die)
+    resumed = run(tmp_path / "cut", architecture, resume=True)
 
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert resumed.history[-1]["loss"] == pytest.approx(whole.history[-1]["loss"], abs=1e-4)
-    assert [row["epoch"] for row in resumed.history] == [1, 2]
+    kept = [(tmp_path / name / WEIGHTS).read_bytes() for name in ("whole", "cut")]
+    assert kept[0] == kept[1], "the same seed ends in the same weights on a CPU"
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    run(tmp_path, "resnet50", epochs=1)
-    with pytest.raises(Rejected, match="made with other data, another split or another recipe"):
-        run(tmp_path, "resnet50", epochs=1, resume=True, identity="another")
+    save_checkpoint(fresh_state(build_model("resnet50"), CPU), tmp_path, "another run")
+    with pytest.raises(Rejected, match="made with other data, another split, seed or config"):
+        run(tmp_path, "resnet50", resume=True)
+
+
+def test_the_cache_of_activations_is_removed(tmp_path):
+    run(tmp_path, "vgg16", configuration=short("vgg16"))
+    assert not list(tmp_path.glob("activations*"))
+
+
+def test_nothing_held_out_keeps_the_last_epoch(tmp_path):
+    state = run(tmp_path, "resnet50", validation=None, configuration=short("resnet50"))
+    assert state.kept_epoch == 2
+    assert [row["validation_auroc"] for row in state.history] == [None, None]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_only_the_recipes_stages_learn(architecture):
-    recipe = recipe_for(architecture)
-    state = begin(build_model(architecture), recipe)
+def test_only_the_phases_stages_learn(architecture):
+    model = build_model(architecture)
+    phase = Phase(name="late", epochs=1, side=64, rates={"head": 1e-3})
+    thaw(model, phase)
     learning = {
         name
-        for name, stage in state.model.stages().items()
+        for name, stage in model.stages().items()
         if any(p.requires_grad for p in stage.parameters())
     }
-    assert learning == set(recipe.rates)
+    assert learning == {"head"}
 
 
 def test_frozen_statistics_stay_as_they_are():
     model = build_model("resnet50")
-    set_modes(model, recipe_for("resnet50"))
+    phase = Phase(
+        name="late", epochs=1, side=64, rates={"layer3": 1e-4, "layer4": 1e-4, "head": 1e-3},
+        frozen_statistics=("layer3",),
+    )  # fmt: skip
+    set_modes(model, phase)
     assert not model.layer3[0].bn1.training
     assert model.layer4[0].bn1.training
     assert not model.layer1[0].bn1.training
 
 
-def test_a_partial_file_is_loaded_as_far_as_it_goes_and_the_rest_is_told(tmp_path):
-    given = build_model("resnet50").state_dict()
-    file = tmp_path / "partial.safetensors"
-    save_file({"conv1.weight": given["conv1.weight"], "fc.weight": torch.zeros(1000, 2048)}, file)
-    model = build_model("resnet50")
-    report = load_pretrained(model, "resnet50", str(file))
-    assert report.loaded == ("conv1.weight",)
-    assert report.unfit == ("fc.weight",)
-    assert "layer4.0.conv1.weight" in report.random
-    assert torch.equal(model.conv1.weight, given["conv1.weight"])
-    assert "1 tensors loaded: conv1.weight" in report.sentences()
+SCORES = [0.90, 0.95, 0.9503, 0.9499, 0.94]
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    file = tmp_path / "wrong.safetensors"
-    save_file({"encoder.weight": torch.zeros(2)}, file)
-    with pytest.raises(Rejected, match=r"No tensor of wrong\.safetensors fits resnet50"):
-        load_pretrained(build_model("resnet50"), "resnet50", str(file))
+def close_epochs(scores, tolerance) -> State:
+    state = State(model=Small(), average=Small())  # type: ignore[arg-type]
+    for score in scores:
+        state.close_epoch("all", 0.1, score, tolerance=tolerance, last_phase=True)
+    return state
 
 
-def test_a_weights_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(Rejected, match=r"There is no file absent\.safetensors"):
-        load_pretrained(build_model("resnet50"), "resnet50", str(tmp_path / "absent.safetensors"))
+def test_the_latest_epoch_that_is_as_good_as_the_best_is_kept():
+    assert close_epochs(SCORES, 0.0005).kept_epoch == 4  # .9499 is as good as .9503
+    assert close_epochs(SCORES, 0.0).kept_epoch == 3
+
+
+def test_a_run_ends_when_the_last_phase_gains_no_more(tmp_path):
+    configuration = replace(
+        short("vgg16"),
+        patience=3,
+        phases=(Phase(name="all", epochs=20, side=64, rates={"head": 1e-3}),),
+    )
+    it = training(tmp_path, configuration)
+    assert [is_over(close_epochs(SCORES[:n], 0.0005), it) for n in range(1, 6)] == [
+        False, False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_batches_are_half_and_half_and_use_every_image():
+    labels = np.array([0] * 3 + [1] * 9)
+    order = torch.Generator().manual_seed(0)
+    rows = list(batches(labels, short("vgg16"), 6, order))
+    assert all(labels[batch].sum() == 2 for batch in rows)
+    assert set(np.concatenate(rows)) == set(range(12))
+
+
+class Small(nn.Module):
+    """A network whose device holds two images at a time, as a full GPU does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.holds = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.holds:
+            raise torch.OutOfMemoryError
+        return (x.mean(dim=(2, 3)) * self.weight).sum(dim=1, keepdim=True)
+
+
+def step_on(network: Small, folder) -> tuple[float, State]:
+    state = State(model=network, average=network)  # type: ignore[arg-type]
+    state.optimiser = torch.optim.SGD(network.parameters(), lr=1.0)
+    inputs = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = (torch.arange(8) % 2).float()
+    return learn(state, training(folder, short("vgg16")), inputs, labels, None, network), state
+
+
+def test_a_batch_too_large_for_the_memory_is_learnt_in_pieces_with_the_same_result(tmp_path):
+    torch.manual_seed(0)
+    tight, roomy = Small(), Small()
+    roomy.holds = 8
+    loss, state = step_on(tight, tmp_path)
+    expected, _ = step_on(roomy, tmp_path)
+    assert state.pieces == 4
+    assert loss == pytest.approx(expected, abs=1e-6)
+    assert torch.allclose(tight.weight, roomy.weight, atol=1e-6)
+
+
+def test_memory_for_not_even_one_image_is_one_sentence(tmp_path):
+    nothing = Small()
+    nothing.holds = 0
+    with pytest.raises(Resource, match=r"does not hold 1 image.* checkpoint of epoch 0 is kept"):
+        step_on(nothing, tmp_path)
+
+
+NO_SPACE = {
+    CHECKPOINT: lambda part: part.symlink_to("/dev/full"),
+    WEIGHTS: lambda part: part.mkdir(),  # its writer would replace a link
+}
+
+
+@pytest.mark.parametrize("name", NO_SPACE)
+def test_what_cannot_be_written_leaves_the_checkpoint_before(tmp_path, name):
+    state = fresh_state(build_model("resnet50"), CPU)
+    save_checkpoint(state, tmp_path, "this run")
+    before = (tmp_path / name).read_bytes()
+    NO_SPACE[name]((tmp_path / name).with_suffix(".part"))
+    with pytest.raises(Transient, match=rf"{name} of epoch 0 .* go on with --resume"):
+        save_checkpoint(state, tmp_path, "this run")
+    assert (tmp_path / name).read_bytes() == before

@@ -1,0 +1,150 @@
+"""Folders that a bridge hands over by message: taken over once, whatever dies or is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import secrets
+
+import pytest
+from rich.console import Console
+
+from tests.builders import make_study, write_instance
+from worker.errors import Rejected, Transient
+from worker.intake import accept, handed_over
+from worker.intake.handed_over import Handover, overdue, refused_count, take_over
+from worker.operations.screens import show_status
+
+STUDY, OTHER = "1.2.3.10", "1.2.3.20"
+
+
+@pytest.fixture
+def hand_over(site):
+    """What a bridge does: write under another name, rename, tell the name."""
+
+    def make(*studies: str, suffix: str = "") -> str:
+        name = secrets.token_hex(16) + suffix
+        part = site.settings.handed_over_dir / f"{name}.part"
+        for uid in studies:
+            make_study(part / uid[-2:], n_instances=2, study_instance_uid=uid)
+        part.mkdir(parents=True, exist_ok=True)
+        part.rename(site.settings.handed_over_dir / name)
+        return name
+
+    return make
+
+
+def left(site):
+    return sorted(p.name for p in site.settings.handed_over_dir.iterdir())
+
+
+def test_every_study_of_a_folder_is_taken_over_and_the_folder_goes(site, hand_over):
+    name = hand_over(STUDY, OTHER)
+    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    rows = site.rows("SELECT study_instance_uid, source, priority FROM study ORDER BY 1")
+    assert rows == [(STUDY, "message", "routine"), (OTHER, "message", "routine")]
+    assert site.one("SELECT count(*) FROM instance") == 4
+    assert left(site) == []
+
+
+def test_a_name_may_ask_for_haste(site, hand_over):
+    take_over(hand_over(STUDY, suffix=".stat"), site.settings, site.database)
+    assert site.rows("SELECT priority, lane FROM study") == [("stat", "stat")]
+
+
+def test_a_second_message_finds_nothing_and_does_nothing(site, hand_over):
+    name = hand_over(STUDY)
+    take_over(name, site.settings, site.database)
+    audited = site.one("SELECT count(*) FROM audit_record")
+    assert take_over(name, site.settings, site.database) is Handover.ABSENT
+    assert site.one("SELECT count(*) FROM audit_record") == audited
+
+
+def test_a_folder_that_another_worker_holds_is_left_to_it(site, hand_over):
+    name = hand_over(STUDY)
+    descriptor = os.open(site.settings.handed_over_dir / name, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    assert take_over(name, site.settings, site.database) is Handover.BUSY
+    os.close(descriptor)
+    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+
+
+def test_a_death_between_the_rows_and_the_end_means_doing_it_again(site, hand_over, monkeypatch):
+    name = hand_over(STUDY)
+
+    def die(_):
+        raise SystemExit
+
+    monkeypatch.setattr(handed_over.shutil, "rmtree", die)
+    with pytest.raises(SystemExit):
+        take_over(name, site.settings, site.database)
+    monkeypatch.undo()
+    assert overdue(site.settings, older_than_s=-1) == [name]
+    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert site.one("SELECT count(*) FROM study") == 1
+    assert site.one("SELECT max(revision) FROM study") == 1
+
+
+def test_what_cannot_be_read_is_kept_with_its_reasons_and_the_rest_is_taken_over(site, hand_over):
+    name = hand_over(STUDY)
+    folder = site.settings.handed_over_dir / name
+    broken = write_instance(folder / "broken.dcm", study_instance_uid=OTHER)
+    broken.write_bytes(broken.read_bytes()[:200])
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert site.rows("SELECT study_instance_uid FROM study") == [(STUDY,)]
+    aside = site.settings.handed_over_dir / "refused" / name
+    (reason,) = json.loads((aside / "reasons.json").read_text())
+    assert (reason["file"], reason["of"]) == (3, 3)
+    assert reason["code"]
+    assert OTHER not in json.dumps(reason), "a UID leads to a person"
+    assert refused_count(site.settings) == 1
+
+    write_instance(aside / "broken.dcm", study_instance_uid=OTHER)
+    (aside / "reasons.json").unlink()
+    aside.rename(folder)
+    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert site.one("SELECT count(*) FROM study") == 2
+
+
+def test_an_empty_folder_is_refused_by_name_and_the_status_says_so(site, hand_over):
+    name = hand_over()
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_status(site.settings, console)
+    assert "handed over by message" not in console.export_text()
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    show_status(site.settings, console)
+    assert "1 folder(s) handed over by message were refused." in console.export_text()
+    aside = site.settings.handed_over_dir / "refused" / name / "reasons.json"
+    assert json.loads(aside.read_text())[0]["code"] == "NO_FILES"
+
+
+def test_a_database_that_is_away_leaves_the_folder_for_the_next_message(
+    site, hand_over, monkeypatch
+):
+    name = hand_over(STUDY)
+
+    def away(*_, **__):
+        raise Transient("DATABASE_AWAY", "The database did not answer in time.")
+
+    monkeypatch.setattr(accept, "_record", away)
+    with pytest.raises(Transient):
+        take_over(name, site.settings, site.database)
+    assert left(site) == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["../secrets", "1.2.840.10008.1", "DOE^JANE", "a" * 31, "A" * 32, "a" * 32 + ".part"]
+)
+def test_what_is_no_opaque_name_is_refused_and_not_repeated(site, name):
+    with pytest.raises(Rejected, match="expected 32 hexadecimal digits") as refusal:
+        take_over(name, site.settings, site.database)
+    assert name not in str(refusal.value)
+
+
+def test_only_whole_folders_are_overdue(site, hand_over):
+    name = hand_over(STUDY)
+    (site.settings.handed_over_dir / f"{secrets.token_hex(16)}.part").mkdir()
+    assert overdue(site.settings, older_than_s=-1) == [name]
+    assert overdue(site.settings, older_than_s=60) == []

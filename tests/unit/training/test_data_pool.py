@@ -1,0 +1,102 @@
+"""Which layout a folder has, and what is told of a set before anybody learns from it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.builders import write_instance
+from tests.unit.training.data_sets import (
+    NORMAL,
+    PNEUMONIA,
+    draw_class_folders,
+    draw_picture,
+    write_dicom_set,
+)
+from training.data import BARE, TEST, Layout, find_duplicates, read_pool, remarks_on
+from training.splits import group_patients
+from worker.errors import Rejected
+
+
+def test_class_folders_win_over_a_table_beside_them(tmp_path):
+    draw_class_folders(tmp_path)
+    (tmp_path / "index.csv").write_text("file,label\nIM-0001-0001.jpeg,NORMAL\n")
+    assert read_pool(tmp_path).layout is Layout.CLASS_FOLDERS
+
+
+def test_a_dicom_folder_is_whole_for_a_test_too(tmp_path):
+    root = write_dicom_set(tmp_path)
+    assert read_pool(root, folders=TEST).radiographs == read_pool(root).radiographs
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ([], "DATA_LAYOUT_UNKNOWN", r"set is laid out in no way that is known; expected class fol"),
+        (["a.png"], "DATA_LAYOUT_UNKNOWN", r"or DICOM files with a CSV of labels\.$"),
+        (["chest_xray/" + NORMAL], "DATA_LAYOUT_UNKNOWN", r"Its folder chest_xray has class fold"),
+        (["NORMAL/a.png"], "DATA_LAYOUT_UNKNOWN", r"stand in it directly: move both into a folde"),
+        (["x/a.dcm"], "LABELS_MISSING", r"holds DICOM files but no CSV .* with the columns patie"),
+    ],
+)
+def test_a_folder_of_neither_layout_is_refused_with_a_hint(tmp_path, files, code, words):
+    root = tmp_path / "set"
+    root.mkdir()
+    for name in files:
+        (write_instance if name.endswith(".dcm") else draw_picture)(root / name)
+    with pytest.raises(Rejected, match=words) as caught:
+        read_pool(root)
+    assert caught.value.code == code
+
+
+def test_a_missing_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(Rejected, match="TRAINING_DATA_MISSING: There is no folder absent;"):
+        read_pool(tmp_path / "absent")
+
+
+def test_identical_images_are_counted_and_grouped(tmp_path):
+    root = draw_class_folders(tmp_path)
+    sick = root / PNEUMONIA
+    for name in ("person7_virus_1.jpeg", "person8_bacteria_1.jpeg"):
+        shutil.copy(sick, sick.with_name(name))
+    pool = read_pool(root)
+    duplicates = find_duplicates(pool.radiographs)
+    assert (duplicates.groups, duplicates.images) == (((1, 2, 3),), 3)
+    assert duplicates.contradictory == ()
+    assert len({*group_patients(pool.radiographs)[1:]}) == 1
+    (remark,) = remarks_on(pool)
+    assert remark.sentence == (
+        "3 images are byte-identical to another, in 1 group; each group counts as one patient."
+    )
+
+
+def test_identical_images_of_both_classes_are_told_or_fatal(tmp_path):
+    root = draw_class_folders(tmp_path)
+    shutil.copy(root / PNEUMONIA, root / "train" / "NORMAL" / "IM-0009-0001.jpeg")
+    pool = read_pool(root)
+    assert find_duplicates(pool.radiographs).contradictory == ((1, 2),)
+    told = {remark.code: remark.sentence for remark in remarks_on(pool)}
+    both = f"train/NORMAL/IM-0009-0001.jpeg and {PNEUMONIA}"
+    assert told["DUPLICATES_CONTRADICT"] == (
+        f"Identical images have both labels in 1 group; the first is {both}."
+    )
+    with pytest.raises(Rejected, match=f"{both} are the same image with different labels"):
+        read_pool(root, strict=True)
+
+
+def test_mixed_sizes_are_told_with_their_range(tmp_path):
+    root = draw_class_folders(tmp_path)
+    draw_picture(root / "train" / "NORMAL" / "IM-0009-0001.jpeg", size=(400, 30))
+    draw_picture(root / "val" / "PNEUMONIA" / "person3_virus_3.png", size=(90, 500))
+    (remark,) = remarks_on(read_pool(root, strict=True))
+    assert remark.sentence == (
+        "The images have 3 different sizes, 40 to 400 rows and 30 to 500 columns; each is resized "
+        "to the network's square."
+    )
+
+
+def test_unknown_patients_are_told(tmp_path):
+    root = draw_class_folders(tmp_path, "NORMAL/IM-0001-0001.png", "PNEUMONIA/2.png")
+    (remark,) = remarks_on(read_pool(root, folders=BARE))
+    assert remark.sentence.startswith("Nothing tells the patients of 1 of 2 images; each counts")

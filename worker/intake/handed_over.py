@@ -1,0 +1,154 @@
+"""Studies that a bridge hands over by a message: a folder under an opaque name, and that name.
+
+For a bridge that reaches Redis and the intake folder but no database (issue 4, docs/bridges.md). It
+writes into `handed-over/NAME.part`, renames that to `handed-over/NAME`, and sends NAME to the task
+`pneumo.accept`. The rename is what counts, the message only makes it quick: the relay sends one for
+every folder that lies there too long. Files are taken over as by `accept_study`, and the folder is
+deleted once rows refer to all of them, so that dying anywhere only means doing it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+
+from db.enums import Priority, Source
+from db.session import Database
+from worker.errors import Rejected
+from worker.intake.accept import enqueue_paths
+from worker.intake.files import RefusedFile
+from worker.logging import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+NAME = re.compile(r"[0-9a-f]{32}(\.stat)?")
+"""32 hexadecimal digits, which no UID, date or person's name looks like; `.stat` asks for haste."""
+REFUSED = "refused"
+"""Inner folder of what could not be taken over, each with its reasons."""
+REASONS = "reasons.json"
+
+
+class Handover(StrEnum):
+    """What became of a message."""
+
+    TAKEN_OVER = "taken_over"
+    """Rows refer to every file; the folder is gone."""
+    REFUSED = "refused"
+    """At least one file could not be taken over: the folder went to `refused`, with the reasons."""
+    ABSENT = "absent"
+    """There is no such folder: an earlier message was quicker, or the bridge has not renamed it."""
+    BUSY = "busy"
+    """Another worker is at it."""
+
+
+def take_over(name: str, site: Settings, database: Database) -> Handover:
+    """Take over the studies of one folder; again after a death, to the same end.
+
+    Raises Rejected HANDOVER_NAME_WRONG, Resource and Transient as `accept_study`; then the folder
+    stays for the next message.
+    """
+    if not NAME.fullmatch(name):
+        raise Rejected(
+            "HANDOVER_NAME_WRONG",
+            f"A message names a folder of {len(name)} characters that is no opaque name; expected "
+            "32 hexadecimal digits, and .stat for haste (docs/bridges.md).",
+        )
+    folder = site.handed_over_dir / name
+    with _alone(folder) as state:
+        if state is not None:
+            return state
+        refused = _accept(folder, site, database)
+        if refused:
+            _put_aside(folder, site.handed_over_dir / REFUSED / name, refused)
+            return Handover.REFUSED
+        shutil.rmtree(folder)
+    return Handover.TAKEN_OVER
+
+
+def overdue(site: Settings, *, older_than_s: float) -> list[str]:
+    """Names of folders that have lain here for so long: their message was lost, or came too soon."""
+    latest = time.time() - older_than_s
+    found = []
+    with suppress(FileNotFoundError), os.scandir(site.handed_over_dir) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if NAME.fullmatch(entry.name) and entry.stat().st_ctime < latest:
+                    found.append(entry.name)
+    return sorted(found)
+
+
+def refused_count(site: Settings) -> int:
+    """How many folders lie in `refused` and wait for a person."""
+    with suppress(FileNotFoundError):
+        return sum(1 for _ in (site.handed_over_dir / REFUSED).iterdir())
+    return 0
+
+
+def priority_of(name: str) -> Priority:
+    """STAT for a name that says so."""
+    return Priority.STAT if name.endswith(".stat") else Priority.ROUTINE
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[Handover | None]:
+    """Hold the folder for as long as this lasts; a process that dies lets go of it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        yield Handover.ABSENT
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield Handover.BUSY
+            return
+        # Whoever held it before us may have finished between our opening and our locking it.
+        yield None if folder.is_dir() else Handover.ABSENT
+    finally:
+        os.close(descriptor)
+
+
+def _accept(folder: Path, site: Settings, database: Database) -> tuple[RefusedFile, ...]:
+    """The files that could not be taken over; the others are rows now."""
+    try:
+        found = enqueue_paths(
+            folder,
+            priority=priority_of(folder.name),
+            source=Source.MESSAGE,
+            database=database,
+            site=site,
+        )
+    except Rejected as error:  # nothing in it, or nothing that may be read
+        return (RefusedFile(position=0, of=0, error=error),)
+    for acceptance in found.accepted:
+        log.info(
+            "study_handed_over",
+            study_key=acceptance.study_key,
+            instances=len(acceptance.instances),
+        )
+    return found.refused
+
+
+def _put_aside(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> None:
+    """Keep the whole folder for a person; renaming it back after mending it hands it over again."""
+    reasons = [
+        {"file": r.position, "of": r.of, "code": r.error.code, "sentence": r.error.sentence}
+        for r in refused
+    ]
+    target.parent.mkdir(mode=0o750, exist_ok=True)
+    if target.exists():  # mended in vain: the newer try says why
+        shutil.rmtree(target)
+    folder.rename(target)
+    (target / REASONS).write_text(json.dumps(reasons, indent=1))
+    codes = sorted({r.error.code for r in refused})
+    log.warning("handover_refused", folder=folder.name, files=len(refused), codes=codes)

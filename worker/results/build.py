@@ -1,0 +1,31 @@
+"""From a result to the objects that go to the PACS, and to their bytes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+
+from worker.results.outcome import ResultOfStudy
+from worker.results.secondary_capture import PictureOf, build_captures
+from worker.results.structured_report import build_report
+from worker.results.words import ResultWords
+
+
+def build_results(
+    result: ResultOfStudy, words: ResultWords, picture_of: PictureOf
+) -> list[Dataset]:
+    """The structured report, then the captures; the same result gives the same bytes each time.
+
+    `picture_of` is asked for the deciding frame of each predicted instance, one after another; what
+    it raises (RefusedInstance, OSError) comes through.
+    """
+    return [build_report(result, words), *build_captures(result, words, picture_of)]
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """One of our objects as a DICOM file (PS3.10)."""
+    file = BytesIO()
+    dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()

@@ -1,0 +1,52 @@
+"""The overlay: a tint and a contour where the picture spoke for pneumonia, over grey anatomy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
+
+from worker.results.picture import resized
+
+Colour = tuple[int, int, int]
+
+STRONGEST = 0.5
+"""Share of colour at the hottest place: the anatomy stays visible below it."""
+STARTS, FULL = 0.25, 0.95
+"""Heat at which the tint begins, and at which it is strongest."""
+CONTOUR = 0.5
+"""Heat that the contour follows."""
+_GRID = 14
+"""The network's last maps are 7 x 7; twice that, then bicubic, is smooth and invents nothing."""
+
+
+def with_heat(pixels: np.ndarray, heat: np.ndarray, colour: Colour) -> np.ndarray:
+    """Grey float32 (H, W) and heat float32 (S, S), both in [0, 1] -> RGB float32 (H, W, 3) in [0, 1]."""
+    grey = np.repeat(pixels[:, :, None], 3, axis=2)
+    if not heat.any():
+        return grey
+    smooth = _smooth(heat, pixels.shape)
+    tint = np.asarray(colour, dtype=np.float32) / 255
+    share = STRONGEST * _ramp(smooth, STARTS, FULL)
+    share = np.maximum(share, _contour(smooth))
+    return grey + (tint - grey) * share[:, :, None]
+
+
+def _smooth(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    plane = torch.as_tensor(heat, dtype=torch.float32)[None, None]  # (1, 1, S, S)
+    coarse = adaptive_avg_pool2d(plane, min(_GRID, *heat.shape))[0, 0].numpy()
+    return resized(coarse, size)
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high`, without corners in between."""
+    t = ((values - low) / (high - low)).clip(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _contour(smooth: np.ndarray) -> np.ndarray:
+    """A line three pixels wide along CONTOUR, its edge softened: distance is difference over slope."""
+    down, right = np.gradient(smooth)
+    slope = np.hypot(down, right)
+    distance = np.abs(smooth - CONTOUR) / np.maximum(slope, 1e-4)
+    return (2.0 - distance).clip(0, 1)

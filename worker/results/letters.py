@@ -1,0 +1,98 @@
+"""Letters in a capture: which font, does it have them, how long is a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from functools import cache
+from pathlib import Path
+
+from PIL import ImageFont
+from PIL.ImageFont import FreeTypeFont
+
+from worker.errors import Rejected
+
+FONTS = Path(__file__).parent / "fonts"
+_IN_NO_FONT = "\uffff"
+"""Unicode promises that this is no letter, so a font shows its box for missing ones."""
+
+
+class Style(Enum):
+    """The few sizes there are, in pixels of the capture; none is too small once it is 512 high."""
+
+    HEADLINE = ("DejaVuSans-Bold.ttf", 50)
+    """What was found."""
+    BODY = ("DejaVuSans.ttf", 30)
+    """Everything else."""
+    FOOT = ("DejaVuSans-Bold.ttf", 31)
+    """The disclaimer."""
+
+    @property
+    def line_height(self) -> int:
+        """From one line's top to the next."""
+        return round(self.value[1] * 1.32)
+
+
+def font_for(style: Style, chosen: Path | None) -> FreeTypeFont:
+    """The site's font for what the site writes (the disclaimer), DejaVu Sans for all else.
+
+    Raises Rejected FONT_UNREADABLE.
+    """
+    name, size = style.value
+    return _font(chosen if chosen and style is Style.FOOT else FONTS / name, size)
+
+
+@cache
+def _font(path: Path, size: int) -> FreeTypeFont:
+    try:
+        # The basic layout is in Pillow itself: what it draws does not hang on the machine's libraries.
+        return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+    except OSError:
+        raise Rejected(
+            "FONT_UNREADABLE",
+            "PNEUMO_RESULT_FONT: found no TrueType or OpenType font there; expected the path of one. "
+            "Correct the variable and start again.",
+        ) from None
+
+
+def check_letters(words: str, chosen: Path | None) -> None:
+    """Whether the disclaimer's font has all of its letters; a row of boxes would disclaim nothing.
+
+    Raises Rejected FONT_UNREADABLE, LETTER_NOT_IN_FONT.
+    """
+    font = font_for(Style.FOOT, chosen)
+    unknown = bytes(font.getmask(_IN_NO_FONT))
+    for letter in words:
+        if not letter.isspace() and bytes(font.getmask(letter)) == unknown:
+            raise Rejected(
+                "LETTER_NOT_IN_FONT",
+                f"PNEUMO_RESULT_DISCLAIMER: found the letter U+{ord(letter):04X}, which the font does "
+                "not have. Set PNEUMO_RESULT_FONT to a font that has it, or choose other words.",
+            )
+
+
+def wrapped(words: str, font: FreeTypeFont, width: int) -> Iterator[str]:
+    """Lines of at most `width` pixels, broken between words; a longer word is cut."""
+    line = ""
+    for word in words.split():
+        longer = f"{line} {word}" if line else word
+        if font.getlength(longer) <= width:
+            line = longer
+            continue
+        if line:
+            yield line
+        *full, line = _pieces(word, font, width)
+        yield from full
+    if line:
+        yield line
+
+
+def _pieces(word: str, font: FreeTypeFont, width: int) -> Iterator[str]:
+    """A word as it is, or cut into pieces that fit: Chinese has no spaces."""
+    piece = ""
+    for letter in word:
+        if piece and font.getlength(piece + letter) > width:
+            yield piece
+            piece = ""
+        piece += letter
+    yield piece

@@ -1,0 +1,189 @@
+"""The result as a DICOM Structured Report: Comprehensive 3D SR, TID 1500 Measurement Report.
+
+The content tree is highdicom's; the document around it is ours, since highdicom's document classes ask
+the clock, refuse sources whose type 2 elements are missing, and know no private SOP classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from highdicom.sr import (
+    CodedConcept,
+    ContainerContentItem,
+    ContentSequence,
+    DeviceObserverIdentifyingAttributes,
+    MeasurementReport,
+    ObservationContext,
+    ObserverContext,
+    RelationshipTypeValues,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as standard
+from pydicom.uid import Comprehensive3DSRStorage
+
+from worker.imaging.header_values import text
+from worker.results import codes
+from worker.results.measurement_groups import code_item, comment, measurement_groups
+from worker.results.moments import StudyClock
+from worker.results.outcome import ResultOfStudy, Verdict
+from worker.results.shell import Place, reference, shell
+from worker.results.uids import ResultUids, device_uid
+from worker.results.words import ResultWords
+
+SERIES_NUMBER = 9101
+
+Instance = tuple[str, str, str]
+"""Series Instance UID, SOP Class UID, SOP Instance UID."""
+
+
+def build_report(result: ResultOfStudy, words: ResultWords) -> Dataset:
+    """The structured report of one result, ready to be sent or written."""
+    uids = ResultUids.of(result, words)
+    report = shell(result, words, _place(result, uids))
+    _add_document(report, result)
+    for element in _content(result, words, uids):
+        report.add(element)
+    return report
+
+
+def summary_of(result: ResultOfStudy) -> codes.Summary:
+    """Of the whole study (CID 6047)."""
+    return _SUMMARIES[(result.verdict, bool(result.left_out) and bool(result.evaluated))]
+
+
+_SUMMARIES = {
+    # (verdict, whether some images were evaluated and others not)
+    (Verdict.POSITIVE, False): codes.Summary.WITH_FINDINGS,
+    (Verdict.NEGATIVE, False): codes.Summary.WITHOUT_FINDINGS,
+    (Verdict.POSITIVE, True): codes.Summary.PARTLY_WITH_FINDINGS,
+    (Verdict.NEGATIVE, True): codes.Summary.PARTLY_WITHOUT_FINDINGS,
+    (Verdict.REJECTED, False): codes.Summary.NOT_EVALUATED,
+}
+
+
+def supersedes_sentence(result: ResultOfStudy, clock: StudyClock) -> str | None:
+    """What this result takes the place of, in words."""
+    before = result.supersedes
+    if before is None:
+        return None
+    return (
+        f"Replaces the result of {clock.for_people(before.finished_at)} "
+        f"({before.model}, revision {before.revision} of the study)."
+    )
+
+
+def _place(result: ResultOfStudy, uids: ResultUids) -> Place:
+    return Place(
+        sop_class_uid=Comprehensive3DSRStorage,
+        sop_instance_uid=uids.report,
+        series_instance_uid=uids.report_series,
+        series_number=SERIES_NUMBER,
+        series_description=f"Pneumonia, report of {result.model.label}",
+        modality="SR",
+        instance_number=1,
+    )
+
+
+# --- the document (PS3.3 C.17.1 and C.17.2) ---------------------------------------------------------
+
+
+def _add_document(report: Dataset, result: ResultOfStudy) -> None:
+    study_uid = report.StudyInstanceUID
+    report.ReferencedPerformedProcedureStepSequence = []
+    report.PerformedProcedureCodeSequence = []
+    report.CompletionFlag = "COMPLETE"
+    report.VerificationFlag = "UNVERIFIED"
+    # No radiologist has seen it: it is not what communicates the findings.
+    report.PreliminaryFlag = "PRELIMINARY"
+    sources = [
+        (_uid(item.header, "SeriesInstanceUID"), _uid(item.header, "SOPClassUID"), item.uid)
+        for item in result.in_order
+    ]
+    report.CurrentRequestedProcedureEvidenceSequence = _hierarchy(study_uid, sources)
+    before = result.supersedes
+    if before:
+        older = (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
+        report.PredecessorDocumentsSequence = _hierarchy(study_uid, [older])
+
+
+def _uid(header: Dataset, keyword: str) -> str:
+    return text(header, keyword) or ""
+
+
+def _hierarchy(study_uid: str, instances: Iterable[Instance]) -> list[Dataset]:
+    """Hierarchical SOP Instance Reference (PS3.3 C.17.2.1): study, series, instances."""
+    study = Dataset()
+    study.StudyInstanceUID = study_uid
+    study.ReferencedSeriesSequence = [
+        _series_item(series_uid, list(members))
+        for series_uid, members in groupby(sorted(instances), key=lambda instance: instance[0])
+    ]
+    return [study]
+
+
+def _series_item(series_uid: str, members: Sequence[Instance]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = series_uid
+    item.ReferencedSOPSequence = [reference(sop_class, uid) for _, sop_class, uid in members]
+    return item
+
+
+# --- the content tree (PS3.16 TID 1500) -------------------------------------------------------------
+
+
+def _content(result: ResultOfStudy, words: ResultWords, uids: ResultUids) -> Dataset:
+    clock = StudyClock.of(result.in_order[0].header, words)
+    report = MeasurementReport(
+        title=codes.MEASUREMENT_REPORT,
+        observation_context=_observer(result, words),
+        procedure_reported=codes.PLAIN_CHEST_RADIOGRAPHY,
+        imaging_measurements=list(measurement_groups(result, uids, clock)),
+    )
+    root = report[0]
+    root.ContentSequence.append(_of_the_study(result, words, clock))
+    return root
+
+
+def _observer(result: ResultOfStudy, words: ResultWords) -> ObservationContext:
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=standard.DCM.Device,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=device_uid(result.model),
+                name=words.device_name,
+                manufacturer_name=words.manufacturer,
+                model_name=result.model.label,
+                serial_number=result.model.bundle_digest,
+            ),
+        )
+    )
+
+
+def _of_the_study(
+    result: ResultOfStudy, words: ResultWords, clock: StudyClock
+) -> ContainerContentItem:
+    """TID 1500 "Qualitative Evaluations": the study's verdict, and what goes with all of it."""
+    container = ContainerContentItem(
+        name=CodedConcept.from_code(codes.QUALITATIVE_EVALUATIONS),
+        relationship_type=RelationshipTypeValues.CONTAINS,
+    )
+    presence = _PRESENCE.get(result.verdict)
+    said = [code_item(codes.PNEUMONIA, presence)] if presence else []
+    said += [code_item(codes.SUMMARY, summary_of(result).value)]
+    said += [code_item(codes.ANALYSES, _status(result).value)]
+    sentences = [words.disclaimer, supersedes_sentence(result, clock)]
+    container.ContentSequence = ContentSequence(
+        [*said, *(comment(sentence) for sentence in sentences if sentence)]
+    )
+    return container
+
+
+_PRESENCE = {Verdict.POSITIVE: codes.PRESENT, Verdict.NEGATIVE: codes.ABSENT}
+
+
+def _status(result: ResultOfStudy) -> codes.Status:
+    if not result.evaluated:
+        return codes.Status.NOT_ATTEMPTED
+    return codes.Status.PARTIALLY_SUCCEEDED if result.left_out else codes.Status.SUCCEEDED
