@@ -343,3 +343,20 @@ class WorkerHeartbeat(Base):
     """Studies passed over, since the shadow was behind."""
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+
+
+class SiteCondition(Base):
+    """Something outside of any study that is not as it should be, until it is again."""
+
+    __tablename__ = "site_condition"
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """What it is about: "destination archive", "archive archive", "intake disk"."""
+    code: Mapped[str]
+    sentence: Mapped[str] = mapped_column(Text)
+    times: Mapped[int] = mapped_column(Integer)
+    """How often it was met since it began."""
+    since: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    """None while it holds."""

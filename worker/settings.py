@@ -14,13 +14,11 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker.ae_titles import AETitle
 from worker.errors import Rejected
 
 PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
-AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
-"""PS3.5 6.2, VR AE: 1 to 16 characters of the default repertoire without backslash."""
-
 DicomLongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
 """PS3.5 6.2, VR LO, of the default repertoire: it must fit whatever character set a study has."""
 
@@ -60,8 +58,20 @@ class Settings(BaseSettings):
     (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
     idle_window_s: Seconds = 10.0
     """A study that came by C-STORE is closed after so long without a further instance."""
+    listen_tls: Literal["off", "server", "mutual"] = "off"
+    """`server`: only DICOM TLS; `mutual`: the caller must show a certificate that we trust."""
     handover_patience_s: Seconds = 10.0
     """A folder that a bridge handed over waits so long for its message, then the relay sends one."""
+
+    # The systems around us
+    peers: Path | None = None
+    """TOML file of the archives that we ask and the destinations of results (docs/hospital.md)."""
+    tls_certificate: Path | None = None
+    """PEM of our certificate and its chain, shown to who calls us and whom we call."""
+    tls_key: Path | None = None
+    """PEM of its private key, without a password."""
+    tls_authorities: Path | None = None
+    """PEM of those whose signature we trust; without it, the system's, when we call."""
 
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0

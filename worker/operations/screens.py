@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from db.audit import verify
+from db.conditions import Condition, conditions
 from db.enums import Lane, StudyState, Verdict
 from db.heartbeats import live_workers
 from db.overview import find_study, overview
@@ -57,10 +58,13 @@ def show_status(site: Settings, console: Console | None = None) -> None:
     with database.reading() as session:
         glance = overview(session)
         workers = live_workers(session, within_s=SEEN_WITHIN_S)
+        wrong = conditions(session)
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     console.print(_broker_line(site))
-    for notice in [*_notices(glance, workers), *_handover_notices(site)]:
+    for notice in [
+        *_notices(glance, workers), *_handover_notices(site), *_condition_notices(wrong)
+    ]:  # fmt: skip
         console.print(notice)
 
 
@@ -195,6 +199,18 @@ def _handover_notices(site: Settings) -> list[str]:
             f"[bold red]{refused} folder(s) handed over by message were refused.[/] Each lies with its "
             "reasons in handed-over/refused of the intake folder (docs/bridges.md)."
         )
+    ]
+
+
+def _condition_notices(wrong: Sequence[Condition]) -> list[Text]:
+    """What outside of any study is not as it should be, since when."""
+    return [
+        Text.assemble(
+            (f"{condition.subject}: {condition.code}. ", "bold red"),
+            f"{condition.sentence} Since {moment(condition.since)} UTC, met {condition.times} "
+            f"time(s), last at {moment(condition.seen_at)}.",
+        )
+        for condition in wrong
     ]
 
 

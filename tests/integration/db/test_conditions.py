@@ -1,0 +1,39 @@
+"""A condition holds from the first time that it is met until all is well again."""
+
+from __future__ import annotations
+
+from db.conditions import conditions, end_condition, note_condition
+
+
+def test_the_same_again_counts_on_and_another_code_begins_anew(database):
+    with database.transaction() as session:
+        note_condition(session, "destination archive", "AWAY", "It does not answer.")
+        note_condition(session, "destination archive", "AWAY", "It does not answer.")
+    with database.reading() as session:
+        (away,) = conditions(session)
+    assert (away.code, away.times) == ("AWAY", 2)
+    assert away.since < away.seen_at
+
+    with database.transaction() as session:
+        note_condition(session, "destination archive", "REFUSES", "It refuses us.")
+    with database.reading() as session:
+        (refuses,) = conditions(session)
+    assert (refuses.code, refuses.times) == ("REFUSES", 1)
+    assert refuses.since > away.since
+
+
+def test_what_ended_is_not_shown_and_may_begin_again(database):
+    with database.transaction() as session:
+        note_condition(session, "intake disk", "DISK_FULL", "Make room.")
+        note_condition(session, "destination archive", "AWAY", "It does not answer.")
+    with database.transaction() as session:
+        assert end_condition(session, "intake disk")
+        assert not end_condition(session, "intake disk")
+        assert not end_condition(session, "never met")
+    with database.reading() as session:
+        assert [condition.subject for condition in conditions(session)] == ["destination archive"]
+    with database.transaction() as session:
+        note_condition(session, "intake disk", "DISK_FULL", "Make room.")
+    with database.reading() as session:
+        found = {condition.subject: condition.times for condition in conditions(session)}
+    assert found == {"destination archive": 1, "intake disk": 1}

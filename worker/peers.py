@@ -1,0 +1,192 @@
+"""The systems around us: archives that we ask and fetch from, destinations of results.
+
+One TOML file (`PNEUMO_PEERS`), a table each:
+
+    [archive]
+    ae_title = "ORTHANC"
+    host = "pacs.example"
+    port = 4242
+    retrieve = "c-get"
+    results = "c-store"
+
+What a peer does for us is said by `search`, `count`, `retrieve` and `results`; what is not said it
+is never asked. Secrets stand in files of their own, which are named here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from worker.ae_titles import AETitle
+from worker.errors import Rejected
+
+PeerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""How a peer is called in commands, rows and logs: never by its address."""
+
+
+class Peer(BaseModel):
+    """One system, and what it does for us."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: PeerName
+
+    # How it is reached by DIMSE (PS3.7)
+    ae_title: AETitle | None = None
+    """Its AE title."""
+    host: str | None = Field(None, min_length=1)
+    port: int | None = Field(None, ge=1, le=65535)
+    tls: bool = False
+    """DICOM TLS (PS3.15 B.9): we verify its certificate and show ours, if we have one."""
+
+    # How it is reached by DICOMweb (PS3.18)
+    dicomweb: str | None = Field(None, pattern=r"^https?://[^/@\s]+(/\S*)?$")
+    """Base URL of its services, without name or password."""
+    token_file: Path | None = None
+    """Holds a bearer token; read at each use, so that it may be renewed."""
+
+    # Certificates, for both
+    authorities: Path | None = None
+    """PEM of those who may sign its certificate; else PNEUMO_TLS_AUTHORITIES, else the system's."""
+    certificate: Path | None = None
+    """PEM that we show it; else PNEUMO_TLS_CERTIFICATE."""
+    key: Path | None = None
+    """PEM of our private key; else PNEUMO_TLS_KEY."""
+
+    # What it does for us
+    search: Literal["c-find", "qido-rs"] | None = None
+    """Lists its studies (`pneumo backfill`, `pneumo coverage`)."""
+    count: Literal["c-find", "qido-rs"] | None = None
+    """Says how many instances a study has, which closes the study without an idle window."""
+    retrieve: Literal["c-get", "c-move", "wado-rs"] | None = None
+    """Gives us the images of a study that we name."""
+    results: Literal["c-store", "stow-rs"] | None = None
+    """Gets the results."""
+    storage_commitment: bool = False
+    """Is asked to confirm that it keeps the results (PS3.4 annex J)."""
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        ways = (self.search, self.count, self.retrieve, self.results)
+        asked = {str(way) for way in ways if way}
+        for way in sorted(asked & _BY_DIMSE):
+            if not (self.ae_title and self.host and self.port):
+                raise ValueError(f"{way} needs ae_title, host and port")
+        for way in sorted(asked & _BY_WEB):
+            if not self.dicomweb:
+                raise ValueError(f"{way} needs dicomweb, the base URL")
+        if self.storage_commitment and self.results != "c-store":
+            raise ValueError('storage_commitment needs results = "c-store"')
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together")
+        if self.dicomweb and self.dicomweb.startswith("http://") and self.token_file:
+            raise ValueError("a bearer token must not travel without TLS; dicomweb must be https")
+        return self
+
+
+_BY_DIMSE = {"c-find", "c-get", "c-move", "c-store"}
+_BY_WEB = {"qido-rs", "wado-rs", "stow-rs"}
+
+
+class Peers(tuple[Peer, ...]):
+    """All of them, in the order of the file."""
+
+    __slots__ = ()
+
+    def named(self, name: str) -> Peer:
+        """Raises Rejected PEER_UNKNOWN."""
+        for peer in self:
+            if peer.name == name:
+                return peer
+        known = ", ".join(peer.name for peer in self) or "none"
+        raise Rejected(
+            "PEER_UNKNOWN",
+            f"No system is called {name!r}; the file that PNEUMO_PEERS names has: {known}.",
+        )
+
+    def that(self, does: Literal["search", "count", "retrieve", "results"]) -> Peers:
+        """Those that do this for us."""
+        return Peers(peer for peer in self if getattr(peer, does))
+
+    def one_that(
+        self, does: Literal["search", "count", "retrieve", "results"], name: str | None = None
+    ) -> Peer:
+        """The one called `name`, or else the only one that does this.
+
+        Raises Rejected PEER_UNKNOWN, PEER_CANNOT, PEER_AMBIGUOUS.
+        """
+        if name is not None:
+            peer = self.named(name)
+            if not getattr(peer, does):
+                raise Rejected(
+                    "PEER_CANNOT",
+                    f"{name} has no `{does}` in the file that PNEUMO_PEERS names. Add it, or name "
+                    "another system.",
+                )
+            return peer
+        able = self.that(does)
+        if not able:
+            raise Rejected(
+                "PEER_CANNOT",
+                f"No system with `{does}` stands in the file that PNEUMO_PEERS names. Add one "
+                "(docs/hospital.md).",
+            )
+        if len(able) > 1:
+            names = ", ".join(peer.name for peer in able)
+            raise Rejected("PEER_AMBIGUOUS", f"Several systems could be meant: {names}. Name one.")
+        return able[0]
+
+
+def read_peers(path: Path | None) -> Peers:
+    """The peers of a file; none without one. Raises Rejected PEERS_INVALID, told by peer and word.
+
+    Relative paths in it are meant from the folder of the file.
+    """
+    if path is None:
+        return Peers()
+    return Peers(_peers(path))
+
+
+def _peers(path: Path) -> Iterator[Peer]:
+    for name, values in _tables(path).items():
+        if not isinstance(values, dict):
+            raise _invalid(f"{name} stands outside of a table. Begin with [name-of-the-system].")
+        try:
+            peer = Peer(name=name, **values)
+        except ValidationError as error:
+            raise _invalid("; ".join(_sentences(name, error))) from None
+        yield peer.model_copy(update=_from(path.parent, peer))
+
+
+def _tables(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _invalid(f"it cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise _invalid("it is no text in UTF-8.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _invalid(f"it is no TOML: {error}.") from None
+
+
+def _from(folder: Path, peer: Peer) -> dict[str, Path]:
+    files = ("token_file", "authorities", "certificate", "key")
+    return {word: folder / path for word in files if (path := getattr(peer, word)) is not None}
+
+
+def _sentences(name: str, error: ValidationError) -> Iterator[str]:
+    """One for each wrong value, which is not shown: it may hold a password."""
+    for item in error.errors(include_input=False, include_url=False):
+        where = ".".join(str(part) for part in (name, *item["loc"]))
+        yield f"{where}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _invalid(why: str) -> Rejected:
+    return Rejected(
+        "PEERS_INVALID", f"The file that PNEUMO_PEERS names cannot be used: {why.rstrip('.')}."
+    )
