@@ -53,6 +53,12 @@ class Source(StrEnum):
     """A DICOM association to `pneumo listen`."""
     MESSAGE = "message"
     """A folder that a bridge named in a message to `pneumo.accept`."""
+    FOLDER = "folder"
+    """A watched folder (`pneumo watch`)."""
+    DICOMWEB = "dicomweb"
+    """Fetched by a worker from a DICOMweb server (WADO-RS)."""
+    PULL = "pull"
+    """Fetched by a worker from a PACS (C-MOVE or C-GET)."""
 
 
 class ClosedBy(StrEnum):
@@ -60,6 +66,10 @@ class ClosedBy(StrEnum):
 
     SENDER = "sender"
     """The sender handed over the whole study at once."""
+    MANIFEST = "manifest"
+    """Every instance that the sender's manifest names is here."""
+    PACS_COUNT = "pacs_count"
+    """As many instances are here as the PACS says the study has."""
     IDLE_WINDOW = "idle_window"
     """No instance came for the idle window."""
 

@@ -22,7 +22,7 @@
 -- retries              passing failures (network, memory) in this revision
 -- error_code           code of the last failure; NULL once it is done
 -- error_kind           rejected, transient, resource, bug
--- closed_by            rule that said it is complete: sender, idle_window
+-- closed_by            rule that said it is complete: sender, manifest, pacs_count, idle_window
 -- received_at          first image of this revision came
 -- closed_at            it was complete
 -- started_at           it was first claimed
