@@ -217,7 +217,7 @@ def _instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
         )
     rows = session.execute(
         select(Instance.id, Instance.file_name, Instance.state, Instance.refusal_code)
-        .where(Instance.study_id == study_id)
+        .where(Instance.study_id == study_id, Instance.replaced_in_revision.is_(None))
         .order_by(Instance.id)
     )
     return tuple(

@@ -148,6 +148,8 @@ class InstanceDetail:
     """If it was refused."""
     predictions: tuple[PredictionDetail, ...]
     """In order of recording."""
+    replaced_in_revision: int | None
+    """Another content of the same instance came with that revision; None: this one counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,8 +135,11 @@ class InstanceReceipt(StrEnum):
     """Taken over."""
     DUPLICATE = "duplicate"
     """The same file is here already; nothing changed."""
+    CHANGED = "changed"
+    """The same SOP Instance UID with another content: it takes the place of the earlier one in a
+    new revision; both stay on record."""
     CONFLICTING = "conflicting"
-    """The same SOP Instance UID with other bytes: the first file was kept, the conflict audited."""
+    """Another content than one of the same SOP Instance UID in the same delivery, which counts."""
 
 
 class SweepAction(StrEnum):
@@ -163,8 +166,12 @@ class AuditEvent(StrEnum):
     """New images came to a study that was running or finished."""
     STUDY_RAISED_TO_STAT = "study_raised_to_stat"
     """A resend asked for STAT."""
+    CHANGED_INSTANCE_RECEIVED = "changed_instance_received"
+    """An instance came with another content than before: a new revision, with both digests."""
     CONFLICTING_INSTANCE_RECEIVED = "conflicting_instance_received"
-    """An instance came a second time with other bytes."""
+    """One delivery held two contents under one SOP Instance UID; the first counts."""
+    MANIFEST_RECEIVED = "manifest_received"
+    """The sender said which images the study consists of."""
     ATTEMPT_CRASHED = "attempt_crashed"
     """A worker died or hung while it held the study."""
     PREDICTION_RECORDED = "prediction_recorded"

@@ -1,57 +1,120 @@
 """Taking studies over: one transaction, and only after its commit may the sender be told yes.
 
 Sending anything twice is harmless: the study is known by its Study Instance UID, an instance by its
-SOP Instance UID, and the constraints decide who came first, from however many processes at once.
+SOP Instance UID and its content, and the constraints decide who came first, from however many
+processes at once.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from db.audit import append_all
+from db.audit import AuditEntry, append_all
 from db.clock import now
 from db.delivery import (
     Delivery,
+    Patience,
     accepted_entry,
     close,
+    entry,
+    note_changes,
     note_conflicts,
     raise_to_stat,
+    settle_announcement,
     settle_part,
     settle_whole,
 )
-from db.enums import ClosedBy, InstanceReceipt, InstanceState, Lane, Priority, StudyState
+from db.enums import (
+    AuditEvent,
+    ClosedBy,
+    FailureKind,
+    InstanceReceipt,
+    InstanceState,
+    Lane,
+    Priority,
+    Source,
+    StudyState,
+)
+from db.manifests import keep_manifest, missing
 from db.models import Instance, Study, StudyIdentity
 from db.records import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
+from db.results import park_study
 from db.statements import insert_if_new
+
+NOTHING_CAME = "NOTHING_CAME"
+NOTHING_CAME_SENTENCE = (
+    "A manifest announced this study, and none of its images came in time, so there is nothing to "
+    "predict. Ask its sender to send the images; the study goes on by itself when they come."
+)
 
 
 def accept(
-    session: Session, received: ReceivedStudy, *, closed_by: ClosedBy = ClosedBy.SENDER
+    session: Session,
+    received: ReceivedStudy,
+    *,
+    closed_by: ClosedBy = ClosedBy.SENDER,
+    manifest: Sequence[str] | None = None,
+    manifest_patience_s: float = 3600.0,
 ) -> Acceptance:
-    """Take over a whole study, ready to be published.
+    """Take over a whole study, ready to be published; with a manifest, what there is of it so far.
 
     A resend that brings nothing new changes nothing (but a STAT resend raises an unfinished study).
     New images for a finished study make a new revision; for a running one too, and it is run again
-    when this attempt has ended; a waiting study simply has more images.
+    when this attempt has ended; a waiting study simply has more images. An image with another
+    content than before makes a new revision of any study. Where a manifest (SOP Instance UIDs, now
+    or earlier) names images that are not here, the study waits for them.
     """
-    return _take_over(session, received, lambda delivery: settle_whole(delivery, closed_by))
+    patience = Patience.of(manifest_s=manifest_patience_s)
+    return _take_over(
+        session, received, lambda delivery: settle_whole(delivery, closed_by, patience), manifest
+    )
 
 
 def receive_instance(
-    session: Session, received: ReceivedStudy, *, idle_window_s: float
+    session: Session,
+    received: ReceivedStudy,
+    *,
+    idle_window_s: float,
+    manifest_patience_s: float = 3600.0,
 ) -> Acceptance:
     """Take over one instance of a study that is still coming in; each moves the end of the wait."""
-    window = timedelta(seconds=idle_window_s)
-    return _take_over(session, received, lambda delivery: settle_part(delivery, window))
+    patience = Patience.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
+    return _take_over(session, received, lambda delivery: settle_part(delivery, patience))
+
+
+def announce(
+    session: Session,
+    study_instance_uid: str,
+    manifest: Sequence[str],
+    *,
+    priority: Priority,
+    source: Source,
+    manifest_patience_s: float = 3600.0,
+) -> Acceptance:
+    """Take note of what a study will consist of, before, while or after its images come.
+
+    `manifest`: SOP Instance UIDs. A study that is still received is closed by it as soon as
+    everything is here; one that was closed before stays as it is, and late images revise it.
+    """
+    announced = _Arrival(study_instance_uid=study_instance_uid, priority=priority, source=source)
+    patience = Patience.of(manifest_s=manifest_patience_s)
+    return _take_over(
+        session, announced, lambda delivery: settle_announcement(delivery, patience), manifest
+    )
 
 
 def close_idle_studies(session: Session) -> list[str]:
-    """Close every study that got no instance for its idle window; returns their keys."""
+    """Close every study that waited out its window; returns their keys.
+
+    An announced study of which nothing came is parked with NOTHING_CAME: no images are no negative.
+    """
     moment = now(session)
     idle = session.scalars(
         select(Study)
@@ -59,24 +122,57 @@ def close_idle_studies(session: Session) -> list[str]:
         .order_by(Study.id)
         .with_for_update(skip_locked=True)
     ).all()
-    for study in idle:
-        close(study, moment, ClosedBy.IDLE_WINDOW)
-    append_all(session, [accepted_entry(session, study) for study in idle])
+    append_all(session, [_close_idle(session, study, moment) for study in idle])
     return [study.study_key for study in idle]
 
 
-# --- the one story behind both ways in ------------------------------------------------------------
+def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
+    if session.scalar(select(exists().where(Instance.study_id == study.id))):
+        close(study, moment, ClosedBy.IDLE_WINDOW)
+        return accepted_entry(session, study)
+    kind = FailureKind.REJECTED
+    park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
+    return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
+
+
+# --- the one story behind all ways in -------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrival:
+    """A study of which nothing is here yet; the same fields as `ReceivedStudy`."""
+
+    study_instance_uid: str = field(repr=False)
+    priority: Priority
+    source: Source
+    instances: tuple[ReceivedInstance, ...] = ()
+    site_ae_title: str | None = None
+    patient_id: str | None = None
+    accession_number: str | None = None
+    patient_sex: str | None = None
+    patient_age_years: float | None = None
 
 
 def _take_over(
-    session: Session, received: ReceivedStudy, settle: Callable[[Delivery], None]
+    session: Session,
+    received: ReceivedStudy | _Arrival,
+    settle: Callable[[Delivery], None],
+    manifest: Sequence[str] | None = None,
 ) -> Acceptance:
     moment = now(session)
     study, is_new = _lock_study(session, received, moment)
-    sorted_out = _sort_out(session, study.id, received.instances)
+    known = _known_contents(session, study.id)
+    sorted_out = _sort_out(known, received.instances)
     delivery = Delivery(session=session, moment=moment, study=study, outcomes=sorted_out)
+    if manifest is not None:
+        named = keep_manifest(session, study.id, manifest, moment)
+        delivery.note(AuditEvent.MANIFEST_RECEIVED, instances=named)
+    here = {*known, *(instance.sop_instance_uid for instance in received.instances)}
+    delivery.missing = missing(session, study.id, here)
     settle(delivery)
-    _add_new_instances(delivery)
+    note_changes(delivery)
+    _replace_changed_instances(delivery)
+    _add_instances(delivery)
     note_conflicts(delivery)
     if received.priority is Priority.STAT:
         raise_to_stat(delivery)
@@ -93,7 +189,9 @@ def _take_over(
     )
 
 
-def _lock_study(session: Session, received: ReceivedStudy, moment: datetime) -> tuple[Study, bool]:
+def _lock_study(
+    session: Session, received: ReceivedStudy | _Arrival, moment: datetime
+) -> tuple[Study, bool]:
     """The study's row, ours until the commit, and whether it is new."""
     study_id = insert_if_new(
         session,
@@ -122,7 +220,7 @@ def _lock_study(session: Session, received: ReceivedStudy, moment: datetime) -> 
 
 
 def _keep_identity(
-    session: Session, study_id: int, received: ReceivedStudy, moment: datetime
+    session: Session, study_id: int, received: ReceivedStudy | _Arrival, moment: datetime
 ) -> None:
     """Only with the first delivery: what was erased must not come back with a resend."""
     if received.patient_id is None and received.accession_number is None:
@@ -137,31 +235,57 @@ def _keep_identity(
     )
 
 
+def _known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
+    """SOP Instance UID -> digests of all its contents; the study's row is locked meanwhile."""
+    known: dict[str, set[str]] = defaultdict(set)
+    query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.data_set_sha256)
+    for row in session.execute(query.where(Instance.study_id == study_id)):
+        known[row.sop_instance_uid] |= {row.file_sha256, row.data_set_sha256 or row.file_sha256}
+    return known
+
+
 def _sort_out(
-    session: Session, study_id: int, instances: Sequence[ReceivedInstance]
+    known: Mapping[str, set[str]], instances: Sequence[ReceivedInstance]
 ) -> list[tuple[ReceivedInstance, InstanceReceipt]]:
-    """What each instance is; the study's row is locked, so nobody adds instances meanwhile."""
-    query = select(Instance.sop_instance_uid, Instance.file_sha256)
-    known = {
-        row.sop_instance_uid: row.file_sha256
-        for row in session.execute(query.where(Instance.study_id == study_id))
-    }
+    """What each instance is. A content that was replaced long ago is known, too: senders that hold
+    different versions of an image must not take turns for ever."""
+    first: dict[str, set[str]] = {}
     sorted_out = []
     for instance in instances:
-        kept = known.setdefault(instance.sop_instance_uid, "")
-        known[instance.sop_instance_uid] = kept or instance.file_sha256
-        sorted_out.append((instance, _compare(kept, instance.file_sha256)))
+        uid, contents = instance.sop_instance_uid, _contents(instance)
+        if uid in first:
+            same = bool(first[uid] & contents)
+            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
+        elif uid not in known:
+            receipt = InstanceReceipt.NEW
+        else:
+            same = bool(known[uid] & contents)
+            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CHANGED
+        first.setdefault(uid, contents)
+        sorted_out.append((instance, receipt))
     return sorted_out
 
 
-def _compare(kept: str, came: str) -> InstanceReceipt:
-    if not kept:
-        return InstanceReceipt.NEW
-    return InstanceReceipt.DUPLICATE if kept == came else InstanceReceipt.CONFLICTING
+def _contents(instance: ReceivedInstance) -> set[str]:
+    return {instance.file_sha256, instance.data_set_sha256 or instance.file_sha256}
 
 
-def _add_new_instances(delivery: Delivery) -> None:
-    for instance in delivery.having(InstanceReceipt.NEW):
+def _replace_changed_instances(delivery: Delivery) -> None:
+    """The content before stays, with its predictions, and no longer counts."""
+    for instance in delivery.having(InstanceReceipt.CHANGED):
+        delivery.session.execute(
+            update(Instance)
+            .where(
+                Instance.study_id == delivery.study.id,
+                Instance.sop_instance_uid == instance.sop_instance_uid,
+                Instance.replaced_in_revision.is_(None),
+            )
+            .values(replaced_in_revision=delivery.study.revision)
+        )
+
+
+def _add_instances(delivery: Delivery) -> None:
+    for instance in delivery.brought():
         delivery.session.add(
             Instance(
                 study_id=delivery.study.id,
@@ -172,6 +296,7 @@ def _add_new_instances(delivery: Delivery) -> None:
                 transfer_syntax_uid=instance.transfer_syntax_uid,
                 transfer_syntax_name=instance.transfer_syntax_name,
                 file_sha256=instance.file_sha256,
+                data_set_sha256=instance.data_set_sha256,
                 file_name=instance.file_name,
                 file_bytes=instance.file_bytes,
                 modality=instance.modality,

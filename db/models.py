@@ -118,7 +118,16 @@ class Instance(Base):
 
     __tablename__ = "instance"
     __table_args__ = (
-        UniqueConstraint("study_id", "sop_instance_uid"),
+        UniqueConstraint("study_id", "sop_instance_uid", "file_sha256"),
+        # One content counts; the index holds only the rows that no other has replaced.
+        Index(
+            "uq_instance_current",
+            "study_id",
+            "sop_instance_uid",
+            unique=True,
+            sqlite_where=text("replaced_in_revision IS NULL"),
+            postgresql_where=text("replaced_in_revision IS NULL"),
+        ),
         CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
     )
 
@@ -132,6 +141,8 @@ class Instance(Base):
     transfer_syntax_uid: Mapped[str]
     transfer_syntax_name: Mapped[str | None]
     file_sha256: Mapped[str] = mapped_column(String(64))
+    data_set_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Over the bytes after the file meta: the same however the file was wrapped on its way."""
     file_name: Mapped[str]
     file_bytes: Mapped[int] = mapped_column(RowId)
     modality: Mapped[str | None]
@@ -147,6 +158,23 @@ class Instance(Base):
     refusal_expected: Mapped[str | None]
     refusal_sentence: Mapped[str | None] = mapped_column(Text)
     refusal_step: Mapped[str | None]
+    received_at: Mapped[datetime]
+    replaced_in_revision: Mapped[int | None] = mapped_column(Integer)
+    """Another content of the same SOP Instance UID came with that revision; None: this one counts."""
+
+
+class StudyManifest(Base):
+    """What the sender said a study consists of."""
+
+    __tablename__ = "study_manifest"
+
+    study_id: Mapped[int] = mapped_column(
+        RowId, ForeignKey("study.id"), primary_key=True, autoincrement=False
+    )
+    instances: Mapped[int] = mapped_column(Integer)
+    """How many."""
+    sop_instance_uids: Mapped[list[str]] = mapped_column(JSON)
+    """Each once."""
     received_at: Mapped[datetime]
 
 

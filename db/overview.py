@@ -184,6 +184,7 @@ def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
             view_position=row.view_position,
             refusal=_refusal(row),
             predictions=tuple(predictions[row.id]),
+            replaced_in_revision=row.replaced_in_revision,
         )
         for number, row in enumerate(rows, start=1)
     )

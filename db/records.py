@@ -79,6 +79,8 @@ class ReceivedInstance:
     """Its name for people, e.g. "JPEG 2000 Lossless"; this is what the views show."""
     file_sha256: str
     """64 hex digits over the file's bytes."""
+    data_set_sha256: str | None = None
+    """64 hex digits over the bytes after the file meta, which each program writes in its own way."""
     file_name: str
     """Opaque name relative to the intake folder."""
     file_bytes: int
@@ -130,7 +132,7 @@ class InstanceAcceptance:
     """What became of one instance; in the order in which they were handed over."""
 
     outcome: InstanceReceipt
-    """new, duplicate or conflicting; only a new one's file is ours, others may be deleted."""
+    """A row refers to the file of a new or changed one, and to a duplicate's if it is the same."""
     file_name: str
     """As it was handed over."""
 
@@ -148,7 +150,8 @@ class Acceptance:
     state: StudyState
     """The study's state now."""
     revision: int
-    """1 for the first; +1 each time new images came to a running or finished study."""
+    """1 for the first; +1 each time new images came to a running or finished study, or a changed
+    one to any."""
 
 
 # --- claims ---------------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ class Claim:
     worker_name: str
     """Who holds it; the audit's actor."""
     instances: tuple[ClaimedInstance, ...]
-    """All instances of the study, in order of arrival."""
+    """All instances of the study that count, in order of arrival."""
 
 
 # --- results --------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def migrate(
 
 @app.command(rich_help_panel=RUN)
 def health(
-    part: Annotated[str, typer.Argument(help="worker, relay or listener")],
+    part: Annotated[str, typer.Argument(help="worker, relay, listener or watch")],
 ) -> None:
     """Say whether a part on this machine is alive (exit code 0) or not (1)."""
     from worker.operations.health import check
@@ -157,7 +157,13 @@ def health(
 
 @app.command(rich_help_panel=SEND)
 def enqueue(
-    paths: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="DICOM files, or folders of them.")
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="What the studies consist of (JSON, or DICOM Key Objects): waited for."),
+    ] = None,
     priority: Annotated[Priority, typer.Option(help="stat goes first.")] = Priority.ROUTINE,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until there are results.")] = False,
     timeout: Annotated[float, typer.Option(help="Longest wait in seconds.")] = 600.0,
@@ -166,8 +172,26 @@ def enqueue(
     from worker.operations.sending import enqueue_and_show
 
     raise typer.Exit(
-        enqueue_and_show(_site(), paths, priority=priority, wait_s=timeout if wait else None)
+        enqueue_and_show(
+            _site(),
+            paths or [],
+            manifest=manifest,
+            priority=priority,
+            wait_s=timeout if wait else None,
+        )
     )
+
+
+@app.command(rich_help_panel=SEND)
+def watch(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder to watch.  [default: PNEUMO_WATCH_FOLDER]")
+    ] = None,
+) -> None:
+    """Take over DICOM files that are put into a folder, until stopped; taken files leave it."""
+    from worker.intake.watching import run
+
+    run(_service(), folder)
 
 
 # -- Look at what happened ----------------------------------------------------------------------

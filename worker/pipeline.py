@@ -12,6 +12,7 @@ import torch
 from db.claims import claim
 from db.enums import InstanceState, Lane, Verdict
 from db.errors import StaleClaim
+from db.intake import NOTHING_CAME, NOTHING_CAME_SENTENCE
 from db.records import (
     Claim,
     ClaimedInstance,
@@ -25,7 +26,7 @@ from db.records import (
 from db.results import store_result
 from worker.active_model import ActiveModel
 from worker.assessment import NOT_ASSESSED
-from worker.errors import Transient
+from worker.errors import Rejected, Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
 from worker.imaging.normalisation_record import NormalisationRecord
@@ -124,6 +125,8 @@ def read_study(
     claimed: Claim, runtime: Runtime, model: ActiveModel
 ) -> tuple[StudyOutcome, Stopwatch, list[JudgedInstance]]:
     """Judge and infer every instance of a claimed study that this model has not predicted yet."""
+    if not claimed.instances:  # no images are no negative
+        raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
     stat = claimed.lane is Lane.STAT
     known = [p for instance in claimed.instances for p in predictions_kept(instance, model)]

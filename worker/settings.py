@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
     idle_window_s: Seconds = 10.0
     """A study that came by C-STORE is closed after so long without a further instance."""
+    manifest_patience_s: Seconds = 3600.0
+    """A study of which a manifest names more than came waits so long for the next instance."""
+    watch_folder: Path | None = None
+    """Folder from which `pneumo watch` takes DICOM files over, with all folders in it."""
+    watch_settle_s: Seconds = 2.0
+    """A file in it that did not grow or change for so long is complete."""
     listen_tls: Literal["off", "server", "mutual"] = "off"
     """`server`: only DICOM TLS; `mutual`: the caller must show a certificate that we trust."""
     handover_patience_s: Seconds = 10.0

@@ -6,10 +6,10 @@ does the same when db/models.py has moved on.
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import sqlalchemy as sa
 from alembic import op
+
+from db.views import view_text
 
 revision = "0001"
 down_revision = None
@@ -44,7 +44,7 @@ def upgrade() -> None:
     _make_audit_append_only()
     _seed_chain_heads()
     for view in VIEWS:
-        op.execute(files("db.views").joinpath(*_file_of(view)).read_text(encoding="utf-8"))
+        op.execute(view_text(view, revision))
 
 
 def downgrade() -> None:
@@ -54,12 +54,6 @@ def downgrade() -> None:
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_record_is_append_only()")
-
-
-def _file_of(view: str) -> tuple[str, ...]:
-    """Where a view's text of this revision lies: apart, once a later one has changed it."""
-    folder = ("before_0002",) if view == "v1_predictions" else ()
-    return (*folder, f"{view}.sql")
 
 
 # --- columns that many tables have ----------------------------------------------------------------

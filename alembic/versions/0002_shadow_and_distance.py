@@ -6,10 +6,10 @@ table, and there is a new view.
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import sqlalchemy as sa
 from alembic import op
+
+from db.views import view_text
 
 revision = "0002"
 down_revision = "0001"
@@ -49,7 +49,7 @@ def upgrade() -> None:
         op.add_column("worker_heartbeat", column)
     _create_shadow_predictions()
     for view in VIEWS:
-        op.execute((files("db.views") / f"{view}.sql").read_text(encoding="utf-8"))
+        op.execute(view_text(view, revision))
 
 
 def downgrade() -> None:
@@ -67,9 +67,7 @@ def downgrade() -> None:
         table.drop_column("is_shadow")
         table.drop_column("bias")
     for view in VIEWS_BEFORE:
-        folder = ("before_0002",) if view == "v1_predictions" else ()
-        text = files("db.views").joinpath(*folder, f"{view}.sql").read_text(encoding="utf-8")
-        op.execute(text)
+        op.execute(view_text(view, down_revision))
 
 
 def _create_shadow_predictions() -> None:

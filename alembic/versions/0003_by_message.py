@@ -5,10 +5,10 @@ What is written here is history: see 0001.
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import sqlalchemy as sa
 from alembic import op
+
+from db.views import view_text
 
 revision = "0003"
 down_revision = "0002"
@@ -45,4 +45,4 @@ def _only(words: tuple[str, ...]) -> None:
         table.drop_constraint("source", type_="check")
         table.create_check_constraint("source", sa.text(f"source IN ({listed})"))
     for view in VIEWS:
-        op.execute((files("db.views") / f"{view}.sql").read_text(encoding="utf-8"))
+        op.execute(view_text(view, revision))

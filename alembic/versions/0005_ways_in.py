@@ -5,10 +5,10 @@ What is written here is history: see 0001.
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import sqlalchemy as sa
 from alembic import op
+
+from db.views import view_text
 
 revision = "0005"
 down_revision = "0004"
@@ -52,4 +52,4 @@ def _only(**words: tuple[str, ...]) -> None:
             table.drop_constraint(column, type_="check")
             table.create_check_constraint(column, sa.text(f"{column} IN ({listed})"))
     for view in VIEWS:
-        op.execute((files("db.views") / f"{view}.sql").read_text(encoding="utf-8"))
+        op.execute(view_text(view, revision))

@@ -26,6 +26,8 @@
 -- recorded_at            when it was stored, UTC
 -- distance               of the frame from the model's training images (1: as they lie from each other);
 --                        NULL if the model version does not measure it
+-- replaced_in_revision   revision of the study in which the image came again changed, so that this
+--                        prediction no longer counts for the study; NULL: it counts
 CREATE VIEW v1_predictions AS
 SELECT
     study.study_key,
@@ -54,7 +56,8 @@ SELECT
         AS patient_age_years,
     study.site_ae_title,
     prediction.recorded_at,
-    prediction.distance
+    prediction.distance,
+    instance.replaced_in_revision
 FROM prediction
 JOIN instance ON instance.id = prediction.instance_id
 JOIN (

@@ -1,4 +1,5 @@
--- v1_refusals_by_code: one row for each reason why images were refused. No personal data, no UIDs.
+-- v1_refusals_by_code: one row for each reason why images were refused; an image that came again
+-- changed counts as it is now. No personal data, no UIDs.
 --
 -- refusal_code        stable code of the reason
 -- refusal_step        where it was found: header, eligibility, decode, normalise, assess
@@ -18,11 +19,12 @@ SELECT
     COUNT(DISTINCT instance.study_id) AS studies,
     COUNT(DISTINCT CASE WHEN study.verdict = 'rejected' THEN study.id END) AS rejected_studies,
     CAST(COUNT(*) AS DOUBLE PRECISION) / (
-        SELECT COUNT(*) FROM instance AS judged WHERE judged.state IN ('predicted', 'refused')
+        SELECT COUNT(*) FROM instance AS judged
+        WHERE judged.state IN ('predicted', 'refused') AND judged.replaced_in_revision IS NULL
     ) AS share_of_instances,
     MIN(instance.received_at) AS first_received_at,
     MAX(instance.received_at) AS last_received_at
 FROM instance
 JOIN study ON study.id = instance.study_id
-WHERE instance.state = 'refused'
+WHERE instance.state = 'refused' AND instance.replaced_in_revision IS NULL
 GROUP BY instance.refusal_code

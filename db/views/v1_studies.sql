@@ -1,7 +1,8 @@
 -- v1_studies: one row for each study. No personal data, no UIDs. All times are UTC.
 --
 -- study_key            opaque key of the study (32 hex digits); joins the v1 views
--- revision             1; one more each time new images came to a running or finished study
+-- revision             1; one more each time new images came to a running or finished study, or an
+--                      image came again changed
 -- source               way in: python, cli, c_store, message
 -- site_ae_title        sending site
 -- priority             as asked: stat, routine
@@ -13,7 +14,7 @@
 -- model_version        name of the model version that gave the verdict
 -- patient_sex          M, F, O or NULL
 -- patient_age_years    age at the study; 90 stands for 90 and over
--- instances            images received
+-- instances            images received; of one that came again changed, the last counts
 -- predicted_instances  images that have a prediction
 -- refused_instances    images that were refused (v1_refusals_by_code says why)
 -- attempts             how often a worker claimed it
@@ -29,6 +30,7 @@
 -- finished_at          it was done or parked
 -- waiting_seconds      closed_at until started_at
 -- turnaround_seconds   received_at until finished_at
+-- expected_instances   images that the sender's manifest names; NULL without one
 CREATE VIEW v1_studies AS
 SELECT
     study.study_key,
@@ -60,9 +62,11 @@ SELECT
     study.started_at,
     study.finished_at,
     study.waiting_seconds,
-    study.turnaround_seconds
+    study.turnaround_seconds,
+    study_manifest.instances AS expected_instances
 FROM study
 LEFT JOIN model_version ON model_version.id = study.model_version_id
+LEFT JOIN study_manifest ON study_manifest.study_id = study.id
 LEFT JOIN (
     SELECT
         instance.study_id,
@@ -70,5 +74,6 @@ LEFT JOIN (
         SUM(CASE WHEN instance.state = 'predicted' THEN 1 ELSE 0 END) AS predicted_instances,
         SUM(CASE WHEN instance.state = 'refused' THEN 1 ELSE 0 END) AS refused_instances
     FROM instance
+    WHERE instance.replaced_in_revision IS NULL
     GROUP BY instance.study_id
 ) AS counted ON counted.study_id = study.id

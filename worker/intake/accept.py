@@ -13,13 +13,14 @@ from dataclasses import dataclass, fields
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.enums import InstanceReceipt, Priority, Source
-from db.intake import accept, receive_instance
+from db.enums import Priority, Source
+from db.intake import accept, announce, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
 from worker.errors import Rejected, Transient
 from worker.imaging.header import InstanceHeader
-from worker.intake.files import Paths, ReadableFile, RefusedFile, read_all
+from worker.intake.files import Paths, ReadableFile, RefusedFile, SortedFiles, read_all
+from worker.intake.manifest import Manifest, checked_manifest
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage, StoredFile
 from worker.intake.waiting import wait_for
@@ -33,6 +34,7 @@ __all__ = [
     "accept_instance",
     "accept_study",
     "enqueue_paths",
+    "expect_instances",
     "wait_for",
 ]
 
@@ -55,7 +57,9 @@ class Enqueued:
     """What became of the files that were handed over."""
 
     accepted: tuple[Acceptance, ...]
-    """One for each study."""
+    """One for each study of which there were files."""
+    announced: tuple[Acceptance, ...]
+    """One for each study of which there was a manifest alone."""
     refused: tuple[RefusedFile, ...]
     """Files that cannot be read, or that do not say which instance they are."""
     skipped: int
@@ -65,6 +69,7 @@ class Enqueued:
 def accept_study(
     paths: Paths,
     *,
+    manifest: Sequence[str] | None = None,
     priority: Priority = Priority.ROUTINE,
     site_ae_title: str | None = None,
     source: Source = Source.PYTHON,
@@ -74,18 +79,23 @@ def accept_study(
     """Take over the files of one study; when this returns, the study will be predicted.
 
     `paths`: DICOM files, or folders of them, of one Study Instance UID. They are copied, so the
-    caller may delete them. Sending a study again is harmless. All files are taken over or none:
-    raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7"),
-    Resource (DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
+    caller may delete them. `manifest`: SOP Instance UIDs of everything that the study consists of;
+    what is not among the files is waited for (it may come by any way), at most
+    `manifest_patience_s`. Sending a study again is harmless. All files are taken over or none:
+    raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7";
+    MANIFEST_INVALID), Resource (DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
     """
     site = site or settings()
     files = read_all(paths)
     if files.refused:
         raise files.refused[0].in_place()
     _refuse_several_studies(files.readable)
+    if manifest is not None:
+        checked_manifest(files.readable[0].header.study_instance_uid, manifest)
     with _database(database, site) as opened:
         accepted = _accept(
             files.readable,
+            manifest=manifest,
             priority=priority,
             site_ae_title=site_ae_title,
             source=source,
@@ -96,9 +106,30 @@ def accept_study(
     return AcceptedStudy(**answer, skipped=files.skipped)
 
 
+def expect_instances(
+    study_instance_uid: str,
+    sop_instance_uids: Sequence[str],
+    *,
+    priority: Priority = Priority.ROUTINE,
+    source: Source = Source.PYTHON,
+    database: Database | None = None,
+    site: Settings | None = None,
+) -> Acceptance:
+    """Say what a study consists of, before, while or after its images come by whatever way.
+
+    The study is closed as soon as all of them are here. Raises Rejected MANIFEST_INVALID,
+    Transient DATABASE_AWAY.
+    """
+    site = site or settings()
+    manifest = checked_manifest(study_instance_uid, sop_instance_uids)
+    with _database(database, site) as opened:
+        return _announce(manifest, priority=priority, source=source, database=opened, site=site)
+
+
 def enqueue_paths(
     paths: Paths,
     *,
+    manifests: Sequence[Manifest] = (),
     priority: Priority = Priority.ROUTINE,
     site_ae_title: str | None = None,
     source: Source = Source.CLI,
@@ -108,27 +139,41 @@ def enqueue_paths(
 ) -> Enqueued:
     """Take over any number of files of any number of studies; those refused are told one by one.
 
-    Raises Rejected (NO_FILES), Resource and Transient as `accept_study`; studies before the one
-    that failed are then taken over, and doing it all again is harmless.
+    `manifests`: what studies consist of, those of which there are no files here included; then
+    there need be no file at all. Raises Rejected (NO_FILES), Resource and Transient as
+    `accept_study`; studies before the one that failed are then taken over, and doing it all again
+    is harmless.
     """
     site = site or settings()
-    files = read_all(paths, on_file)
+    files = _NO_FILES if manifests and not paths else read_all(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
     for file in files.readable:
         by_study.setdefault(file.header.study_instance_uid, []).append(file)
+    expected = {m.study_instance_uid: m for m in manifests}
     with _database(database, site) as opened:
         accepted = tuple(
             _accept(
                 members,
+                manifest=expected[study].sop_instance_uids if study in expected else None,
                 priority=priority,
                 site_ae_title=site_ae_title,
                 source=source,
                 database=opened,
                 site=site,
             )
-            for members in by_study.values()
+            for study, members in by_study.items()
         )
-    return Enqueued(accepted=accepted, refused=files.refused, skipped=files.skipped)
+        announced = tuple(
+            _announce(manifest, priority=priority, source=source, database=opened, site=site)
+            for study, manifest in expected.items()
+            if study not in by_study
+        )
+    return Enqueued(
+        accepted=accepted, announced=announced, refused=files.refused, skipped=files.skipped
+    )
+
+
+_NO_FILES = SortedFiles(readable=(), refused=(), skipped=0)
 
 
 def accept_instance(
@@ -139,8 +184,11 @@ def accept_instance(
     site_ae_title: str | None,
     database: Database,
     site: Settings,
+    source: Source = Source.C_STORE,
+    patience_s: float = C_STORE_PATIENCE_S,
 ) -> Acceptance:
-    """Take over one instance that came by C-STORE; the study stays open for its idle window.
+    """Take over one instance of a study that comes in one by one, as by C-STORE; it stays open for
+    its idle window, or until all is here that a manifest names.
 
     Raises Transient (DATABASE_AWAY).
     """
@@ -148,13 +196,17 @@ def accept_instance(
         [(stored, header)],
         priority=priority,
         site_ae_title=site_ae_title,
-        source=Source.C_STORE,
+        source=source,
     )
     return _record(
         database,
-        lambda session: receive_instance(session, received, idle_window_s=site.idle_window_s),
-        IntakeStorage(site.intake_dir),
-        patience_s=C_STORE_PATIENCE_S,
+        lambda session: receive_instance(
+            session,
+            received,
+            idle_window_s=site.idle_window_s,
+            manifest_patience_s=site.manifest_patience_s,
+        ),
+        patience_s=patience_s,
     )
 
 
@@ -173,6 +225,7 @@ def _refuse_several_studies(files: Sequence[ReadableFile]) -> None:
 def _accept(
     files: Sequence[ReadableFile],
     *,
+    manifest: Sequence[str] | None,
     priority: Priority,
     site_ae_title: str | None,
     source: Source,
@@ -188,7 +241,28 @@ def _accept(
         source=source,
     )
     return _record(
-        database, lambda session: accept(session, received), storage, patience_s=PATIENCE_S
+        database,
+        lambda session: accept(
+            session, received, manifest=manifest, manifest_patience_s=site.manifest_patience_s
+        ),
+        patience_s=PATIENCE_S,
+    )
+
+
+def _announce(
+    manifest: Manifest, *, priority: Priority, source: Source, database: Database, site: Settings
+) -> Acceptance:
+    return _record(
+        database,
+        lambda session: announce(
+            session,
+            manifest.study_instance_uid,
+            manifest.sop_instance_uids,
+            priority=priority,
+            source=source,
+            manifest_patience_s=site.manifest_patience_s,
+        ),
+        patience_s=PATIENCE_S,
     )
 
 
@@ -202,13 +276,13 @@ def _keep(storage: IntakeStorage, file: ReadableFile) -> StoredFile:
 def _record(
     database: Database,
     work: Callable[[Session], Acceptance],
-    storage: IntakeStorage,
     *,
     patience_s: float,
 ) -> Acceptance:
-    """The transaction; afterwards no file is kept that no row refers to."""
+    """The transaction. A file that it left without a row is swept up later: deleting it now might
+    take it from another process that has just made a row for the same content."""
     try:
-        acceptance = in_transaction(database, work, patience_s=patience_s)
+        return in_transaction(database, work, patience_s=patience_s)
     except SQLAlchemyError as error:
         if not is_transient(error):
             raise
@@ -217,12 +291,6 @@ def _record(
             "The database did not answer in time, so nothing was taken over. Check that it runs "
             "(PNEUMO_DATABASE_URL) and send again.",
         ) from None
-    for instance in acceptance.instances:
-        # Another file has this SOP Instance UID already, and the first one stays. No row can come
-        # to refer to these bytes, since they hold the same two UIDs wherever they come from.
-        if instance.outcome is InstanceReceipt.CONFLICTING:
-            storage.discard(instance.file_name)
-    return acceptance
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     except Exception as error:  # noqa: BLE001  the sender must get an answer
         return _refuse(_as_known(error))
     receipt = acceptance.instances[0].outcome
-    (log.warning if receipt is InstanceReceipt.CONFLICTING else log.info)(
+    (log.warning if receipt is InstanceReceipt.CHANGED else log.info)(
         "instance_received",
         study_key=acceptance.study_key,
         receipt=receipt.value,

@@ -25,6 +25,7 @@ from db.session import Database
 from worker.errors import Rejected
 from worker.intake.accept import enqueue_paths
 from worker.intake.files import RefusedFile
+from worker.intake.manifest import read_manifests
 from worker.logging import get_logger
 from worker.settings import Settings
 
@@ -35,6 +36,8 @@ NAME = re.compile(r"[0-9a-f]{32}(\.stat)?")
 REFUSED = "refused"
 """Inner folder of what could not be taken over, each with its reasons."""
 REASONS = "reasons.json"
+MANIFEST = "manifest.json"
+"""What the studies consist of, if the bridge says it (`worker.intake.manifest`)."""
 
 
 class Handover(StrEnum):
@@ -121,8 +124,10 @@ def _alone(folder: Path) -> Iterator[Handover | None]:
 def _accept(folder: Path, site: Settings, database: Database) -> tuple[RefusedFile, ...]:
     """The files that could not be taken over; the others are rows now."""
     try:
+        manifest = folder / MANIFEST
         found = enqueue_paths(
             folder,
+            manifests=read_manifests(manifest) if manifest.exists() else (),
             priority=priority_of(folder.name),
             source=Source.MESSAGE,
             database=database,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.errors import Rejected, Resource
+from worker.intake.data_set import data_set_sha256
 
 Bytes = bytes | memoryview
 
@@ -39,6 +40,8 @@ class StoredFile:
     """Relative to the intake folder and opaque: "ab/<sha256>.dcm", "ab" its first two digits."""
     sha256: str
     """64 hex digits over the file's bytes."""
+    data_set_sha256: str
+    """64 hex digits over the bytes after the file meta."""
     size: int
     """Bytes."""
 
@@ -74,7 +77,7 @@ class IntakeStorage:
             return shutil.disk_usage(_folder(self.folder)).free
 
     def discard(self, name: str) -> None:
-        """Forget a file that no row refers to, if that can be done; nothing hangs on it."""
+        """Forget a file that nobody needs any more, if that can be done; nothing hangs on it."""
         with suppress(OSError):
             self.path_of(name).unlink(missing_ok=True)
 
@@ -97,6 +100,8 @@ class IntakeStorage:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         try:
             sha256, size = _write_through(descriptor, chunks)
+            with _as_resource():
+                data_set = data_set_sha256(part)
             name = f"{sha256[:2]}/{sha256}{SUFFIX}"
             with _as_resource():
                 target = _folder(self.folder / sha256[:2]) / f"{sha256}{SUFFIX}"
@@ -105,7 +110,7 @@ class IntakeStorage:
                 _flush(self.folder)  # whoever made the inner folder may not have got so far yet
         finally:
             part.unlink(missing_ok=True)
-        return StoredFile(name=name, sha256=sha256, size=size)
+        return StoredFile(name=name, sha256=sha256, data_set_sha256=data_set, size=size)
 
 
 def unreadable(error: OSError) -> Rejected:

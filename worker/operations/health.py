@@ -14,6 +14,9 @@ WORKER_WITHIN_S = 20.0
 RELAY_WITHIN_S = 30.0
 """The relay touches its file after every turn that reached database and broker."""
 
+WATCH_WITHIN_S = 60.0
+"""The watcher touches its file after every look; a database that is away holds it for 30 s."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
@@ -26,7 +29,7 @@ class Health:
 
 
 def check(part: str, site: Settings) -> Health:
-    """Health of `worker`, `relay` or `listener`. Raises Rejected("UNKNOWN_PART")."""
+    """Health of `worker`, `relay`, `listener` or `watch`. Raises Rejected("UNKNOWN_PART")."""
     if part not in CHECKS:
         raise Rejected(
             "UNKNOWN_PART", f"There is no part {part!r} to ask; expected {', '.join(CHECKS)}."
@@ -53,6 +56,11 @@ def listener_health(site: Settings) -> Health:
     return Health(healthy=healthy, sentence=f"The listener at port {site.listen_port} {said}.")
 
 
+def watch_health(site: Settings) -> Health:
+    """A watcher whose last look through its folder is not long ago."""
+    return _fresh("watcher", site, "watch.alive", WATCH_WITHIN_S)
+
+
 def _fresh(name: str, site: Settings, pattern: str, within_s: float) -> Health:
     stamps = [file.stat().st_mtime for file in site.alive_dir.glob(pattern)]
     if not stamps:
@@ -68,4 +76,5 @@ CHECKS: dict[str, Callable[[Settings], Health]] = {
     "worker": worker_health,
     "relay": relay_health,
     "listener": listener_health,
+    "watch": watch_health,
 }

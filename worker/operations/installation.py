@@ -62,6 +62,8 @@ def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[
         )
     parts.append(Part(name="relay", command=(*pneumo, "relay")))
     parts.append(Part(name="listener", command=(*pneumo, "listen")))
+    if site.watch_folder is not None:
+        parts.append(Part(name="watch", command=(*pneumo, "watch")))
     return parts
 
 

@@ -85,7 +85,8 @@ def _objects(
     """The report, then the captures."""
     paths: dict[str, Path] = {}
     outcomes = []
-    for instance in detail.instances:
+    counting = [i for i in detail.instances if i.replaced_in_revision is None]
+    for instance in counting:
         path = storage.path_of(instance.file_name)
         outcome = _outcome_of(instance, path, str(detail.summary.model_name))
         paths[outcome.uid] = path

@@ -26,6 +26,7 @@ from db.registry import list_models
 from db.session import Database
 from worker.errors import Rejected
 from worker.intake.handed_over import refused_count
+from worker.intake.watched_folder import refused_files
 from worker.settings import Settings
 
 SEEN_WITHIN_S = 30.0
@@ -63,8 +64,11 @@ def show_status(site: Settings, console: Console | None = None) -> None:
     console.print(_studies_table(glance), _workers_table(workers))
     console.print(_broker_line(site))
     for notice in [
-        *_notices(glance, workers), *_handover_notices(site), *_condition_notices(wrong)
-    ]:  # fmt: skip
+        *_notices(glance, workers),
+        *_handover_notices(site),
+        *_watch_notices(site),
+        *_condition_notices(wrong),
+    ]:
         console.print(notice)
 
 
@@ -200,6 +204,15 @@ def _handover_notices(site: Settings) -> list[str]:
             "reasons in handed-over/refused of the intake folder (docs/bridges.md)."
         )
     ]
+
+
+def _watch_notices(site: Settings) -> list[str]:
+    """What lay in the watched folder and could not be taken over."""
+    refused = refused_files(site.watch_folder) if site.watch_folder else 0
+    if not refused:
+        return []
+    said = f"[bold red]{refused} file(s) of the watched folder were refused.[/]"
+    return [f"{said} Each lies with its reason in its folder `refused` (docs/hospital.md)."]
 
 
 def _condition_notices(wrong: Sequence[Condition]) -> list[Text]:

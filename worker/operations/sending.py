@@ -14,6 +14,7 @@ from db.enums import InstanceReceipt, Priority, StudyState, Verdict
 from db.records import Acceptance, StudySummary
 from db.session import Database
 from worker.intake.accept import Enqueued, enqueue_paths, wait_for
+from worker.intake.manifest import read_manifests
 from worker.operations.screens import COLOUR, RESEARCH_ONLY
 from worker.settings import Settings
 
@@ -22,6 +23,7 @@ def enqueue_and_show(
     site: Settings,
     paths: Sequence[Path],
     *,
+    manifest: Path | None = None,
     priority: Priority,
     wait_s: float | None,
     console: Console | None = None,
@@ -29,16 +31,23 @@ def enqueue_and_show(
     """Enqueue, print one line a study; 1 if a file was refused, parked or not finished in time."""
     console = console or Console()
     database = Database(site.database_url)
-    enqueued = enqueue_paths(paths, priority=priority, database=database, site=site)
+    enqueued = enqueue_paths(
+        paths,
+        manifests=read_manifests(manifest) if manifest else (),
+        priority=priority,
+        database=database,
+        site=site,
+    )
     _show_refused(enqueued, console)
+    taken = (*enqueued.accepted, *enqueued.announced)
     results: tuple[StudySummary, ...] = ()
-    if wait_s is not None and enqueued.accepted:
-        results = _wait(database, enqueued.accepted, wait_s, console)
-    console.print(_table(enqueued.accepted, results))
+    if wait_s is not None and taken:
+        results = _wait(database, taken, wait_s, console)
+    console.print(_table(taken, results))
     if results:
         console.print(RESEARCH_ONLY, style="dim")
     database.dispose()
-    if wait_s is None and enqueued.accepted:
+    if wait_s is None and taken:
         console.print("Results: `pneumo show STUDY`, or next time `pneumo enqueue --wait`.")
     return 1 if enqueued.refused or _unfinished(results) else 0
 
@@ -78,7 +87,7 @@ def _table(accepted: Sequence[Acceptance], results: Sequence[StudySummary]) -> T
         probability = result.probability if result else None
         table.add_row(
             acceptance.study_key,
-            _receipts(acceptance),
+            _receipts(acceptance) or "announced",
             (result.state if result else acceptance.state).value,
             Text(verdict.value, style=COLOUR[verdict]) if verdict else "",
             "" if probability is None else f"{probability:.6f}",

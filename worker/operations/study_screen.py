@@ -75,7 +75,7 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
         refusal = instance.refusal
         table.add_row(
             str(instance.number),
-            instance.state.value,
+            _state_of(instance),
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
@@ -84,6 +84,12 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             else "",
         )
     return table
+
+
+def _state_of(instance: InstanceDetail) -> str:
+    if instance.replaced_in_revision is None:
+        return instance.state.value
+    return f"{instance.state.value}, replaced in revision {instance.replaced_in_revision}"
 
 
 def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:

@@ -23,7 +23,7 @@ from tests.database_builders import (
     store,
 )
 
-NEW, DUPLICATE, CONFLICTING = InstanceReceipt
+NEW, DUPLICATE, CHANGED, CONFLICTING = InstanceReceipt
 
 
 def outcomes(acceptance):
@@ -84,19 +84,21 @@ def test_an_instance_twice_in_one_delivery_is_one(database):
     assert one(database, "SELECT count(*) FROM instance") == 1
 
 
-def test_of_a_conflicting_resend_the_first_file_is_kept(database):
-    first = make_instance(1)
-    other = make_instance(1, content="other bytes", file_name="other.dcm")
-    key = accept_one(database, instances=[first]).study_key
+def test_of_two_contents_in_one_delivery_the_first_counts(database):
+    first, other = make_instance(1), make_instance(1, content="other bytes")
 
-    again = accept_one(database, instances=[other])
+    accepted = accept_one(database, instances=[first, other])
+    again = accept_one(database, instances=[first, other])
 
-    assert outcomes(again) == [CONFLICTING]
-    assert rows(database, "SELECT file_sha256, file_name FROM instance") == [
-        (first.file_sha256, first.file_name)
-    ]
-    assert events_of(database, key) == ["study_accepted", "conflicting_instance_received"]
-    detail = one(database, "SELECT detail FROM audit_record WHERE event LIKE 'conflicting%'")
+    assert outcomes(accepted) == [NEW, CONFLICTING]
+    assert outcomes(again) == [DUPLICATE, CONFLICTING]
+    assert rows(database, "SELECT file_sha256 FROM instance") == [(first.file_sha256,)]
+    assert set(events_of(database, accepted.study_key)) == {
+        "study_accepted", "conflicting_instance_received", "study_received_again",
+    }  # fmt: skip
+    detail = one(
+        database, "SELECT detail FROM audit_record WHERE event LIKE 'conflicting%' LIMIT 1"
+    )
     assert first.file_sha256 in detail
     assert other.file_sha256 in detail
 

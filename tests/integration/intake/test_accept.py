@@ -90,7 +90,8 @@ def test_of_two_files_with_one_sop_instance_uid_the_first_stays(site, tmp_path):
     accepted = accept_study([first, second], database=site.database, site=site.settings)
 
     assert outcomes(accepted) == [InstanceReceipt.NEW, InstanceReceipt.CONFLICTING]
-    assert [path.read_bytes() for path in site.kept()] == [first.read_bytes()]
+    name = site.one("SELECT file_name FROM instance")
+    assert (site.settings.intake_dir / name).read_bytes() == first.read_bytes()
     events = {event for (event,) in site.rows("SELECT event FROM audit_record")}
     assert events == {"study_accepted", "conflicting_instance_received"}
 

@@ -9,9 +9,10 @@ import os
 import secrets
 
 import pytest
+from pydicom import dcmread
 from rich.console import Console
 
-from tests.builders import make_study, write_instance
+from tests.builders import make_instance, make_study, write_instance
 from worker.errors import Rejected, Transient
 from worker.intake import accept, handed_over
 from worker.intake.handed_over import Handover, overdue, refused_count, take_over
@@ -148,3 +149,28 @@ def test_only_whole_folders_are_overdue(site, hand_over):
     (site.settings.handed_over_dir / f"{secrets.token_hex(16)}.part").mkdir()
     assert overdue(site.settings, older_than_s=-1) == [name]
     assert overdue(site.settings, older_than_s=60) == []
+
+
+def test_a_manifest_in_the_folder_makes_the_study_wait_for_the_rest(site, hand_over):
+    first, second = hand_over(STUDY), hand_over()
+    folder = site.settings.handed_over_dir
+    here = [dcmread(path).SOPInstanceUID for path in (folder / first).rglob("*.dcm")]
+    late = make_instance(study_instance_uid=STUDY)
+    manifest = {"study_instance_uid": STUDY, "sop_instance_uids": [*here, late.SOPInstanceUID]}
+    (folder / first / "manifest.json").write_text(json.dumps(manifest))
+    late.save_as(folder / second / "late.dcm")
+
+    take_over(first, site.settings, site.database)
+    assert site.one("SELECT state FROM study") == "receiving"
+    take_over(second, site.settings, site.database)
+    assert site.rows("SELECT state, closed_by FROM study") == [("accepted", "manifest")]
+
+
+def test_a_manifest_that_cannot_be_used_is_told_with_the_folder(site, hand_over):
+    name = hand_over(STUDY)
+    (site.settings.handed_over_dir / name / "manifest.json").write_text("[]")
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    reasons = json.loads(
+        (site.settings.handed_over_dir / "refused" / name / "reasons.json").read_text()
+    )
+    assert [reason["code"] for reason in reasons] == ["MANIFEST_INVALID"]

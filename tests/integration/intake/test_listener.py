@@ -124,14 +124,17 @@ def test_a_resend_is_answered_with_yes_and_changes_nothing(site):
     assert len(site.kept()) == 1
 
 
-def test_another_file_under_the_same_uids_is_answered_with_yes_and_the_first_stays(site):
+def test_another_content_under_the_same_uids_is_a_revision_and_both_stay(site):
     site.listen()
     uids = {"study_instance_uid": STUDY, "sop_instance_uid": SOP}
     first, second = (make_instance(seed=n, **uids) for n in (1, 2))
     assert codes(site.send(first, second)) == [0, 0]
-    (path,) = site.kept()
-    assert dcmread(path) == first
-    assert site.one("SELECT event FROM audit_record") == "conflicting_instance_received"
+    assert sorted(dcmread(path).PixelData for path in site.kept()) == sorted(
+        [first.PixelData, second.PixelData]
+    )
+    events = [event for (event,) in site.rows("SELECT event FROM audit_record ORDER BY id")]
+    assert events == ["study_revised", "changed_instance_received"]
+    assert site.one("SELECT revision FROM study") == 2
 
 
 def test_eight_senders_of_one_study_at_once_make_one_study(site, tmp_path):

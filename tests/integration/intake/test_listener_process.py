@@ -126,14 +126,14 @@ def test_nothing_that_a_sender_says_is_repeated_in_the_log(site, tmp_path):
     listener.terminate()
     assert listener.wait(timeout=10) == 0
     text = log.read_text()
-    for event in ("instance_received", "conflicting", "SERIES_UID_INVALID", "listener_stopped"):
+    for event in ("instance_received", "changed", "SERIES_UID_INVALID", "listener_stopped"):
         assert event in text, "the log says too little for this test to prove anything"
     assert [planted for planted in PLANTED if planted in text] == []
 
 
 EVERYTHING_WRONG = [
     (0x0000, {}, {}),
-    (0x0000, {"seed": 1}, {}),  # conflicting
+    (0x0000, {"seed": 1}, {}),  # changed
     (0x0000, {"sop_instance_uid": f"{UID}.4"}, {"syntax": f"{UID}.5"}),
     (0xC000, {"series_instance_uid": NAME}, {"sop_instance": f"{UID}.6"}),
     (0xC000, {"StudyInstanceUID": ""}, {}),

@@ -1,0 +1,196 @@
+"""A watched folder: DICOM files that somebody puts there are taken over and leave it.
+
+The folder may be a share of another machine, where nobody tells us of changes, so it is looked
+through again and again. A file that did not change between two looks `watch_settle_s` apart is
+complete. Taken files are deleted, after the rows are committed; what cannot be taken over goes to
+`refused` inside the folder with its reason beside it. Files under `stat` go first. Names that begin
+with a dot or end with .part or .tmp are for writers who rename when they have finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from db.enums import Priority, Source
+from db.session import Database
+from worker.errors import Rejected, Resource
+from worker.imaging.reading import read_header
+from worker.intake.accept import PATIENCE_S, accept_instance
+from worker.intake.storage import IntakeStorage, unreadable
+from worker.logging import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+STAT, REFUSED = "stat", "refused"
+UNFINISHED = (".part", ".tmp")
+EMPTY_FOLDER_S = 3600.0
+"""An empty inner folder goes after so long; sooner, its maker may be about to write into it."""
+
+Fingerprint = tuple[int, int, int]
+"""Inode, size in bytes, time of the last change in ns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one look through the folder came to."""
+
+    taken_over: int = 0
+    refused: int = 0
+    cannot_leave: int = 0
+    """Files that were taken over or refused, now or earlier, and cannot be removed."""
+
+
+@dataclass
+class WatchedFolder:
+    """One folder; `turn` looks through it once."""
+
+    folder: Path
+    site: Settings
+    database: Database
+    _seen: dict[Path, tuple[Fingerprint, float]] = field(default_factory=dict)
+    """Each file that lies there, and since when it has not changed."""
+    _stays: dict[Path, Fingerprint] = field(default_factory=dict)
+    """Taken files that could not be deleted, so that they are not taken again each second."""
+
+    def turn(self) -> Turn:
+        """Take over what is complete.
+
+        Raises Resource and Transient as `accept_instance`; then the file stays for the next turn.
+        """
+        complete = self._complete()
+        outcomes = [self._take(path, known) for path, known in complete]
+        self._sweep_empty_folders()
+        return Turn(
+            taken_over=outcomes.count(True),
+            refused=outcomes.count(False),
+            cannot_leave=len(self._stays),
+        )
+
+    def _complete(self) -> list[tuple[Path, Fingerprint]]:
+        """Files that have not changed for long enough, those under `stat` first."""
+        now = time.monotonic()
+        seen: dict[Path, tuple[Fingerprint, float]] = {}
+        for path in self._files():
+            with suppress(FileNotFoundError):  # its writer renamed it meanwhile
+                fingerprint = _fingerprint(path)
+                before, since = self._seen.get(path, (None, now))
+                seen[path] = (fingerprint, since if before == fingerprint else now)
+        self._seen = seen
+        self._stays = {path: known for path, known in self._stays.items() if path in seen}
+        settled = [
+            (path, fingerprint)
+            for path, (fingerprint, since) in seen.items()
+            if now - since >= self.site.watch_settle_s and self._stays.get(path) != fingerprint
+        ]
+        return sorted(settled, key=lambda item: (not self._is_stat(item[0]), item[0]))
+
+    def _files(self) -> Iterator[Path]:
+        """Raises Resource WATCH_FOLDER_AWAY."""
+
+        def away(error: OSError) -> None:
+            raise Resource(
+                "WATCH_FOLDER_AWAY",
+                f"The watched folder or a folder in it cannot be listed ({error.strerror}). Check "
+                "that it is mounted and that this user may read it (PNEUMO_WATCH_FOLDER).",
+            ) from None
+
+        for parent, folders, names in os.walk(self.folder, onerror=away):
+            inner = Path(parent)
+            folders[:] = [
+                name
+                for name in folders
+                if not name.startswith(".") and inner / name != self.folder / REFUSED
+            ]
+            for name in names:
+                path = inner / name
+                if not (name.startswith(".") or name.endswith(UNFINISHED) or path.is_symlink()):
+                    yield path
+
+    def _take(self, path: Path, known: Fingerprint) -> bool:
+        """Whether the file was taken over; otherwise it was refused."""
+        try:
+            self._accept(path)
+        except Rejected as error:
+            self._put_aside(path, error)
+            return False
+        try:
+            if _fingerprint(path) == known:  # else it was written again: another look
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._stays[path] = known
+        return True
+
+    def _accept(self, path: Path) -> None:
+        """A copy to the intake folder, the header of that very copy, then the row."""
+        storage = IntakeStorage(self.site.intake_dir)
+        try:
+            read_header(path)  # before anything large that is no image is copied
+        except OSError as error:
+            raise unreadable(error) from None
+        stored = storage.keep_file(path)
+        try:
+            header = read_header(storage.path_of(stored.name))
+        except Rejected:
+            storage.discard(stored.name)
+            raise
+        acceptance = accept_instance(
+            stored,
+            header,
+            priority=Priority.STAT if self._is_stat(path) else Priority.ROUTINE,
+            site_ae_title=None,
+            source=Source.FOLDER,
+            patience_s=PATIENCE_S,
+            database=self.database,
+            site=self.site,
+        )
+        receipt = acceptance.instances[0].outcome
+        log.info("file_taken_over", study_key=acceptance.study_key, receipt=receipt.value)
+
+    def _put_aside(self, path: Path, error: Rejected) -> None:
+        """Under the same name in `refused`, the reason beside it; moving it back tries it again."""
+        log.warning("file_refused", code=error.code)
+        target = self.folder / REFUSED / path.relative_to(self.folder)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+            reason = {"code": error.code, "sentence": error.sentence}
+            target.with_name(f"{target.name}.reason.json").write_text(json.dumps(reason, indent=1))
+        except FileNotFoundError:
+            pass
+        except OSError:
+            with suppress(FileNotFoundError):
+                self._stays[path] = _fingerprint(path)
+
+    def _is_stat(self, path: Path) -> bool:
+        return path.relative_to(self.folder).parts[0] == STAT
+
+    def _sweep_empty_folders(self) -> None:
+        oldest = time.time() - EMPTY_FOLDER_S
+        ours = {self.folder, self.folder / STAT, self.folder / REFUSED}
+        for parent, _, _ in os.walk(self.folder, topdown=False):
+            inner = Path(parent)
+            if inner in ours or (self.folder / REFUSED) in inner.parents:
+                continue
+            with suppress(OSError):  # not empty, or not ours to remove
+                if inner.stat().st_mtime < oldest:
+                    inner.rmdir()
+
+
+def refused_files(folder: Path) -> int:
+    """How many files lie in `refused` and wait for a person."""
+    found = (folder / REFUSED).rglob("*")
+    return sum(1 for path in found if path.is_file() and not path.name.endswith(".reason.json"))
+
+
+def _fingerprint(path: Path) -> Fingerprint:
+    found = path.stat(follow_symlinks=False)
+    return found.st_ino, found.st_size, found.st_mtime_ns
