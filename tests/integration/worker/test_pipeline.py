@@ -23,7 +23,7 @@ from worker.errors import Rejected
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
 from worker.imaging.reading import read_dataset
-from worker.intake.accept import accept_study
+from worker.intake.accept import accept_study, expect_instances
 from worker.model.architectures import build_model
 from worker.model.bundle import default_bundle, save_bundle
 from worker.pipeline import StudyEnd, process_study
@@ -106,6 +106,43 @@ def test_a_second_message_for_a_finished_study_is_dropped(runtime, tmp_path):
     before = count(runtime, "prediction"), count(runtime, "audit_record")
     assert process_study(key, runtime) is StudyEnd.DROPPED
     assert (count(runtime, "prediction"), count(runtime, "audit_record")) == before
+
+
+def test_a_changed_image_decides_and_the_earlier_prediction_stays(runtime, tmp_path):
+    uids = {"study_instance_uid": "1.2.9.77", "sop_instance_uid": "1.2.9.77.1"}
+    key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=70, **uids))
+    assert process_study(key, runtime) is StudyEnd.STORED
+
+    accepted(runtime, write_instance(tmp_path / "b.dcm", seed=71, **uids))
+    assert process_study(key, runtime) is StudyEnd.STORED
+
+    with runtime.database.transaction() as session:
+        rows = session.execute(
+            text(
+                "SELECT p.probability, p.replaced_in_revision FROM v1_predictions p"
+                " WHERE p.study_key = :key ORDER BY p.instance_number"
+            ),
+            {"key": key},
+        ).all()
+    assert [row.replaced_in_revision for row in rows] == [2, None]
+    assert rows[0].probability != rows[1].probability
+    assert study(runtime, key)["probability"] == rows[1].probability
+
+
+def test_a_study_of_which_nothing_came_is_parked_and_never_negative(runtime):
+    key = expect_instances(
+        "1.2.9.78", ["1.2.9.78.1"], database=runtime.database, site=runtime.site
+    ).study_key
+    row(
+        runtime,
+        "UPDATE study SET state = 'accepted', closed_by = 'idle_window',"
+        " due_at = NULL WHERE study_key = :key"
+        " RETURNING id",
+        key=key,
+    )
+    assert process_study(key, runtime) is StudyEnd.PARKED
+    found = study(runtime, key)
+    assert (found["verdict"], found["error_code"]) == ("failed", "NOTHING_CAME")
 
 
 def test_an_age_outside_the_population_goes_with_the_result(runtime, tmp_path):

@@ -111,6 +111,17 @@ def test_files_are_enqueued_and_found_again(state, tmp_path):
     assert "1 duplicate" in again.stdout
 
 
+def test_a_manifest_alone_announces_a_study_and_with_files_closes_it(state, tmp_path):
+    uids = {"study_instance_uid": "1.2.3", "sop_instance_uid": "1.2.3.1"}
+    file = write_instance(tmp_path / "a.dcm", **uids)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text('{"study_instance_uid": "1.2.3", "sop_instance_uids": ["1.2.3.1"]}')
+    said = pneumo("--state", state, "enqueue", "--manifest", manifest)
+    assert (said.returncode, "announced" in said.stdout) == (0, True), said.stderr
+    assert "accepted" in pneumo("--state", state, "enqueue", file, "--manifest", manifest).stdout
+    assert "NO_FILES" in pneumo("--state", state, "enqueue").stderr
+
+
 def test_erasing_takes_the_identity_and_leaves_the_chain_whole(state, tmp_path):
     site = read_settings(state_dir=state)
     database = Database(site.database_url)
