@@ -21,7 +21,7 @@ demo: $(STAMP)  ## send real studies through the whole line and show what came o
 	$(BIN)/pneumo demo
 
 test: $(STAMP)  ## every test there is: real Valkey, real PostgreSQL, real workers, killed on purpose
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(STAMP)  ## the tests that take seconds
 	$(BIN)/python -m pytest tests/unit
