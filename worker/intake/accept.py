@@ -17,8 +17,10 @@ from db.enums import InstanceReceipt, Priority, Source
 from db.intake import accept, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
-from worker.errors import Rejected, Transient
+from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
+from worker.intake.disk import refuse_when_nearly_full
+from worker.intake.disk_condition import note_if_disk
 from worker.intake.files import Paths, ReadableFile, RefusedFile, read_all
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage, StoredFile
@@ -76,7 +78,7 @@ def accept_study(
     `paths`: DICOM files, or folders of them, of one Study Instance UID. They are copied, so the
     caller may delete them. Sending a study again is harmless. All files are taken over or none:
     raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7"),
-    Resource (DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
+    Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
     """
     site = site or settings()
     files = read_all(paths)
@@ -180,13 +182,14 @@ def _accept(
     site: Settings,
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
+    refuse_when_nearly_full(site)
     storage = IntakeStorage(site.intake_dir)
-    received = received_study(
-        [(_keep(storage, file), file.header) for file in files],
-        priority=priority,
-        site_ae_title=site_ae_title,
-        source=source,
-    )
+    try:
+        kept = [(_keep(storage, file), file.header) for file in files]
+    except Resource as error:
+        note_if_disk(error, database)
+        raise
+    received = received_study(kept, priority=priority, site_ae_title=site_ae_title, source=source)
     return _record(
         database, lambda session: accept(session, received), storage, patience_s=PATIENCE_S
     )

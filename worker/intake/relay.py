@@ -26,6 +26,7 @@ from db.intake import close_idle_studies
 from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
 from worker.celery import ACCEPT, PROCESS_STUDY, make_app
+from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import overdue, priority_of
 from worker.logging import get_logger
 from worker.settings import Settings
@@ -93,9 +94,11 @@ class Relay:
         self._database = database
         self._broker = broker
         self._nudged: dict[str, float] = {}
+        self._disk = DiskCondition(site, database)
 
     def turn(self) -> Turn:
-        """Sweep, close, age, publish."""
+        """Look at the disk, sweep, close, age, publish."""
+        self._disk.turn()
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
         for study in swept:
