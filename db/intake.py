@@ -24,30 +24,56 @@ from db.delivery import (
     settle_part,
     settle_whole,
 )
-from db.enums import ClosedBy, InstanceReceipt, InstanceState, Lane, Priority, StudyState
+from db.enums import (
+    AuditEvent,
+    ClosedBy,
+    InstanceReceipt,
+    InstanceState,
+    Lane,
+    Priority,
+    StudyState,
+)
 from db.models import Instance, Study, StudyIdentity
 from db.records import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
 from db.statements import insert_if_new
 
 
+IsHere = Callable[[str], bool]
+"""Whether a file of this name lies in the intake folder; asked while the study is locked."""
+
+
+def nowhere(_file_name: str) -> bool:
+    """For who hands over rows without files."""
+    return False
+
+
 def accept(
-    session: Session, received: ReceivedStudy, *, closed_by: ClosedBy = ClosedBy.SENDER
+    session: Session,
+    received: ReceivedStudy,
+    *,
+    closed_by: ClosedBy = ClosedBy.SENDER,
+    is_here: IsHere = nowhere,
 ) -> Acceptance:
     """Take over a whole study, ready to be published.
 
     A resend that brings nothing new changes nothing (but a STAT resend raises an unfinished study).
     New images for a finished study make a new revision; for a running one too, and it is run again
-    when this attempt has ended; a waiting study simply has more images.
+    when this attempt has ended; a waiting study simply has more images. A file that had left by the
+    retention rule is kept again, if `is_here` says that it lies in the intake folder.
     """
-    return _take_over(session, received, lambda delivery: settle_whole(delivery, closed_by))
+    return _take_over(session, received, lambda d: settle_whole(d, closed_by), is_here)
 
 
 def receive_instance(
-    session: Session, received: ReceivedStudy, *, idle_window_s: float
+    session: Session,
+    received: ReceivedStudy,
+    *,
+    idle_window_s: float,
+    is_here: IsHere = nowhere,
 ) -> Acceptance:
     """Take over one instance of a study that is still coming in; each moves the end of the wait."""
     window = timedelta(seconds=idle_window_s)
-    return _take_over(session, received, lambda delivery: settle_part(delivery, window))
+    return _take_over(session, received, lambda d: settle_part(d, window), is_here)
 
 
 def close_idle_studies(session: Session) -> list[str]:
@@ -69,7 +95,10 @@ def close_idle_studies(session: Session) -> list[str]:
 
 
 def _take_over(
-    session: Session, received: ReceivedStudy, settle: Callable[[Delivery], None]
+    session: Session,
+    received: ReceivedStudy,
+    settle: Callable[[Delivery], None],
+    is_here: IsHere,
 ) -> Acceptance:
     moment = now(session)
     study, is_new = _lock_study(session, received, moment)
@@ -78,6 +107,7 @@ def _take_over(
     settle(delivery)
     _add_new_instances(delivery)
     note_conflicts(delivery)
+    _take_files_back(delivery, is_here)
     if received.priority is Priority.STAT:
         raise_to_stat(delivery)
     append_all(session, delivery.entries())
@@ -158,6 +188,32 @@ def _compare(kept: str, came: str) -> InstanceReceipt:
     if not kept:
         return InstanceReceipt.NEW
     return InstanceReceipt.DUPLICATE if kept == came else InstanceReceipt.CONFLICTING
+
+
+def _take_files_back(delivery: Delivery, is_here: IsHere) -> None:
+    """Files that left by the retention rule and were sent again are kept as long as new ones.
+
+    The retention rule removes files under the same lock (db/retention.py): one that it was quicker
+    with is not here, and its row goes on saying so.
+    """
+    sent_again = {i.sop_instance_uid for i in delivery.having(InstanceReceipt.DUPLICATE)}
+    if not sent_again:
+        return
+    removed = delivery.session.scalars(
+        select(Instance).where(
+            Instance.study_id == delivery.study.id,
+            Instance.file_removed_at.is_not(None),
+        )
+    )
+    returned = [
+        instance
+        for instance in removed
+        if instance.sop_instance_uid in sent_again and is_here(instance.file_name)
+    ]
+    for instance in returned:
+        instance.file_removed_at, instance.file_returned_at = None, delivery.moment
+    if returned:
+        delivery.note(AuditEvent.FILES_RETURNED, files=len(returned))
 
 
 def _add_new_instances(delivery: Delivery) -> None:

@@ -120,6 +120,14 @@ class Instance(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "sop_instance_uid"),
         CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
+        Index(None, "file_name"),
+        # Most rows of an old installation have no file any more: these are the ones that do.
+        Index(
+            "ix_instance_with_file",
+            "study_id",
+            sqlite_where=text("file_removed_at IS NULL"),
+            postgresql_where=text("file_removed_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -148,6 +156,10 @@ class Instance(Base):
     refusal_sentence: Mapped[str | None] = mapped_column(Text)
     refusal_step: Mapped[str | None]
     received_at: Mapped[datetime]
+    file_removed_at: Mapped[datetime | None]
+    """Since then the file is not needed and may be gone; None while it lies in the intake folder."""
+    file_returned_at: Mapped[datetime | None]
+    """When it was sent again after it had left."""
 
 
 class ModelVersion(Base):

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     """With less free nothing new is taken over, so that what is here can be finished: 25 senders
     with 15 MB each in flight, results, database and logs fit into it several times."""
 
+    keep_files_days: float = Field(30, ge=0, le=36_500)
+    """Files of finished studies leave so many days after the result; 0: never. We are no archive:
+    long enough to ask again or to compare another model, short enough for disk and privacy."""
+
     # The systems around us
     peers: Path | None = None
     """TOML file of the archives that we ask and the destinations of results (docs/hospital.md)."""

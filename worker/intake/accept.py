@@ -146,6 +146,7 @@ def accept_instance(
 
     Raises Transient (DATABASE_AWAY).
     """
+    storage = IntakeStorage(site.intake_dir)
     received = received_study(
         [(stored, header)],
         priority=priority,
@@ -154,8 +155,10 @@ def accept_instance(
     )
     return _record(
         database,
-        lambda session: receive_instance(session, received, idle_window_s=site.idle_window_s),
-        IntakeStorage(site.intake_dir),
+        lambda session: receive_instance(
+            session, received, idle_window_s=site.idle_window_s, is_here=storage.holds
+        ),
+        storage,
         patience_s=C_STORE_PATIENCE_S,
     )
 
@@ -191,7 +194,10 @@ def _accept(
         raise
     received = received_study(kept, priority=priority, site_ae_title=site_ae_title, source=source)
     return _record(
-        database, lambda session: accept(session, received), storage, patience_s=PATIENCE_S
+        database,
+        lambda session: accept(session, received, is_here=storage.holds),
+        storage,
+        patience_s=PATIENCE_S,
     )
 
 
