@@ -37,7 +37,6 @@ from db.models import Instance, Study, StudyIdentity
 from db.records import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
 from db.statements import insert_if_new
 
-
 IsHere = Callable[[str], bool]
 """Whether a file of this name lies in the intake folder; asked while the study is locked."""
 

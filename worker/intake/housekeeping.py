@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from itertools import cycle
 
@@ -29,7 +30,9 @@ class Housekeeping:
 
     def __init__(self, site: Settings, database: Database) -> None:
         self._site, self._database = site, database
-        self._folders = cycle(FOLDERS)
+        # From anywhere: a relay that is started anew each night would else never get to the end.
+        begin = secrets.randbelow(len(FOLDERS))
+        self._folders = cycle(FOLDERS[begin:] + FOLDERS[:begin])
         self._retained_at = self._swept_at = -math.inf
 
     def turn(self) -> None:
