@@ -84,7 +84,9 @@ class DiskWatch:
     def __init__(self, folder: Path, ladder: Ladder) -> None:
         self._folder, self._ladder = folder, ladder
         self._lock = threading.Lock()
-        self._level, self._room = Level.ENOUGH, Room(free=0, total=0)
+        self._level = Level.ENOUGH
+        self.room = Room(free=0, total=0)
+        """As it was when the level was judged."""
         self._asked_at: float | None = None
 
     def level(self) -> Level:
@@ -100,25 +102,22 @@ class DiskWatch:
         """What holds and what to do, with figures; for an operator."""
         if self._level is Level.NEARLY_FULL:
             return (
-                f"{self._room} on the disk of the intake folder, less than {self._ladder.refuse} "
+                f"{self.room} on the disk of the intake folder, less than {self._ladder.refuse} "
                 "(PNEUMO_DISK_REFUSE_FREE): no new studies are taken over, those that are here are "
                 "worked off. Make room; taking over begins again by itself."
             )
         return (
-            f"{self._room} on the disk of the intake folder, less than {self._ladder.warn} "
+            f"{self.room} on the disk of the intake folder, less than {self._ladder.warn} "
             f"(PNEUMO_DISK_WARN_FREE); below {self._ladder.refuse} no new studies are taken over. "
             "Make room, or let the files of finished studies leave sooner (PNEUMO_KEEP_FILES_DAYS)."
         )
 
     def _judge(self) -> None:
         try:
-            self._room = room_of(self._folder)
+            self.room = room_of(self._folder)
         except OSError:  # a disk that is away: whoever writes says DISK_ERROR, with its reason
             return
-        before, self._level = self._level, self._ladder.judge(self._room, self._level)
-        if before is not self._level:
-            said = log.info if self._level is Level.ENOUGH else log.warning
-            said("disk_level", level=self._level.name.lower(), free_bytes=self._room.free)
+        self._level = self._ladder.judge(self.room, self._level)
 
 
 def watch_of(site: Settings) -> DiskWatch:

@@ -50,9 +50,9 @@ class DiskCondition:
 
     def _tell_level(self) -> None:
         watch = watch_of(self._site)
-        level = watch.level()
-        goes_on = level is self._told
-        if goes_on and (level is Level.ENOUGH or time.monotonic() - self._told_at < TOLD_EVERY_S):
+        level, before = watch.level(), self._told
+        again = level is not Level.ENOUGH and time.monotonic() - self._told_at >= TOLD_EVERY_S
+        if level is before and not again:
             return
         with self._database.transaction() as session:
             if level is Level.ENOUGH:
@@ -60,6 +60,9 @@ class DiskCondition:
             else:
                 note_condition(session, DISK, CODES[level], watch.sentence())
         self._told, self._told_at = level, time.monotonic()
+        if level is not before:
+            said = log.info if level is Level.ENOUGH else log.warning
+            said("disk_room", room=level.name.lower(), free_bytes=watch.room.free)
 
     def _end_if_writable(self) -> None:
         with self._database.reading() as session:

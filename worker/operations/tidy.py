@@ -93,7 +93,11 @@ def _orphans(site: Settings, database: Database, *, dry_run: bool) -> Swept:
 
 def _table(done: Tidied, site: Settings, *, dry_run: bool) -> Table:
     days = site.keep_files_days
-    rule = f"finished {days:g} days ago" if days else "kept for ever (PNEUMO_KEEP_FILES_DAYS=0)"
+    rule = (
+        f"finished at least {days:g} days ago"
+        if days
+        else "kept for ever (PNEUMO_KEEP_FILES_DAYS=0)"
+    )
     table = Table("what", "files", "bytes", title="Would leave" if dry_run else "Left")
     table.title_justify = "left"
     left, orphans = done.left, done.orphans

@@ -268,7 +268,7 @@ def test_the_command_says_what_would_leave_and_then_what_left(site, tmp_path):
     assert len(site.kept()) == 4
     said = tidied(site, dry_run=False)
     for words in (
-        "files of 1 studies, finished 30 days ago",
+        "files of 1 studies, finished at least 30 days ago",
         "files that no row needs",
         "are free",
     ):
