@@ -216,7 +216,13 @@ def _instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
             )
         )
     rows = session.execute(
-        select(Instance.id, Instance.file_name, Instance.state, Instance.refusal_code)
+        select(
+            Instance.id,
+            Instance.file_name,
+            Instance.state,
+            Instance.refusal_code,
+            Instance.file_removed_at,
+        )
         .where(Instance.study_id == study_id, Instance.replaced_in_revision.is_(None))
         .order_by(Instance.id)
     )
@@ -227,6 +233,7 @@ def _instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
             state=row.state,
             refusal_code=row.refusal_code,
             prior=tuple(prior[row.id]),
+            file_removed=row.file_removed_at is not None,
         )
         for row in rows
     )

@@ -138,6 +138,8 @@ class InstanceDetail:
     """64 hex digits."""
     file_bytes: int
     """Size."""
+    file_removed_at: datetime | None
+    """Since when the file is gone by the retention rule."""
     transfer_syntax_name: str | None
     """For people."""
     modality: str | None

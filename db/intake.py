@@ -54,6 +54,14 @@ NOTHING_CAME_SENTENCE = (
     "predict. Ask its sender to send the images; the study goes on by itself when they come."
 )
 
+IsHere = Callable[[str], bool]
+"""Whether a file of this name lies in the intake folder; asked while the study is locked."""
+
+
+def nowhere(_file_name: str) -> bool:
+    """For who hands over rows without files."""
+    return False
+
 
 def accept(
     session: Session,
@@ -62,6 +70,7 @@ def accept(
     closed_by: ClosedBy = ClosedBy.SENDER,
     manifest: Sequence[str] | None = None,
     manifest_patience_s: float = 3600.0,
+    is_here: IsHere = nowhere,
 ) -> Acceptance:
     """Take over a whole study, ready to be published; with a manifest, what there is of it so far.
 
@@ -69,11 +78,16 @@ def accept(
     New images for a finished study make a new revision; for a running one too, and it is run again
     when this attempt has ended; a waiting study simply has more images. An image with another
     content than before makes a new revision of any study. Where a manifest (SOP Instance UIDs, now
-    or earlier) names images that are not here, the study waits for them.
+    or earlier) names images that are not here, the study waits for them. A file that had left by the retention
+    rule is kept again, if `is_here` says that it lies in the intake folder.
     """
     patience = Patience.of(manifest_s=manifest_patience_s)
     return _take_over(
-        session, received, lambda delivery: settle_whole(delivery, closed_by, patience), manifest
+        session,
+        received,
+        lambda delivery: settle_whole(delivery, closed_by, patience),
+        manifest=manifest,
+        is_here=is_here,
     )
 
 
@@ -83,10 +97,13 @@ def receive_instance(
     *,
     idle_window_s: float,
     manifest_patience_s: float = 3600.0,
+    is_here: IsHere = nowhere,
 ) -> Acceptance:
     """Take over one instance of a study that is still coming in; each moves the end of the wait."""
     patience = Patience.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
-    return _take_over(session, received, lambda delivery: settle_part(delivery, patience))
+    return _take_over(
+        session, received, lambda delivery: settle_part(delivery, patience), is_here=is_here
+    )
 
 
 def announce(
@@ -106,7 +123,10 @@ def announce(
     announced = _Arrival(study_instance_uid=study_instance_uid, priority=priority, source=source)
     patience = Patience.of(manifest_s=manifest_patience_s)
     return _take_over(
-        session, announced, lambda delivery: settle_announcement(delivery, patience), manifest
+        session,
+        announced,
+        lambda delivery: settle_announcement(delivery, patience),
+        manifest=manifest,
     )
 
 
@@ -157,7 +177,9 @@ def _take_over(
     session: Session,
     received: ReceivedStudy | _Arrival,
     settle: Callable[[Delivery], None],
+    *,
     manifest: Sequence[str] | None = None,
+    is_here: IsHere = nowhere,
 ) -> Acceptance:
     moment = now(session)
     study, is_new = _lock_study(session, received, moment)
@@ -174,6 +196,7 @@ def _take_over(
     _replace_changed_instances(delivery)
     _add_instances(delivery)
     note_conflicts(delivery)
+    _take_files_back(delivery, is_here)
     if received.priority is Priority.STAT:
         raise_to_stat(delivery)
     append_all(session, delivery.entries())
@@ -268,6 +291,32 @@ def _sort_out(
 
 def _contents(instance: ReceivedInstance) -> set[str]:
     return {instance.file_sha256, instance.data_set_sha256 or instance.file_sha256}
+
+
+def _take_files_back(delivery: Delivery, is_here: IsHere) -> None:
+    """Files that left by the retention rule and were sent again are kept as long as new ones.
+
+    The retention rule removes files under the same lock (db/retention.py): one that it was quicker
+    with is not here, and its row goes on saying so.
+    """
+    sent_again = {i.sop_instance_uid for i in delivery.having(InstanceReceipt.DUPLICATE)}
+    if not sent_again:
+        return
+    removed = delivery.session.scalars(
+        select(Instance).where(
+            Instance.study_id == delivery.study.id,
+            Instance.file_removed_at.is_not(None),
+        )
+    )
+    returned = [
+        instance
+        for instance in removed
+        if instance.sop_instance_uid in sent_again and is_here(instance.file_name)
+    ]
+    for instance in returned:
+        instance.file_removed_at, instance.file_returned_at = None, delivery.moment
+    if returned:
+        delivery.note(AuditEvent.FILES_RETURNED, files=len(returned))
 
 
 def _replace_changed_instances(delivery: Delivery) -> None:

@@ -129,6 +129,14 @@ class Instance(Base):
             postgresql_where=text("replaced_in_revision IS NULL"),
         ),
         CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
+        Index(None, "file_name"),
+        # Most rows of an old installation have no file any more: these are the ones that do.
+        Index(
+            "ix_instance_with_file",
+            "study_id",
+            sqlite_where=text("file_removed_at IS NULL"),
+            postgresql_where=text("file_removed_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -161,6 +169,10 @@ class Instance(Base):
     received_at: Mapped[datetime]
     replaced_in_revision: Mapped[int | None] = mapped_column(Integer)
     """Another content of the same SOP Instance UID came with that revision; None: this one counts."""
+    file_removed_at: Mapped[datetime | None]
+    """Since then the file is not needed and may be gone; None while it lies in the intake folder."""
+    file_returned_at: Mapped[datetime | None]
+    """When it was sent again after it had left."""
 
 
 class StudyManifest(Base):

@@ -179,6 +179,7 @@ def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
             file_name=row.file_name,
             file_sha256=row.file_sha256,
             file_bytes=row.file_bytes,
+            file_removed_at=row.file_removed_at,
             transfer_syntax_name=row.transfer_syntax_name,
             modality=row.modality,
             view_position=row.view_position,

@@ -187,6 +187,8 @@ class ClaimedInstance:
     """Why an earlier revision refused it."""
     prior: tuple[PriorPrediction, ...]
     """What it has already."""
+    file_removed: bool = False
+    """Its file left by the retention rule: what it has is what it keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +307,9 @@ class StudyOutcome:
     threshold: float | None
     """Operating point; None if rejected."""
     model_version_id: int | None
-    """Model version that gave the verdict; None if no model was asked."""
+    """Model version that was asked; None if no model was."""
+    decided_by: int | None = None
+    """Model version that gave the verdict, if an earlier one did, of a file that left since."""
     device: str | None = None
     """What computed it."""
     instances: tuple[InstanceOutcome, ...] = ()

@@ -136,7 +136,7 @@ def park_study(
 def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
     study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
     study.probability, study.threshold = outcome.probability, outcome.threshold
-    study.model_version_id = outcome.model_version_id
+    study.model_version_id = outcome.decided_by or outcome.model_version_id
     _forget_error(study)
     _measure(study, moment)
 
@@ -170,5 +170,5 @@ def _finish_detail(
         "verdict": outcome.verdict.value,
         "probability": outcome.probability,
         "threshold": outcome.threshold,
-        "model": model_names.get(outcome.model_version_id or 0),
+        "model": model_names.get(outcome.decided_by or outcome.model_version_id or 0),
     }

@@ -301,6 +301,16 @@ def model_shadow(
 
 
 @app.command(rich_help_panel=KEEP)
+def tidy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would leave.")] = False,
+) -> None:
+    """Let the files of studies finished long ago leave, and what dead processes left behind."""
+    from worker.operations.tidy import show_tidying
+
+    raise typer.Exit(show_tidying(_site(), dry_run=dry_run))
+
+
+@app.command(rich_help_panel=KEEP)
 def erase(
     study: StudyArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -26,6 +26,7 @@ from db.records import (
 from db.results import store_result
 from worker.active_model import ActiveModel
 from worker.assessment import NOT_ASSESSED
+from worker.earlier import predictions_that_stand, with_earlier
 from worker.errors import Rejected, Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
@@ -124,7 +125,10 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
 def read_study(
     claimed: Claim, runtime: Runtime, model: ActiveModel
 ) -> tuple[StudyOutcome, Stopwatch, list[JudgedInstance]]:
-    """Judge and infer every instance of a claimed study that this model has not predicted yet."""
+    """Judge and infer every instance of a claimed study that this model has not predicted yet.
+
+    An instance whose file has left keeps its earlier outcome.
+    """
     if not claimed.instances:  # no images are no negative
         raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
@@ -138,11 +142,14 @@ def read_study(
             judged.append(judge_instance(instance, model, runtime, watch, stat=stat, keep=keep))
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in judged)
-    return conclude(instances, known, model, watch), watch, judged
+    stands = predictions_that_stand(claimed.instances, but_of=model.record.id)
+    return with_earlier(conclude(instances, known, model, watch), stands), watch, judged
 
 
 def is_open(instance: ClaimedInstance) -> bool:
     """Whether an instance may still be assessed: what a model refused, another may not."""
+    if instance.file_removed:
+        return False
     return instance.state is not InstanceState.REFUSED or instance.refusal_code == NOT_ASSESSED
 
 

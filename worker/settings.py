@@ -7,6 +7,7 @@ A wrong value is one clear sentence at start, never a surprise at the first stud
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,8 @@ PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 DicomLongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
 """PS3.5 6.2, VR LO, of the default repertoire: it must fit whatever character set a study has."""
+FREE_ROOM = re.compile(r"(100|\d{1,2}(\.\d+)?)%|\d+(\.\d+)?[MGT]B")
+"""A share of the disk, or an amount."""
 
 
 class Settings(BaseSettings):
@@ -68,6 +71,17 @@ class Settings(BaseSettings):
     """`server`: only DICOM TLS; `mutual`: the caller must show a certificate that we trust."""
     handover_patience_s: Seconds = 10.0
     """A folder that a bridge handed over waits so long for its message, then the relay sends one."""
+
+    # The disk of the intake folder
+    disk_warn_free: str = "10GB"
+    """With less free an operator is told. A share (`5%`) or an amount (`10GB`); `0%`: never."""
+    disk_refuse_free: str = "2GB"
+    """With less free nothing new is taken over, so that what is here can be finished: 25 senders
+    with 15 MB each in flight, results, database and logs fit into it several times."""
+
+    keep_files_days: float = Field(30, ge=0, le=36_500)
+    """Files of finished studies leave so many days after the result; 0: never. We are no archive:
+    long enough to ask again or to compare another model, short enough for disk and privacy."""
 
     # The systems around us
     peers: Path | None = None
@@ -156,6 +170,14 @@ class Settings(BaseSettings):
                     "without backslash, separated by commas"
                 ) from None
         return value
+
+    @field_validator("disk_warn_free", "disk_refuse_free")
+    @classmethod
+    def _is_room(cls, value: str) -> str:
+        compact = value.replace(" ", "").upper()
+        if not FREE_ROOM.fullmatch(compact):
+            raise ValueError("expected a share of the disk (5%) or an amount (500MB, 2GB, 1TB)")
+        return compact
 
     @model_validator(mode="after")
     def _lease_outlives_renewal(self) -> Settings:

@@ -17,8 +17,10 @@ from db.enums import Priority, Source
 from db.intake import accept, announce, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
-from worker.errors import Rejected, Transient
+from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
+from worker.intake.disk import refuse_when_nearly_full
+from worker.intake.disk_condition import note_if_disk
 from worker.intake.files import Paths, ReadableFile, RefusedFile, SortedFiles, read_all
 from worker.intake.manifest import Manifest, checked_manifest
 from worker.intake.received import received_study
@@ -83,7 +85,8 @@ def accept_study(
     what is not among the files is waited for (it may come by any way), at most
     `manifest_patience_s`. Sending a study again is harmless. All files are taken over or none:
     raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7";
-    MANIFEST_INVALID), Resource (DISK_FULL, DISK_ERROR), Transient (DATABASE_AWAY).
+    MANIFEST_INVALID), Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR), Transient
+    (DATABASE_AWAY).
     """
     site = site or settings()
     files = read_all(paths)
@@ -192,6 +195,7 @@ def accept_instance(
 
     Raises Transient (DATABASE_AWAY).
     """
+    storage = IntakeStorage(site.intake_dir)
     received = received_study(
         [(stored, header)],
         priority=priority,
@@ -205,6 +209,7 @@ def accept_instance(
             received,
             idle_window_s=site.idle_window_s,
             manifest_patience_s=site.manifest_patience_s,
+            is_here=storage.holds,
         ),
         patience_s=patience_s,
     )
@@ -233,17 +238,22 @@ def _accept(
     site: Settings,
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
+    refuse_when_nearly_full(site)
     storage = IntakeStorage(site.intake_dir)
-    received = received_study(
-        [(_keep(storage, file), file.header) for file in files],
-        priority=priority,
-        site_ae_title=site_ae_title,
-        source=source,
-    )
+    try:
+        kept = [(_keep(storage, file), file.header) for file in files]
+    except Resource as error:
+        note_if_disk(error, database)
+        raise
+    received = received_study(kept, priority=priority, site_ae_title=site_ae_title, source=source)
     return _record(
         database,
         lambda session: accept(
-            session, received, manifest=manifest, manifest_patience_s=site.manifest_patience_s
+            session,
+            received,
+            manifest=manifest,
+            manifest_patience_s=site.manifest_patience_s,
+            is_here=storage.holds,
         ),
         patience_s=PATIENCE_S,
     )

@@ -21,6 +21,8 @@ from worker.errors import Bug, ErrorKind, PneumoError, Rejected, Resource, Trans
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
 from worker.intake.accept import accept_instance
+from worker.intake.disk import refuse_when_nearly_full
+from worker.intake.disk_condition import note_if_disk
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger, keep_traceback
 from worker.settings import Settings
@@ -53,9 +55,12 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     """
     started = time.perf_counter()
     try:
+        refuse_when_nearly_full(site)
         acceptance, size = _take_over(event, site, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
-        return _refuse(_as_known(error))
+        known = _as_known(error)
+        note_if_disk(known, database)
+        return _refuse(known)
     receipt = acceptance.instances[0].outcome
     (log.warning if receipt is InstanceReceipt.CHANGED else log.info)(
         "instance_received",

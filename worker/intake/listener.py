@@ -26,6 +26,7 @@ from db.session import Database
 from worker.errors import Resource
 from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
+from worker.intake.disk import turn_away_when_nearly_full
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
@@ -72,6 +73,7 @@ def start_listener(site: Settings, database: Database) -> Listener:
     handlers = [
         (evt.EVT_C_STORE, answer, [site, database]),
         (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
+        (evt.EVT_REQUESTED, turn_away_when_nearly_full, [site]),
         (evt.EVT_CONN_CLOSE, _forget_probe),
     ]
     address = (site.listen_host, site.listen_port)

@@ -26,7 +26,9 @@ from db.intake import close_idle_studies
 from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
 from worker.celery import ACCEPT, PROCESS_STUDY, make_app
+from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import overdue, priority_of
+from worker.intake.housekeeping import Housekeeping
 from worker.logging import get_logger
 from worker.settings import Settings
 
@@ -93,9 +95,12 @@ class Relay:
         self._database = database
         self._broker = broker
         self._nudged: dict[str, float] = {}
+        self._disk = DiskCondition(site, database)
+        self._housekeeping = Housekeeping(site, database)
 
     def turn(self) -> Turn:
-        """Sweep, close, age, publish."""
+        """Look at the disk, sweep, close, age, tidy, publish."""
+        self._disk.turn()
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
         for study in swept:
@@ -103,6 +108,7 @@ class Relay:
         with self._database.transaction() as session:
             closed = close_idle_studies(session)
             aged = age_routine(session, after_s=self._site.stat_after_s)
+        self._housekeeping.turn()
         return Turn(
             taken_back=len(swept),
             closed=len(closed),

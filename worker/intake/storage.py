@@ -71,6 +71,10 @@ class IntakeStorage:
         """Where a kept file lies. `name` comes from our own rows, never from a message."""
         return self.folder / name
 
+    def holds(self, name: str) -> bool:
+        """Whether a file of this name lies here now."""
+        return self.path_of(name).is_file()
+
     def free_bytes(self) -> int:
         """Room left on the disk of the intake folder."""
         with _as_resource():

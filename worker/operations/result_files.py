@@ -20,7 +20,7 @@ from worker.imaging.dicom_files import open_dataset
 from worker.imaging.reading import read_dataset
 from worker.intake.storage import IntakeStorage
 from worker.model.bundle import Bundle, load_bundle
-from worker.operations.screens import RESEARCH_ONLY, one_study, wide_console
+from worker.operations.screens import RESEARCH_ONLY, moment, one_study, wide_console
 from worker.results.build import build_results, to_bytes
 from worker.results.outcome import (
     FrameOutcome,
@@ -115,11 +115,7 @@ def _outcome_of(instance: InstanceDetail, path: Path, model_name: str) -> Instan
     try:
         header = open_dataset(path, stop_before_pixels=True)
     except OSError:
-        raise Rejected(
-            "RESULT_FILES_GONE",
-            f"The file of instance {instance.number} is no longer in the intake folder, and a result "
-            "needs its header. Send the study again.",
-        ) from None
+        raise Rejected("RESULT_FILES_GONE", _gone(instance)) from None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
         return InstanceOutcome(header=header, frames=frames)
@@ -131,6 +127,19 @@ def _outcome_of(instance: InstanceDetail, path: Path, model_name: str) -> Instan
         else NotEvaluated(
             code="NO_PREDICTION", sentence=f"{model_name} gave no prediction of this image."
         ),
+    )
+
+
+def _gone(instance: InstanceDetail) -> str:
+    since = (
+        f"left on {moment(instance.file_removed_at)} UTC by the retention rule "
+        "(PNEUMO_KEEP_FILES_DAYS)"
+        if instance.file_removed_at
+        else "is no longer in the intake folder"
+    )
+    return (
+        f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
+        "probabilities stand: `pneumo show`. For the objects send the study again."
     )
 
 

@@ -25,6 +25,7 @@ from db.records import (
 from db.registry import list_models
 from db.session import Database
 from worker.errors import Rejected
+from worker.intake.disk import Level, room_of, watch_of
 from worker.intake.handed_over import refused_count
 from worker.intake.watched_folder import refused_files
 from worker.settings import Settings
@@ -63,6 +64,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     console.print(_broker_line(site))
+    console.print(_disk_line(site))
     for notice in [
         *_notices(glance, workers),
         *_handover_notices(site),
@@ -171,6 +173,20 @@ def _broker_line(site: Settings) -> str:
     return "Broker: " + ", ".join(
         f"{count} message(s) in {lane}" for lane, count in waiting.items()
     )
+
+
+def _disk_line(site: Settings) -> str:
+    """Room as this process sees it, whether or not a relay runs that would note a condition."""
+    try:
+        room = room_of(site.intake_dir)
+    except OSError:
+        return "[bold red]Disk: the intake folder cannot be reached.[/] Check that it is mounted."
+    takes = {
+        Level.ENOUGH: "",
+        Level.LOW: " [yellow]That is little.[/]",
+        Level.NEARLY_FULL: " [bold red]No new studies are taken over.[/]",
+    }
+    return f"Disk: {room}.{takes[watch_of(site).level()]}"
 
 
 def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:

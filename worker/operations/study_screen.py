@@ -68,7 +68,7 @@ def _summary_lines(summary: StudySummary) -> Text:
 
 def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
     table = Table(
-        "no.", "state", "transfer syntax", "modality", "view", "why not", title="Instances"
+        "no.", "state", "transfer syntax", "modality", "view", "file", "why not", title="Instances"
     )
     table.title_justify = "left"
     for instance in instances:
@@ -79,6 +79,7 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
+            f"left {moment(instance.file_removed_at)}" if instance.file_removed_at else "here",
             Text.assemble((refusal.code, "bold"), f" {refusal.tag or ''}\n{refusal.sentence}")
             if refusal
             else "",

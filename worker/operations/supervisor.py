@@ -20,6 +20,7 @@ from typing import Self
 import structlog
 
 from worker.logging import get_logger
+from worker.operations.log_files import cut_long_logs
 
 log = get_logger(__name__)
 
@@ -29,8 +30,8 @@ LONGEST_PAUSE_S = 30.0
 """Before a part that keeps dying is started again."""
 WELL_AFTER_S = 60.0
 """A part that ran so long counts as well: its next death is a first one."""
-LOG_LIMIT = 50 * 1024 * 1024
-"""A log larger than this is put aside (NAME.log.1) when its part starts."""
+LOGS_EVERY_S = 60.0
+"""Between two looks at the size of the logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class Supervisor:
     on_death: Callable[[str], None] = lambda _: None
     """Is told each death in a sentence."""
     children: dict[str, Child] = field(default_factory=dict)
+    _look_at_logs_at: float = 0.0
 
     def start(self, part: Part) -> None:
         """Start a part; from now on it is kept alive."""
@@ -85,7 +87,10 @@ class Supervisor:
             time.sleep(TICK_S)
 
     def tend(self) -> None:
-        """Look at each child once; start again what is due."""
+        """Look at each child once; start again what is due; now and then cut their logs."""
+        if time.monotonic() >= self._look_at_logs_at:
+            self._look_at_logs_at = time.monotonic() + LOGS_EVERY_S
+            cut_long_logs(self.log_dir)
         for child in self.children.values():
             if child.due is None and child.process.poll() is not None:
                 self._note_death(child)
@@ -133,8 +138,6 @@ class Supervisor:
     def _launch(self, part: Part) -> subprocess.Popen[bytes]:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_dir / f"{part.name}.log"
-        if path.exists() and path.stat().st_size > LOG_LIMIT:
-            path.replace(path.with_suffix(".log.1"))
         tied = (sys.executable, "-m", "worker.operations.tied", str(os.getpid()))
         with path.open("ab") as out:
             return subprocess.Popen(  # noqa: S603  commands are our own
