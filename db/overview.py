@@ -36,6 +36,7 @@ VIEWS = {
     "v1_refusals_by_code": "instances DESC, refusal_code",
     "v1_turnaround_by_priority": "priority DESC",
     "v1_shadow_agreement": "recorded_at DESC, study_key, instance_number, frame_number",
+    "v1_deliveries": "created_at DESC, study_key, destination, revision, model_version",
 }
 """The analysts' views, each with the order in which a person reads it."""
 
