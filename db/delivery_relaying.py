@@ -39,28 +39,22 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
     return swept
 
 
-def due_for_delivery(
-    session: Session, *, limit: int, requeue_after_s: float
-) -> list[tuple[str, bool]]:
-    """Deliveries to be published now, longest due first: (delivery_key, whether it asks for
-    storage commitment).
+def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[str]:
+    """Keys of the deliveries to be published now, longest due first.
 
     A destination that is away gets one, when its probe is due; one that is not active gets none.
     """
     moment = now(session)
-    found: list[tuple[datetime, str, bool]] = []
+    found: list[tuple[datetime, str]] = []
     for name, failures in _reachable(session, moment):
         rows = session.execute(
-            select(ResultDelivery.due_at, ResultDelivery.delivery_key, ResultDelivery.state)
+            select(ResultDelivery.due_at, ResultDelivery.delivery_key)
             .where(ResultDelivery.destination == name, _due(moment, requeue_after_s))
             .order_by(ResultDelivery.due_at, ResultDelivery.id)
             .limit(1 if failures else limit)
         )
-        found += [
-            (row.due_at, row.delivery_key, row.state is DeliveryState.AWAITING_COMMITMENT)
-            for row in rows
-        ]
-    return [(key, asks) for _, key, asks in sorted(found)[:limit]]
+        found += [(row.due_at, row.delivery_key) for row in rows]
+    return [key for _, key in sorted(found)[:limit]]
 
 
 def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) -> None:

@@ -176,6 +176,7 @@ def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
     return tuple(
         InstanceDetail(
             number=number,
+            revision=row.revision,
             state=row.state,
             file_name=row.file_name,
             file_sha256=row.file_sha256,

@@ -17,6 +17,7 @@ from db.enums import InstanceReceipt, Priority, Source
 from db.intake import accept, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
+from worker.delivery.own_results import without_own_results
 from worker.errors import Rejected, Transient
 from worker.imaging.header import InstanceHeader
 from worker.intake.files import Paths, ReadableFile, RefusedFile, read_all
@@ -47,7 +48,8 @@ class AcceptedStudy(Acceptance):
     """The database's answer, and what was left out of it."""
 
     skipped: int = 0
-    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts)."""
+    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts), and results
+    of ours that came back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,15 @@ def accept_study(
         raise files.refused[0].in_place()
     _refuse_several_studies(files.readable)
     with _database(database, site) as opened:
+        images = without_own_results(files.readable, opened)
+        if not images:
+            raise Rejected(
+                "OWN_RESULTS_ONLY",
+                "These files are results that pneumo made and sent; there is nothing to predict. "
+                "Leave them out.",
+            )
         accepted = _accept(
-            files.readable,
+            images,
             priority=priority,
             site_ae_title=site_ae_title,
             source=source,
@@ -93,7 +102,8 @@ def accept_study(
             site=site,
         )
     answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
-    return AcceptedStudy(**answer, skipped=files.skipped)
+    own = len(files.readable) - len(images)
+    return AcceptedStudy(**answer, skipped=files.skipped + own)
 
 
 def enqueue_paths(
@@ -114,9 +124,10 @@ def enqueue_paths(
     site = site or settings()
     files = read_all(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
-    for file in files.readable:
-        by_study.setdefault(file.header.study_instance_uid, []).append(file)
     with _database(database, site) as opened:
+        images = without_own_results(files.readable, opened)
+        for file in images:
+            by_study.setdefault(file.header.study_instance_uid, []).append(file)
         accepted = tuple(
             _accept(
                 members,
@@ -128,7 +139,8 @@ def enqueue_paths(
             )
             for members in by_study.values()
         )
-    return Enqueued(accepted=accepted, refused=files.refused, skipped=files.skipped)
+    own = len(files.readable) - len(images)
+    return Enqueued(accepted=accepted, refused=files.refused, skipped=files.skipped + own)
 
 
 def accept_instance(
