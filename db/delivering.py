@@ -195,6 +195,7 @@ def ask_for_commitment(
     *,
     transaction_uid: str,
     ask_again_s: float,
+    probe_s: float = 120.0,
 ) -> CommitmentRequest | None:
     """The request to be made anew for a delivery whose destination has said nothing; None if none
     is due, or the destination is away.
@@ -204,7 +205,7 @@ def ask_for_commitment(
     if row is None:
         return None
     row.published_at = None
-    if not may_try(session, row.destination, moment, probe_s=ask_again_s):
+    if not may_try(session, row.destination, moment, probe_s=probe_s):
         session.flush()
         return None
     row.transaction_uid = transaction_uid

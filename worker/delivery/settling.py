@@ -64,6 +64,17 @@ def condition_of(destination: str) -> str:
     return f"destination {destination}"
 
 
+def commitment_condition_of(destination: str) -> str:
+    """Under which subject it stands that it takes results and cannot be asked to keep them."""
+    return f"commitment of {destination}"
+
+
+def note_asked(session: Session, destination: str) -> None:
+    """The destination took the question whether it keeps a result."""
+    note_all_well(session, destination)
+    end_condition(session, commitment_condition_of(destination))
+
+
 def settle(claim: DeliveryClaim, error: Exception, runtime: DeliveryRuntime) -> DeliveryFailure:
     """Put off or park a delivery that failed. Raises StaleClaim, with nothing written."""
     failure = classify(error)
@@ -95,13 +106,20 @@ def settle_commitment_failure(
 ) -> None:
     """The destination could not be asked whether it keeps a result: it is asked again later."""
     failure = classify(error)
-    pause_s = Backoff.of(runtime.site).pause_s(failures, times=REFUSAL_PAUSES)
+    backoff = Backoff.of(runtime.site)
+    pause_s = backoff.pause_s(failures, times=REFUSAL_PAUSES)
 
     def write(session: Session) -> None:
         put_off_commitment(
             session, transaction_uid, code=failure.code, sentence=failure.sentence, delay_s=pause_s
         )
-        subject = f"commitment of {destination}"
+        if isinstance(error, DestinationFailed):
+            failed = note_failure(session, destination)
+            probe_in(session, destination, backoff.pause_s(failed - 1))
+            subject = condition_of(destination)
+        else:
+            note_success(session, destination)
+            subject = commitment_condition_of(destination)
         note_condition(session, subject, failure.code, failure.sentence)
 
     in_transaction(runtime.database, write)

@@ -8,7 +8,6 @@ from enum import StrEnum
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy.orm import Session
 
-from db.conditions import end_condition
 from db.delivering import (
     ask_for_commitment,
     begin_delivery,
@@ -24,7 +23,12 @@ from worker.delivery.c_store import send_all
 from worker.delivery.connecting import associated
 from worker.delivery.made import MadeObject, make_result
 from worker.delivery.runtime import DeliveryRuntime
-from worker.delivery.settling import note_all_well, settle, settle_commitment_failure
+from worker.delivery.settling import (
+    note_all_well,
+    note_asked,
+    settle,
+    settle_commitment_failure,
+)
 from worker.delivery.stow_rs import send_by_web
 from worker.delivery.trouble import unknown
 from worker.errors import Rejected
@@ -209,9 +213,7 @@ def _ask(association: object, request: CommitmentRequest, runtime: DeliveryRunti
     except Exception as error:  # noqa: BLE001  it is asked again
         settle_commitment_failure(uid, name, error, request.failures, runtime)
         return
-    in_transaction(
-        runtime.database, lambda session: end_condition(session, f"commitment of {name}")
-    )
+    in_transaction(runtime.database, lambda session: note_asked(session, name))
     commitment.wait_for_report(association)
 
 
