@@ -32,7 +32,7 @@ REQUEST_STORAGE_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3.2-1)."""
 SUCCESS, PROCESSING_FAILURE = 0x0000, 0x0110
 """PS3.7 C.4.1."""
-SAME_ASSOCIATION_S = 1.0
+SAME_ASSOCIATION_S = 0.5
 """How long a report on the same association is waited for; a later one comes to the listener."""
 ANSWER_PATIENCE_S = 5.0
 

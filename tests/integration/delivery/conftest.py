@@ -97,7 +97,7 @@ class Sender:
         return self.conditions().get(f"destination {destination.name}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sender(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sender")
     site = settings_in(

@@ -145,9 +145,7 @@ def test_a_server_that_we_do_not_trust_gets_nothing(sender, web, tmp_path):
 
 
 def test_one_that_is_away_gets_it_later(sender, web, tmp_path):
-    port = web.server_port
-    table = web.table().replace(str(port), "1")
-    sender.destinations(table.replace("web-1", web.name))
+    sender.destinations(web.table().replace(f":{web.server_port}/", ":1/"))
     key = sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(web) == "DESTINATION_AWAY"
