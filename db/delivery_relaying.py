@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import now
-from db.delivering import park_row
 from db.delivery_records import DeliverySweep
+from db.delivery_rows import park_row
 from db.destinations import IN_PLACE
 from db.enums import DeliveryState, FailureKind
 from db.models import ResultDelivery, ResultDestination

@@ -17,10 +17,10 @@ from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.delivering import settle_commitment
+from db.commitment import settle_commitment
 from db.delivery_records import CommitmentOutcome, SentObject
 from db.session import Database
-from worker.delivery.trouble import DestinationFailed, fails
+from worker.delivery.trouble import fails
 from worker.errors import Transient
 from worker.logging import get_logger
 from worker.patience import in_transaction
@@ -132,8 +132,3 @@ def _failed(information: Dataset) -> dict[str, int]:
         str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or 0)
         for item in information.get("FailedSOPSequence") or []
     }
-
-
-__all__ = [
-    "DestinationFailed", "ask", "handlers", "new_transaction_uid", "take_report", "wait_for_report",
-]  # fmt: skip

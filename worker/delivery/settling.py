@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
+from db.commitment import put_off_commitment
 from db.conditions import end_condition, note_condition
-from db.delivering import park_delivery, put_off_commitment, put_off_delivery
+from db.delivering import park_delivery, put_off_delivery
 from db.delivery_records import DeliveryClaim
 from db.destinations import note_failure, note_success, probe_in
 from db.enums import FailureKind

@@ -8,30 +8,17 @@ from enum import StrEnum
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy.orm import Session
 
-from db.delivering import (
-    ask_for_commitment,
-    begin_delivery,
-    claim_delivery,
-    finish_delivery,
-    forgo_commitment,
-    renew_delivery,
-)
+from db.delivering import begin_delivery, claim_delivery, finish_delivery, renew_delivery
 from db.delivery_records import CommitmentRequest, DeliveryClaim
 from db.errors import StaleClaim
 from worker.delivery import commitment
+from worker.delivery.asking import ask, ask_again, peer_of
 from worker.delivery.c_store import send_all
 from worker.delivery.connecting import associated
 from worker.delivery.made import MadeObject, make_result
 from worker.delivery.runtime import DeliveryRuntime
-from worker.delivery.settling import (
-    note_all_well,
-    note_asked,
-    settle,
-    settle_commitment_failure,
-)
+from worker.delivery.settling import note_all_well, settle
 from worker.delivery.stow_rs import send_by_web
-from worker.delivery.trouble import unknown
-from worker.errors import Rejected
 from worker.logging import get_logger
 from worker.patience import in_transaction
 from worker.peers import Peer
@@ -65,7 +52,7 @@ def deliver(delivery_key: str, runtime: DeliveryRuntime) -> DeliveryEnd:
         lambda session: claim_delivery(session, delivery_key, lease_s=runtime.site.lease_s),
     )
     if claimed is None:
-        return _ask_again(delivery_key, runtime)
+        return DeliveryEnd(ask_again(delivery_key, runtime).value)
     try:
         end = _send(claimed, runtime)
     except StaleClaim:
@@ -82,7 +69,7 @@ def deliver(delivery_key: str, runtime: DeliveryRuntime) -> DeliveryEnd:
 
 def _send(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> DeliveryEnd:
     """Made first, then sent: an association is not kept waiting for pictures."""
-    peer = _peer(claimed.destination, runtime)
+    peer = peer_of(claimed.destination, runtime)
     renew = _renewal(claimed, runtime)
     objects = make_result(claimed, runtime.site, runtime.database, runtime.words, renew)
 
@@ -145,7 +132,7 @@ def _send_by_dimse(
                 objects=tuple(made.sent for made in objects),
                 failures=0,
             )
-            _ask(association, request, runtime)
+            ask(association, request, runtime)
     return DeliveryEnd.SENT
 
 
@@ -166,62 +153,6 @@ def _finish(
         )
 
     in_transaction(runtime.database, write, patience_s=runtime.site.lease_s / 2)
-
-
-# --- storage commitment -------------------------------------------------------------------------
-
-
-def _ask_again(delivery_key: str, runtime: DeliveryRuntime) -> DeliveryEnd:
-    """A destination that took a result and never said whether it keeps it."""
-    transaction_uid = commitment.new_transaction_uid()
-    request = in_transaction(
-        runtime.database,
-        lambda session: ask_for_commitment(
-            session,
-            delivery_key,
-            transaction_uid=transaction_uid,
-            ask_again_s=runtime.site.commitment_patience_s,
-        ),
-    )
-    if request is None:
-        log.info("message_dropped")
-        return DeliveryEnd.DROPPED
-    try:
-        peer = _peer(request.destination, runtime)
-        if not peer.storage_commitment:
-            in_transaction(
-                runtime.database, lambda session: forgo_commitment(session, transaction_uid)
-            )
-            return DeliveryEnd.SENT
-        handlers = commitment.handlers(runtime.site, runtime.database)
-        wanted = [str(StorageCommitmentPushModel)]
-        with associated(peer, runtime.site, wanted, handlers) as association:
-            _ask(association, request, runtime)
-    except Exception as error:  # noqa: BLE001  it is asked again
-        settle_commitment_failure(
-            transaction_uid, request.destination, error, request.failures, runtime
-        )
-        return DeliveryEnd.PUT_OFF
-    return DeliveryEnd.ASKED
-
-
-def _ask(association: object, request: CommitmentRequest, runtime: DeliveryRuntime) -> None:
-    """A result that was sent stays sent, whatever becomes of the question."""
-    name, uid = request.destination, request.transaction_uid
-    try:
-        commitment.ask(association, name, uid, request.objects)
-    except Exception as error:  # noqa: BLE001  it is asked again
-        settle_commitment_failure(uid, name, error, request.failures, runtime)
-        return
-    in_transaction(runtime.database, lambda session: note_asked(session, name))
-    commitment.wait_for_report(association)
-
-
-def _peer(name: str, runtime: DeliveryRuntime) -> Peer:
-    try:
-        return runtime.peers.one_that("results", name)
-    except Rejected:
-        raise unknown(name) from None
 
 
 def _renewal(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> Callable[[], None]:

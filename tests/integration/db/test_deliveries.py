@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from db.delivering import (
+from db.commitment import (
     ask_for_commitment,
-    finish_delivery,
     forgo_commitment,
-    park_delivery,
     put_off_commitment,
-    renew_delivery,
-    retry_delivery,
     settle_commitment,
 )
+from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep
 from db.delivery_relaying import CRASHES_UNTIL_PARKED, sweep_deliveries
