@@ -130,6 +130,8 @@ class InstanceDetail:
 
     number: int
     """From 1, in order of arrival."""
+    revision: int
+    """Revision of the study that it came with."""
     state: InstanceState
     """Where it stands."""
     file_name: str

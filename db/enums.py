@@ -128,6 +128,25 @@ class FailureKind(StrEnum):
     """Everything else."""
 
 
+class DeliveryState(StrEnum):
+    """Where a result stands on its way to one destination."""
+
+    WAITING = "waiting"
+    """To be sent, at once or when it is due again."""
+    SENDING = "sending"
+    """A delivery worker holds a claim with a lease."""
+    SENT = "sent"
+    """The destination answered that it has every object."""
+    AWAITING_COMMITMENT = "awaiting_commitment"
+    """Sent; the destination has still to confirm that it keeps every object."""
+    COMMITTED = "committed"
+    """The destination confirmed that it keeps every object (PS3.4 annex J)."""
+    SUPERSEDED = "superseded"
+    """Never sent: a newer result of the study took its place before."""
+    PARKED = "parked"
+    """The destination refuses it, or it cannot be made; it waits for a person."""
+
+
 class InstanceReceipt(StrEnum):
     """What became of one instance that a sender handed over."""
 
@@ -194,5 +213,11 @@ class AuditEvent(StrEnum):
     """Files of a finished study left by the retention rule; results and digests stay."""
     FILES_RETURNED = "files_returned"
     """Files that had left were sent again."""
+    RESULT_SENT = "result_sent"
+    """A destination took a study's result."""
+    RESULT_COMMITTED = "result_committed"
+    """A destination confirmed that it keeps a study's result."""
+    RESULT_PARKED = "result_parked"
+    """A study's result could not be delivered."""
     IDENTITY_ERASED = "identity_erased"
     """The personal identifiers of a study were erased."""

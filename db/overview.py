@@ -36,6 +36,7 @@ VIEWS = {
     "v1_refusals_by_code": "instances DESC, refusal_code",
     "v1_turnaround_by_priority": "priority DESC",
     "v1_shadow_agreement": "recorded_at DESC, study_key, instance_number, frame_number",
+    "v1_deliveries": "created_at DESC, study_key, destination, revision, model_version",
 }
 """The analysts' views, each with the order in which a person reads it."""
 
@@ -175,6 +176,7 @@ def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
     return tuple(
         InstanceDetail(
             number=number,
+            revision=row.revision,
             state=row.state,
             file_name=row.file_name,
             file_sha256=row.file_sha256,

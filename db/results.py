@@ -25,6 +25,7 @@ from db.enums import (
     Verdict,
 )
 from db.models import Study
+from db.owing import owe_result
 from db.records import Claim, StudyOutcome
 from db.result_rows import ResultWriter
 
@@ -44,6 +45,7 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
         writer.write(instance)
     if study.revision == claim.revision:
         _finish(study, outcome, moment)
+        owe_result(session, study, moment)
         writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
     else:
         hand_back(study, moment)

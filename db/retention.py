@@ -11,13 +11,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.audit import append
 from db.clock import now
 from db.enums import AuditEvent, StudyState
-from db.models import Instance, Study
+from db.models import Instance, ResultDelivery, Study
+from db.owing import OWED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +43,14 @@ class Leaving:
 
 
 def study_may_leave(cutoff: datetime) -> ColumnElement[bool]:
-    """The rule, on the study: it has its result since `cutoff` or longer.
+    """The rule, on the study: it has its result since `cutoff` or longer, and owes it to nobody.
 
-    Whatever else needs the files of a finished study (results that are still to be delivered) adds
-    its condition here and nowhere else. Parked studies wait for a person, who may need the files.
+    A result is made from the files at each try to deliver it. Whatever else needs the files of a
+    finished study adds its condition here and nowhere else. Parked studies wait for a person, who
+    may need the files.
     """
-    return and_(Study.state == StudyState.DONE, Study.finished_at <= cutoff)
+    owes = exists().where(ResultDelivery.study_id == Study.id, ResultDelivery.state.in_(OWED))
+    return and_(Study.state == StudyState.DONE, Study.finished_at <= cutoff, ~owes)
 
 
 def _file_may_leave(cutoff: datetime) -> ColumnElement[bool]:

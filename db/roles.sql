@@ -22,7 +22,7 @@ GRANT USAGE ON SCHEMA public TO pneumo_worker, pneumo_privacy, pneumo_analyst;
 
 GRANT SELECT, INSERT, UPDATE ON
     study, instance, model_version, inference_run, worker_heartbeat, site_condition,
-    study_manifest
+    study_manifest, result_destination, result_delivery, result_object
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
@@ -30,7 +30,7 @@ GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
 GRANT SELECT ON alembic_version TO pneumo_worker;
 GRANT SELECT ON
     v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,
-    v1_shadow_agreement TO pneumo_worker;
+    v1_shadow_agreement, v1_deliveries TO pneumo_worker;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO pneumo_worker;
 
 GRANT SELECT (id, study_key, study_instance_uid) ON study TO pneumo_privacy;
@@ -41,4 +41,4 @@ GRANT USAGE ON SEQUENCE audit_record_id_seq TO pneumo_privacy;
 
 GRANT SELECT ON
     v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,
-    v1_shadow_agreement TO pneumo_analyst;
+    v1_shadow_agreement, v1_deliveries TO pneumo_analyst;

@@ -19,6 +19,11 @@ PROCESS_STUDY = "pneumo.process_study"
 ACCEPT = "pneumo.accept"
 """Name of the task that takes over what a bridge hands over; its one argument is an opaque name."""
 
+DELIVER = "pneumo.deliver"
+"""Name of the task that sends a result to a destination; its one argument is a delivery's key."""
+DELIVERY = "delivery"
+"""Its queue, which workers that predict never serve."""
+
 
 def make_app(site: Settings) -> Celery:
     """The app of a site; nothing connects until it is used."""
@@ -31,7 +36,7 @@ def make_app(site: Settings) -> Celery:
         task_ignore_result=True,  # results are rows; a second truth would only disagree
         task_store_errors_even_if_ignored=False,
         # -- lanes ------------------------------------------------------------------------
-        task_queues=[Queue(lane.value) for lane in Lane],
+        task_queues=[*(Queue(lane.value) for lane in Lane), Queue(DELIVERY)],
         task_default_queue=Lane.ROUTINE.value,
         task_create_missing_queues=False,  # a misspelt -Q is an error, not a silent new queue
         worker_prefetch_multiplier=1,  # reserve no more than runs: STAT waits for one study at most

@@ -227,6 +227,25 @@ def results(
 
 
 @app.command(rich_help_panel=LOOK)
+def deliveries(
+    keys: Annotated[
+        list[str] | None, typer.Argument(help="With --retry: delivery keys (or beginnings).")
+    ] = None,
+    parked: Annotated[bool, typer.Option("--parked", help="List each parked one.")] = False,
+    again: Annotated[
+        bool, typer.Option("--retry", help="Send parked ones round again: all, or those named.")
+    ] = False,
+    destination: Annotated[str | None, typer.Option(help="Only of this destination.")] = None,
+) -> None:
+    """Results on their way to the PACS: by destination and state, what is parked and why."""
+    from worker.operations.delivery_screen import retry_deliveries, show_deliveries
+
+    if again:
+        raise typer.Exit(retry_deliveries(_site(), keys or [], destination=destination))
+    show_deliveries(_site(), parked=parked, destination=destination)
+
+
+@app.command(rich_help_panel=LOOK)
 def report() -> None:
     """The analysts' views: studies, predictions, refusals by code, turn-around by priority."""
     from worker.operations.report_screen import show_report

@@ -73,6 +73,11 @@ def announce_lanes(lanes: Iterable[Lane]) -> None:
     _lanes = tuple(lanes)
 
 
+def announced_lanes() -> tuple[Lane, ...]:
+    """The lanes that this process consumes; none in a worker that delivers."""
+    return _lanes
+
+
 def runtime() -> Runtime:
     """This process's runtime, made at the first call; a forked child makes its own."""
     global _runtime  # noqa: PLW0603  one process, one worker

@@ -140,6 +140,16 @@ class Settings(BaseSettings):
     """Whose clock our dates and times show where the images name no offset of their own."""
     result_font: Path | None = None
     """A TrueType or OpenType font for the captures, for letters that DejaVu Sans does not have."""
+    results_for_rejected: bool = True
+    """Whether a study of which nothing could be evaluated is told to the destinations, too."""
+    delivery_retry_ceiling_s: Seconds = 3600.0
+    """Longest pause between two tries to reach a destination that is away; it is never given up."""
+    delivery_refusals: int = Field(3, ge=1, le=100)
+    """So often a destination may refuse a result, or lose it, before the delivery is parked."""
+    delivery_timeout_s: Seconds = 60.0
+    """How long a destination may take for each answer."""
+    commitment_patience_s: Seconds = 3600.0
+    """A destination that has not confirmed that it keeps a result is asked again after so long."""
 
     # Words about ourselves
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -156,6 +166,12 @@ class Settings(BaseSettings):
         if not values.get("database_url"):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
+
+    @field_validator("peers", mode="before")
+    @classmethod
+    def _no_file(cls, value: object) -> object:
+        """Compose files can leave a variable empty, but not out."""
+        return None if value == "" else value
 
     @field_validator("calling_ae_titles", "called_ae_titles")
     @classmethod

@@ -16,7 +16,7 @@ from celery.signals import (
 )
 
 from db.enums import Lane
-from worker.celery import ACCEPT, PROCESS_STUDY, app
+from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
 from worker.settings import settings
@@ -63,6 +63,22 @@ def accept(name: str) -> None:
         log.info("handover", outcome=outcome.value)
 
 
+@app.task(name=DELIVER)
+def deliver(delivery_key: str) -> None:
+    """Send one result to its destination. A forged, doubled or late message does no harm."""
+    from worker.delivery.runtime import delivery_runtime
+    from worker.delivery.story import deliver as tell_the_story
+
+    if not (isinstance(delivery_key, str) and STUDY_KEY.fullmatch(delivery_key)):
+        log.warning("message_refused", reason="not a delivery key")
+        return
+    with structlog.contextvars.bound_contextvars(delivery_key=delivery_key):
+        try:
+            tell_the_story(delivery_key, delivery_runtime())
+        except Exception as error:  # noqa: BLE001  the lease and the relay bring it back
+            keep_traceback(error, log, code="DELIVERY_ABANDONED")
+
+
 @setup_logging.connect
 def _configure(**_: Any) -> None:
     """Celery would install its own handlers; ours hold no names."""
@@ -75,7 +91,12 @@ def _prepare(sender: Any, **_: Any) -> None:
     from worker.runtime import announce_lanes
 
     _configure()  # Celery sets logging up after this signal: a refusal to start must be one line too
-    announce_lanes(lane for lane in Lane if lane.value in sender.app.amqp.queues.consume_from)
+    queues = sender.app.amqp.queues
+    lanes = [lane for lane in Lane if lane.value in queues.consume_from]
+    if lanes and DELIVERY in queues.consume_from:
+        # Without -Q a worker would serve all queues, and a slow PACS must not hold up a GPU.
+        queues.deselect(DELIVERY)
+    announce_lanes(lanes)
     if "prefork" not in str(sender.pool_cls):
         _load_or_leave()
 
@@ -89,10 +110,13 @@ def _prepare_child(**_: Any) -> None:
 
 def _load_or_leave() -> None:
     """Start with everything in place or not at all: Celery would hide the error and go on."""
-    from worker.runtime import runtime
+    from worker.runtime import announced_lanes, runtime
 
     try:
-        runtime()
+        if announced_lanes():
+            runtime()
+        else:
+            _load_for_delivery()
     except PneumoError as error:
         log.critical("worker_cannot_start", code=error.code, sentence=error.sentence)
         sys.exit(EXIT_CANNOT_START)
@@ -102,9 +126,17 @@ def _load_or_leave() -> None:
     close_talkative_libraries()
 
 
+def _load_for_delivery() -> None:
+    from worker.delivery.runtime import delivery_runtime
+
+    delivery_runtime()
+
+
 @worker_shutdown.connect
 @worker_process_shutdown.connect
 def _leave(**_: Any) -> None:
+    from worker.delivery.runtime import close_delivery_runtime
     from worker.runtime import close_runtime
 
     close_runtime()
+    close_delivery_runtime()

@@ -15,12 +15,13 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from db.enums import Lane
+from worker.celery import DELIVERY
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-OURS = ["listener", "migrate", "relay", "suspect", "worker-cpu", "worker-gpu"]
+OURS = ["delivery", "listener", "migrate", "relay", "suspect", "worker-cpu", "worker-gpu"]
 
 
 def names(lines) -> set[str]:
@@ -52,7 +53,7 @@ LEFT_OUT = [
 ]  # fmt: skip
 SERVICE_MODULES = [
     "worker.cli", "worker.intake.listener", "worker.intake.relay", "db.migrate",
-    "worker.operations.health", "worker.operations.screens",
+    "worker.operations.health", "worker.operations.screens", "worker.operations.delivery_screen",
 ]  # fmt: skip
 
 
@@ -137,6 +138,15 @@ def test_lanes_are_consumed_in_every_profile_and_stat_comes_first():
         ]
         assert sorted(lanes) == ["stat,routine", "suspect"]
         assert {lane for queues in lanes for lane in queues.split(",")} == {*Lane}
+
+
+def test_results_are_delivered_by_a_service_of_their_own_that_claims_no_gpu():
+    service = SERVICES["delivery"]
+    assert service["profiles"] == ["delivery"]
+    assert service["command"][service["command"].index("-Q") + 1] == DELIVERY
+    assert service["environment"]["PNEUMO_DEVICE"] == "cpu"
+    assert "deploy" not in service
+    assert set(service["networks"]) == {"inside", "outside"}, "it reaches the PACS"
 
 
 def test_a_suspect_study_is_alone_in_its_process():

@@ -17,6 +17,7 @@ from db.enums import Priority, Source
 from db.intake import accept, announce, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
+from worker.delivery.own_results import without_own_results
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
 from worker.intake.disk import refuse_when_nearly_full
@@ -51,7 +52,8 @@ class AcceptedStudy(Acceptance):
     """The database's answer, and what was left out of it."""
 
     skipped: int = 0
-    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts)."""
+    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts), and results
+    of ours that came back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,15 @@ def accept_study(
     if manifest is not None:
         checked_manifest(files.readable[0].header.study_instance_uid, manifest)
     with _database(database, site) as opened:
+        images = without_own_results(files.readable, opened)
+        if not images:
+            raise Rejected(
+                "OWN_RESULTS_ONLY",
+                "These files are results that pneumo made and sent; there is nothing to predict. "
+                "Leave them out.",
+            )
         accepted = _accept(
-            files.readable,
+            images,
             manifest=manifest,
             priority=priority,
             site_ae_title=site_ae_title,
@@ -106,7 +115,8 @@ def accept_study(
             site=site,
         )
     answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
-    return AcceptedStudy(**answer, skipped=files.skipped)
+    own = len(files.readable) - len(images)
+    return AcceptedStudy(**answer, skipped=files.skipped + own)
 
 
 def expect_instances(
@@ -150,10 +160,11 @@ def enqueue_paths(
     site = site or settings()
     files = _NO_FILES if manifests and not paths else read_all(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
-    for file in files.readable:
-        by_study.setdefault(file.header.study_instance_uid, []).append(file)
     expected = {m.study_instance_uid: m for m in manifests}
     with _database(database, site) as opened:
+        images = without_own_results(files.readable, opened)
+        for file in images:
+            by_study.setdefault(file.header.study_instance_uid, []).append(file)
         accepted = tuple(
             _accept(
                 members,
@@ -171,8 +182,12 @@ def enqueue_paths(
             for study, manifest in expected.items()
             if study not in by_study
         )
+    own = len(files.readable) - len(images)
     return Enqueued(
-        accepted=accepted, announced=announced, refused=files.refused, skipped=files.skipped
+        accepted=accepted,
+        announced=announced,
+        refused=files.refused,
+        skipped=files.skipped + own,
     )
 
 

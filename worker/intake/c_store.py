@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.enums import InstanceReceipt, Priority
 from db.records import Acceptance
 from db.session import Database
+from worker.delivery.own_results import is_own_result
 from worker.errors import Bug, ErrorKind, PneumoError, Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
@@ -56,11 +57,14 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     started = time.perf_counter()
     try:
         refuse_when_nearly_full(site)
-        acceptance, size = _take_over(event, site, database)
+        taken = _take_over(event, site, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
         known = _as_known(error)
         note_if_disk(known, database)
         return _refuse(known)
+    if taken is None:
+        return _status(SUCCESS)
+    acceptance, size = taken
     receipt = acceptance.instances[0].outcome
     (log.warning if receipt is InstanceReceipt.CHANGED else log.info)(
         "instance_received",
@@ -72,10 +76,13 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     return _status(SUCCESS)
 
 
-def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptance, int]:
+def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptance, int] | None:
+    """What became of the instance, and its size; None for a result of ours that came back."""
     encoded = encode_file(event)
     header = read_header(io.BytesIO(encoded))
     _refuse_other_instance(event.request, header)
+    if is_own_result(header, database):
+        return None
     stored = IntakeStorage(site.intake_dir).keep_bytes(encoded)
     acceptance = accept_instance(
         stored,

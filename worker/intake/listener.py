@@ -20,9 +20,10 @@ from types import FrameType
 from typing import Any
 
 from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from db.session import Database
+from worker.delivery.commitment import handlers as commitment_handlers
 from worker.errors import Resource
 from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
@@ -70,7 +71,10 @@ def start_listener(site: Settings, database: Database) -> Listener:
     ae.maximum_associations = site.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     ae.add_supported_context(Verification)
+    # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     handlers = [
+        *commitment_handlers(site, database),
         (evt.EVT_C_STORE, answer, [site, database]),
         (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
         (evt.EVT_REQUESTED, turn_away_when_nearly_full, [site]),

@@ -1,8 +1,8 @@
 """The relay: rows that are due become messages, and nothing that stops is forgotten.
 
 Once a second it takes back the studies of dead workers, closes studies whose sender fell silent,
-lets no routine study starve, and publishes what is due, folders that a bridge left included. It publishes first and marks afterwards:
-a death in between makes a second message, which the claim drops, and never a missing one. Any
+lets no routine study starve, and publishes what is due: studies, folders that a bridge left, and
+results on their way to the PACS. It publishes first and marks afterwards: a death in between makes a second message, which the claim drops, and never a missing one. Any
 number of relays may run.
 """
 
@@ -25,7 +25,8 @@ from db.enums import Lane, Priority
 from db.intake import close_idle_studies
 from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
-from worker.celery import ACCEPT, PROCESS_STUDY, make_app
+from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, make_app
+from worker.delivery.publishing import DeliveryRelay
 from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import overdue, priority_of
 from worker.intake.housekeeping import Housekeeping
@@ -47,6 +48,7 @@ class Turn:
     aged: int = 0
     published: int = 0
     handed_over: int = 0
+    deliveries: int = 0
 
 
 class Broker:
@@ -81,6 +83,14 @@ class Broker:
         lane = Lane.STAT if priority_of(name) is Priority.STAT else Lane.ROUTINE
         self._app.send_task(ACCEPT, args=[name], queue=lane.value, argsrepr="[name]")
 
+    def deliveries_waiting(self) -> int:
+        """Messages that wait for a delivery worker."""
+        return int(self._client.llen(self._prefix + DELIVERY))
+
+    def publish_delivery(self, delivery_key: str) -> None:
+        """One message: the delivery's key and nothing else."""
+        self._app.send_task(DELIVER, args=[delivery_key], queue=DELIVERY, argsrepr="[key]")
+
     def close(self) -> None:
         """Give back the connections."""
         self._client.close()
@@ -97,6 +107,7 @@ class Relay:
         self._nudged: dict[str, float] = {}
         self._disk = DiskCondition(site, database)
         self._housekeeping = Housekeeping(site, database)
+        self._deliveries = DeliveryRelay(site, database, broker)
 
     def turn(self) -> Turn:
         """Look at the disk, sweep, close, age, tidy, publish."""
@@ -115,6 +126,7 @@ class Relay:
             aged=aged,
             published=self._publish_due(),
             handed_over=self._nudge_handed_over(),
+            deliveries=self._deliveries.turn(),  # last: no study waits for it
         )
 
     def _nudge_handed_over(self) -> int:

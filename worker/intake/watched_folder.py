@@ -19,6 +19,7 @@ from pathlib import Path
 
 from db.enums import Priority, Source
 from db.session import Database
+from worker.delivery.own_results import is_own_result
 from worker.errors import Rejected, Resource
 from worker.imaging.reading import read_header
 from worker.intake.accept import PATIENCE_S, accept_instance
@@ -142,6 +143,8 @@ class WatchedFolder:
         except Rejected:
             storage.discard(stored.name)
             raise
+        if is_own_result(header, self.database):
+            return
         acceptance = accept_instance(
             stored,
             header,

@@ -21,19 +21,24 @@ from db.heartbeats import live_workers
 from db.migrate import upgrade
 from db.session import Database
 from worker.active_model import ensure_default_model
+from worker.celery import DELIVERY
+from worker.delivery.destinations import keep_destinations
 from worker.errors import Rejected, Resource, Transient
 from worker.intake.listener import echo
 from worker.intake.relay import alive_file
 from worker.operations.broker import answers, broker_part, is_embedded, port_of
 from worker.operations.supervisor import TICK_S, Part, Supervisor
+from worker.peers import read_peers
 from worker.settings import Settings
 
 READY_WITHIN_S = 120.0
 """Loading torch and a model takes seconds; on a busy machine a minute."""
 WORKER_GRACE_S = 60.0
 """A worker finishes the studies it has; what takes longer comes back by its lease."""
-LANE_OF = {"worker": Lane.ROUTINE, "suspect": Lane.SUSPECT}
-"""By which lane a worker's part is recognised among those that beat."""
+DELIVERY_GRACE_S = 30.0
+"""A delivery that takes longer is sent again by the next process."""
+LANE_OF = {"worker": Lane.ROUTINE.value, "suspect": Lane.SUSPECT.value, "delivery": DELIVERY}
+"""By which queue a worker's part is recognised among those that beat."""
 
 
 def worker_command(lanes: str, pool: str, concurrency: int) -> tuple[str, ...]:
@@ -60,6 +65,14 @@ def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[
         parts.append(
             Part(name="suspect", command=worker_command("suspect", "solo", 1), expects_to_die=True)
         )
+    if read_peers(site.peers).that("results"):
+        parts.append(
+            Part(
+                name="delivery",
+                command=worker_command(DELIVERY, "threads", 2),
+                grace_s=DELIVERY_GRACE_S,
+            )
+        )
     parts.append(Part(name="relay", command=(*pneumo, "relay")))
     parts.append(Part(name="listener", command=(*pneumo, "listen")))
     if site.watch_folder is not None:
@@ -74,6 +87,7 @@ def prepare(site: Settings) -> None:
     upgrade(site.database_url)
     database = Database(site.database_url)
     ensure_default_model(database, site)
+    keep_destinations(site, database)
     database.dispose()
 
 

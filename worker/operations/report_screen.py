@@ -57,6 +57,14 @@ REPORT = (
             "shadow_probability", "shadow_verdict", "agrees",
         ),
     ),
+    Page(
+        view="v1_deliveries",
+        title="Results on their way to the PACS",
+        columns=(
+            "study_key", "destination", "revision", "model_version", "state", "is_superseded",
+            "attempts", "error_code", "sent_at",
+        ),
+    ),
 )  # fmt: skip
 """What `pneumo report` prints, in order."""
 

@@ -8,29 +8,19 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from db.details import InstanceDetail, PredictionDetail, StudyDetail
+from db.details import StudyDetail
 from db.enums import Verdict
 from db.overview import study_detail
 from db.records import ModelRecord
 from db.registry import list_models
 from db.session import Database
 from worker.active_model import find_bundle
+from worker.delivery.result_rows import Finding, objects_of
 from worker.errors import Rejected, Resource
-from worker.imaging.dicom_files import open_dataset
-from worker.imaging.reading import read_dataset
 from worker.intake.storage import IntakeStorage
-from worker.model.bundle import Bundle, load_bundle
-from worker.operations.screens import RESEARCH_ONLY, moment, one_study, wide_console
-from worker.results.build import build_results, to_bytes
-from worker.results.outcome import (
-    FrameOutcome,
-    InstanceOutcome,
-    ModelUsed,
-    NotEvaluated,
-    ResultOfStudy,
-)
-from worker.results.outcome import Verdict as ResultVerdict
-from worker.results.picture import Picture, picture_of
+from worker.model.bundle import load_bundle
+from worker.operations.screens import RESEARCH_ONLY, one_study, wide_console
+from worker.results.build import to_bytes
 from worker.results.words import ResultWords
 from worker.settings import Settings
 
@@ -52,7 +42,8 @@ def show_results(
     finally:
         database.dispose()
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
-    objects = _objects(detail, bundle, IntakeStorage(site.intake_dir), words)
+    storage = IntakeStorage(site.intake_dir)
+    objects = objects_of(detail, _finding(detail), bundle, storage, words)
     console.print(_written(objects, folder))
     console.print(RESEARCH_ONLY)
     return 0
@@ -79,77 +70,16 @@ def _model_of(database: Database, detail: StudyDetail) -> ModelRecord:
     return model
 
 
-def _objects(
-    detail: StudyDetail, bundle: Bundle, storage: IntakeStorage, words: ResultWords
-) -> list[Dataset]:
-    """The report, then the captures."""
-    paths: dict[str, Path] = {}
-    outcomes = []
-    counting = [i for i in detail.instances if i.replaced_in_revision is None]
-    for instance in counting:
-        path = storage.path_of(instance.file_name)
-        outcome = _outcome_of(instance, path, str(detail.summary.model_name))
-        paths[outcome.uid] = path
-        outcomes.append(outcome)
-
-    def picture(item: InstanceOutcome, frame_number: int) -> Picture:
-        dataset = read_dataset(paths[item.uid])
-        return picture_of(dataset, frame_number, bundle.model, bundle.manifest.preprocessing)
-
+def _finding(detail: StudyDetail) -> Finding:
+    """The study's last result."""
     summary = detail.summary
-    assert summary.verdict is not None  # _finished saw to both
+    assert summary.verdict is not None  # _finished saw to these
     assert summary.finished_at is not None
-    result = ResultOfStudy(
-        study_key=summary.study_key,
+    return Finding(
         revision=summary.revision,
-        model=ModelUsed.of(bundle.manifest),
-        verdict=ResultVerdict(summary.verdict.value),
+        model_name=str(summary.model_name),
+        verdict=summary.verdict,
         finished_at=summary.finished_at,
-        instances=tuple(outcomes),
-    )
-    return build_results(result, words, picture)
-
-
-def _outcome_of(instance: InstanceDetail, path: Path, model_name: str) -> InstanceOutcome:
-    """One instance's rows, and its header from the file."""
-    try:
-        header = open_dataset(path, stop_before_pixels=True)
-    except OSError:
-        raise Rejected("RESULT_FILES_GONE", _gone(instance)) from None
-    frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
-    if frames:
-        return InstanceOutcome(header=header, frames=frames)
-    refusal = instance.refusal
-    return InstanceOutcome(
-        header=header,
-        not_evaluated=NotEvaluated(code=refusal.code, sentence=refusal.sentence)
-        if refusal
-        else NotEvaluated(
-            code="NO_PREDICTION", sentence=f"{model_name} gave no prediction of this image."
-        ),
-    )
-
-
-def _gone(instance: InstanceDetail) -> str:
-    since = (
-        f"left on {moment(instance.file_removed_at)} UTC by the retention rule "
-        "(PNEUMO_KEEP_FILES_DAYS)"
-        if instance.file_removed_at
-        else "is no longer in the intake folder"
-    )
-    return (
-        f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects send the study again."
-    )
-
-
-def _frame(prediction: PredictionDetail) -> FrameOutcome:
-    return FrameOutcome(
-        frame_number=prediction.frame_number,
-        probability=prediction.probability,
-        verdict=ResultVerdict(prediction.verdict.value),
-        predicted_at=prediction.recorded_at,
-        warnings=tuple(str(warning["sentence"]) for warning in prediction.warnings),
     )
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from db.audit import verify
 from db.conditions import Condition, conditions
+from db.delivery_overview import destinations_at_a_glance
 from db.enums import Lane, StudyState, Verdict
 from db.heartbeats import live_workers
 from db.overview import find_study, overview
@@ -55,21 +56,27 @@ def wide_console() -> Console:
 
 def show_status(site: Settings, console: Console | None = None) -> None:
     """What waits, what runs, who works, what needs a person."""
+    from worker.operations.delivery_screen import deliveries_table, delivery_notices
+
     console = console or wide_console()
     database = Database(site.database_url)
     with database.reading() as session:
         glance = overview(session)
         workers = live_workers(session, within_s=SEEN_WITHIN_S)
         wrong = conditions(session)
+        destinations = destinations_at_a_glance(session)
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
+    if destinations:
+        console.print(deliveries_table(destinations))
     console.print(_broker_line(site))
     console.print(_disk_line(site))
     for notice in [
         *_notices(glance, workers),
         *_handover_notices(site),
         *_watch_notices(site),
-        *_condition_notices(wrong),
+        *condition_notices(wrong),
+        *delivery_notices(destinations, workers),
     ]:
         console.print(notice)
 
@@ -231,7 +238,7 @@ def _watch_notices(site: Settings) -> list[str]:
     return [f"{said} Each lies with its reason in its folder `refused` (docs/hospital.md)."]
 
 
-def _condition_notices(wrong: Sequence[Condition]) -> list[Text]:
+def condition_notices(wrong: Sequence[Condition]) -> list[Text]:
     """What outside of any study is not as it should be, since when."""
     return [
         Text.assemble(

@@ -23,6 +23,7 @@ from tests.database_builders import (
     claim_one,
     ensure_model,
     events_of,
+    finish_one,
     make_model,
     make_study,
     one,
@@ -31,6 +32,26 @@ from tests.database_builders import (
     store,
     uid_of,
 )
+from tests.delivery_builders import claimed, destined, due
+
+
+def test_of_eight_threads_one_gets_a_delivery(database):
+    destined(database)
+    finish_one(database)
+    (key,) = due(database)
+    barrier, claims = Barrier(8), []
+
+    def take():
+        barrier.wait(timeout=60)
+        claims.append(claimed(database, key))
+
+    threads = [Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len([claim for claim in claims if claim]) == 1
+    assert len(claims) == 8
 
 
 def accept_in_a_process(url, barrier, answers):

@@ -30,6 +30,7 @@ from tests.database_builders import (
     rows,
     uid_of,
 )
+from tests.delivery_builders import claimed, destined, sent
 
 DAY = 24 * 3600.0
 
@@ -61,6 +62,14 @@ def test_the_longest_finished_leave_first_and_the_young_stay(database):
     with database.reading() as session:
         leaving = count_due_to_leave(session, keep_days=30)
     assert (leaving.studies, leaving.files, leaving.size) == (2, 4, 2 * (1001 + 1002))
+
+
+def test_the_files_of_a_result_that_is_still_owed_stay(database):
+    destined(database, "archive")
+    key = finished(database, 1, days_ago=300)
+    assert due(database) == []
+    sent(database, claimed(database))
+    assert due(database) == [key]
 
 
 def receiving(database, uid):

@@ -15,6 +15,7 @@ from db.overview import VIEWS
 from db.relaying import sweep_expired_leases
 from db.session import Database, make_engine
 from tests.database_builders import accept_one, finish_one, one, rows, shadow_one
+from tests.delivery_builders import claimed, destined, due, sent
 
 SCRIPT = Path(__file__).resolve().parents[3] / "db" / "roles.sql"
 
@@ -48,7 +49,9 @@ def as_role(postgresql_url):
 def test_a_worker_does_all_its_work(as_role):
     worker = as_role("pneumo_worker")
 
+    destined(worker, "archive")
     shadow_one(worker, finish_one(worker), 0.2)
+    sent(worker, claimed(worker, *due(worker)), transaction_uid="2.25.1")
 
     with worker.transaction() as session:
         assert sweep_expired_leases(session) == []

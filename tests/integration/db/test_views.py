@@ -12,6 +12,7 @@ from db.enums import FailureKind, Priority, Source, Verdict
 from db.overview import VIEWS, view_rows
 from db.records import InstanceOutcome, StudyOutcome
 from db.results import park
+from tests import delivery_builders
 from tests.database_builders import (
     THRESHOLD,
     accept_one,
@@ -266,7 +267,7 @@ def queries():
 
 def test_the_queries_of_the_page_run(small_site):
     database, _ = small_site
-    by_site, by_view, within, agreement = (rows(database, query) for query in queries())
+    by_site, by_view, within, agreement, deliveries = (rows(database, query) for query in queries())
 
     # site, studies, positive, negative, rejected, failed, unfinished
     assert by_site == [(None, 5, 0, 1, 2, 1, 1), ("NORTH", 1, 1, 0, 0, 0, 0)]
@@ -284,3 +285,22 @@ def test_the_queries_of_the_page_run(small_site):
     assert pair == ["resnet50-1.0.0", "vgg16-1.0.0"]
     assert (frames, only_active, only_shadow, unassessed) == (2, 1, 0, 0)
     assert (float(agreed), float(difference)) == (0.5, pytest.approx(-0.35))
+    # destination, results, arrived, on their way, parked
+    assert deliveries == []
+
+
+def test_deliveries_are_counted_by_the_query_of_the_page(database):
+    delivery_builders.destined(database, "archive", "web")
+    key = finish_one(database)
+    first, _ = delivery_builders.due(database)
+    delivery_builders.sent(database, delivery_builders.claimed(database, first))
+    (*_, query) = queries()
+    assert [tuple(map(str, row)) for row in rows(database, query)] == [
+        ("archive", "1", "1", "0", "0"),
+        ("web", "1", "0", "1", "0"),
+    ]
+    shown = "SELECT study_key, model_version, destination, state, verdict, attempts "
+    assert rows(database, f"{shown} FROM v1_deliveries ORDER BY destination") == [
+        (key, "resnet50-1.0.0", "archive", "sent", "positive", 1),
+        (key, "resnet50-1.0.0", "web", "waiting", "positive", 0),
+    ]

@@ -1,0 +1,80 @@
+"""What people and other parts ask about deliveries. Reads only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.clock import now
+from db.delivery_records import DestinationGlance, ParkedDelivery
+from db.enums import DeliveryState
+from db.models import ResultDelivery, ResultDestination, ResultObject
+
+ON_THE_WAY = (DeliveryState.WAITING, DeliveryState.SENDING)
+
+
+def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
+    """Every destination that ever was, by name: deliveries by state, and how long the oldest waits."""
+    moment = now(session)
+    counts: dict[str, dict[DeliveryState, int]] = defaultdict(dict)
+    grouped = session.execute(
+        select(ResultDelivery.destination, ResultDelivery.state, func.count()).group_by(
+            ResultDelivery.destination, ResultDelivery.state
+        )
+    )
+    for name, state, count in grouped:
+        counts[name][state] = count
+    oldest = {
+        row.destination: row.since
+        for row in session.execute(
+            select(ResultDelivery.destination, func.min(ResultDelivery.created_at).label("since"))
+            .where(ResultDelivery.state.in_(ON_THE_WAY))
+            .group_by(ResultDelivery.destination)
+        )
+    }
+    rows = session.scalars(select(ResultDestination).order_by(ResultDestination.name))
+    return [
+        DestinationGlance(
+            name=row.name,
+            is_active=row.is_active,
+            by_state=dict(counts[row.name]),
+            oldest_waiting_seconds=(moment - oldest[row.name]).total_seconds()
+            if row.name in oldest
+            else None,
+            failures=row.failures,
+            probe_at=row.probe_at,
+        )
+        for row in rows
+    ]
+
+
+def parked_deliveries(session: Session, *, destination: str | None = None) -> list[ParkedDelivery]:
+    """Those that wait for a person, longest owed first."""
+    query = select(ResultDelivery).where(ResultDelivery.state == DeliveryState.PARKED)
+    if destination is not None:
+        query = query.where(ResultDelivery.destination == destination)
+    return [
+        ParkedDelivery(
+            delivery_key=row.delivery_key,
+            study_key=row.study_key,
+            destination=row.destination,
+            attempts=row.attempts,
+            error_code=row.error_code or "",
+            error_sentence=row.error_sentence or "",
+            traceback_reference=row.traceback_reference,
+        )
+        for row in session.scalars(query.order_by(ResultDelivery.created_at, ResultDelivery.id))
+    ]
+
+
+def own_results(session: Session, sop_instance_uids: Collection[str]) -> set[str]:
+    """Which of these instances are objects that we made and sent."""
+    rows = session.scalars(
+        select(ResultObject.sop_instance_uid).where(
+            ResultObject.sop_instance_uid.in_(list(sop_instance_uids))
+        )
+    )
+    return set(rows)

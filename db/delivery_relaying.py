@@ -1,0 +1,106 @@
+"""What the relay does with deliveries: take back those of dead workers, find those that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.clock import now
+from db.delivery_records import DeliverySweep
+from db.delivery_rows import park_row
+from db.destinations import IN_PLACE
+from db.enums import DeliveryState, FailureKind
+from db.models import ResultDelivery, ResultDestination
+
+DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
+CRASHES_UNTIL_PARKED = 5
+CRASHED_DELIVERY = "CRASHED_DELIVERY"
+CRASHED_DELIVERY_SENTENCE = (
+    "Delivery workers died on this result several times in a row. Look into the log of the delivery "
+    "worker and of the kernel (out of memory?), then run `pneumo deliveries --retry`."
+)
+
+
+def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
+    """Take back the deliveries of workers that died or hung, as (delivery_key, what became of it)."""
+    moment = now(session)
+    rows = session.scalars(
+        select(ResultDelivery)
+        .where(ResultDelivery.state == DeliveryState.SENDING, ResultDelivery.lease_until < moment)
+        .order_by(ResultDelivery.id)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    swept = [(row.delivery_key, _take_back(row, moment)) for row in rows]
+    session.flush()
+    return swept
+
+
+def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[str]:
+    """Keys of the deliveries to be published now, longest due first.
+
+    A destination that is away gets one, when its probe is due; one that is not active gets none.
+    """
+    moment = now(session)
+    found: list[tuple[datetime, str]] = []
+    for name, failures in _reachable(session, moment):
+        rows = session.execute(
+            select(ResultDelivery.due_at, ResultDelivery.delivery_key)
+            .where(ResultDelivery.destination == name, _due(moment, requeue_after_s))
+            .order_by(ResultDelivery.due_at, ResultDelivery.id)
+            .limit(1 if failures else limit)
+        )
+        found += [(row.due_at, row.delivery_key) for row in rows]
+    return [key for _, key in sorted(found)[:limit]]
+
+
+def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) -> None:
+    """Remember that these were published."""
+    session.execute(
+        update(ResultDelivery)
+        .where(ResultDelivery.delivery_key.in_(delivery_keys), ResultDelivery.state.in_(DUE_STATES))
+        .values(published_at=now(session)),
+        execution_options=IN_PLACE,
+    )
+
+
+def _take_back(row: ResultDelivery, moment: datetime) -> DeliverySweep:
+    row.crashes, row.lease_until, row.published_at = row.crashes + 1, None, None
+    if row.crashes >= CRASHES_UNTIL_PARKED:
+        park_row(row, CRASHED_DELIVERY, CRASHED_DELIVERY_SENTENCE, FailureKind.BUG)
+        return DeliverySweep.PARKED
+    superseded = row.superseded_by is not None
+    row.state = DeliveryState.SUPERSEDED if superseded else DeliveryState.WAITING
+    row.due_at = None if superseded else moment
+    return DeliverySweep.WAITING
+
+
+def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
+    """Active destinations that may be tried now, with their failures in a row."""
+    rows = session.execute(
+        select(ResultDestination.name, ResultDestination.failures)
+        .where(
+            ResultDestination.is_active,
+            or_(
+                ResultDestination.failures == 0,
+                ResultDestination.probe_at.is_(None),
+                ResultDestination.probe_at <= moment,
+            ),
+        )
+        .order_by(ResultDestination.name)
+    )
+    return [(row.name, row.failures) for row in rows]
+
+
+def _due(moment: datetime, requeue_after_s: float) -> ColumnElement[bool]:
+    return and_(
+        ResultDelivery.state.in_(DUE_STATES),
+        ResultDelivery.due_at <= moment,
+        or_(
+            ResultDelivery.published_at.is_(None),
+            ResultDelivery.published_at <= moment - timedelta(seconds=requeue_after_s),
+        ),
+    )

@@ -1,0 +1,129 @@
+"""What a finished study owes to each destination, and what becomes of its earlier results.
+
+Called in the transaction that stores the verdict: there is no moment at which a result exists and is
+not owed, whatever dies. Where there is no destination this is one SELECT.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from db.enums import DeliveryState, Verdict
+from db.models import ResultDelivery, ResultDestination, Study
+from db.statements import insert_if_new
+
+UNSENT = (DeliveryState.WAITING, DeliveryState.PARKED)
+"""States in which nobody is at it and the destination was not told that it has everything."""
+OWED = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT)
+"""States in which the study's files are still needed."""
+
+
+def owe_result(session: Session, study: Study, moment: datetime) -> None:
+    """Owe the verdict that the locked study's row holds now to every active destination.
+
+    An earlier result of the study that waits is superseded and never sent; one that was sent, or was
+    begun to be, is named by the new one as what it takes the place of. That one is the same for all
+    destinations, since all of them get the same objects (PS3.5 9.1: one UID, one content).
+    """
+    if study.model_version_id is None or study.verdict is None:
+        return
+    owed = [
+        row_id
+        for name in _destinations(session, study.verdict)
+        if (row_id := _insert(session, study, name, moment)) is not None
+    ]
+    if not owed:
+        return
+    for row_id in owed:
+        _supersede(session, row_id, study.id)
+    predecessor = _last_begun(session, study.id, before=min(owed))
+    session.execute(
+        update(ResultDelivery)
+        .where(ResultDelivery.id.in_(owed))
+        .values(predecessor_id=predecessor),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def studies_that_owe(session: Session, study_keys: Iterable[str]) -> set[str]:
+    """Which of these studies have a result that is still to be delivered or confirmed.
+
+    Their files are needed: a result is made from them at each try. A parked one counts, since a
+    person may send it round again.
+    """
+    rows = session.scalars(
+        select(ResultDelivery.study_key)
+        .where(ResultDelivery.study_key.in_(list(study_keys)), ResultDelivery.state.in_(OWED))
+        .distinct()
+    )
+    return set(rows)
+
+
+def _destinations(session: Session, verdict: Verdict) -> list[str]:
+    query = select(ResultDestination.name).where(ResultDestination.is_active)
+    if verdict is Verdict.REJECTED:
+        query = query.where(ResultDestination.takes_rejected)
+    return list(session.scalars(query.order_by(ResultDestination.name)))
+
+
+def _insert(session: Session, study: Study, destination: str, moment: datetime) -> int | None:
+    """The new row's id; None if this very result is owed already."""
+    return insert_if_new(
+        session,
+        ResultDelivery,
+        delivery_key=secrets.token_hex(16),
+        study_id=study.id,
+        study_key=study.study_key,
+        revision=study.revision,
+        model_version_id=study.model_version_id,
+        destination=destination,
+        state=DeliveryState.WAITING,
+        verdict=study.verdict,
+        finished_at=study.finished_at or moment,
+        attempts=0,
+        failures=0,
+        refusals=0,
+        crashes=0,
+        due_at=moment,
+        created_at=moment,
+    )
+
+
+def _supersede(session: Session, row_id: int, study_id: int) -> None:
+    """All earlier ones to the same destination: locked by ascending id, as everywhere."""
+    new = session.get_one(ResultDelivery, row_id, populate_existing=True)
+    earlier = session.scalars(
+        select(ResultDelivery)
+        .where(
+            ResultDelivery.study_id == study_id,
+            ResultDelivery.destination == new.destination,
+            ResultDelivery.id < row_id,
+            ResultDelivery.superseded_by.is_(None),
+        )
+        .order_by(ResultDelivery.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for row in earlier:
+        row.superseded_by = row_id
+        if row.state in UNSENT:
+            row.state, row.due_at = DeliveryState.SUPERSEDED, None
+    session.flush()
+
+
+def _last_begun(session: Session, study_id: int, *, before: int) -> int | None:
+    return session.scalar(
+        select(ResultDelivery.id)
+        .where(
+            ResultDelivery.study_id == study_id,
+            ResultDelivery.id < before,
+            ResultDelivery.begun_at.is_not(None),
+        )
+        .order_by(ResultDelivery.id.desc())
+        .limit(1)
+    )

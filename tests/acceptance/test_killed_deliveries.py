@@ -1,0 +1,63 @@
+"""A delivery worker killed in mid-send: the result is sent again, and the PACS has each object once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.acceptance.installation import Installation
+from tests.builders import write_instance
+from tests.integration.worker.installations import accepted, bundle, network, started
+from tests.pacs import Pacs
+from worker.pipeline import process_study
+
+
+class HangingPacs(Pacs):
+    """It takes the first object, then says nothing until it is let go."""
+
+    def _store(self, event):
+        if len(self.received) == 1 and not self.let_go.is_set():
+            self.reached.set()
+            self.let_go.wait(60)
+        return super()._store(event)
+
+
+@pytest.fixture
+def pacs():
+    made = HangingPacs()
+    made.reached, made.let_go = threading.Event(), threading.Event()
+    yield made.start()
+    made.let_go.set()
+    made.stop()
+
+
+def test_a_killed_delivery_is_sent_again_and_arrives_once(install, pacs, tmp_path):
+    peers = tmp_path / "peers.toml"
+    peers.write_text(pacs.table())
+    installation: Installation = install(peers=peers, shadow=False)
+    first = installation.start_worker(lanes="delivery")
+    installation.wait_until_ready()
+    predicting = started(installation.site, bundle(tmp_path, network(1)))
+    process_study(accepted(predicting, write_instance(tmp_path / "a.dcm")), predicting)
+    predicting.close()
+    installation.start_relay()
+
+    assert pacs.reached.wait(60), installation.ends_of_logs()
+    installation.kill(first)
+    pacs.let_go.set()
+    installation.start_worker(lanes="delivery")
+    installation.wait_for(
+        "sent again",
+        lambda: installation.one("SELECT state FROM result_delivery") == "sent",
+        within_s=60,
+    )
+    assert installation.one("SELECT attempts FROM result_delivery") == 2
+    by_uid: dict[str, list[Dataset]] = {}
+    for dataset in pacs.received:
+        by_uid.setdefault(dataset.SOPInstanceUID, []).append(dataset)
+    assert len(by_uid) == 2
+    assert all(copies.count(copies[0]) == len(copies) for copies in by_uid.values())
+    events = "SELECT count(*) FROM audit_record WHERE event = 'result_sent'"
+    assert installation.one(events) == 1

@@ -1,0 +1,420 @@
+"""Results owed to destinations: in the verdict's transaction, in order, to the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from db.commitment import (
+    ask_for_commitment,
+    forgo_commitment,
+    put_off_commitment,
+    settle_commitment,
+)
+from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
+from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
+from db.delivery_records import CommitmentOutcome, DeliverySweep
+from db.delivery_relaying import CRASHES_UNTIL_PARKED, sweep_deliveries
+from db.destinations import note_failure, note_success, probe_in
+from db.enums import DeliveryState, FailureKind
+from db.errors import StaleClaim
+from db.owing import studies_that_owe
+from tests.database_builders import (
+    accept_one,
+    claim_one,
+    ensure_model,
+    events_of,
+    finish_one,
+    one,
+    positive_outcome,
+    rejected_outcome,
+    rows,
+    store,
+    uid_of,
+)
+from tests.delivery_builders import (
+    begun,
+    changed,
+    claimed,
+    destined,
+    due,
+    long_ago,
+    objects,
+    put_off,
+    sent,
+    states,
+)
+
+
+def revise(database, key, *, finish=True):
+    """A further image, and the study's next result."""
+    accept_one(database, 1, 2)
+    if finish:
+        again = claim_one(database, key)
+        store(database, again, positive_outcome(again, ensure_model(database)))
+
+
+# --- owing --------------------------------------------------------------------------------------
+
+
+def test_a_result_is_owed_to_each_destination_once_and_without_one_to_nobody(database):
+    finish_one(database, uid=uid_of(1))
+    assert rows(database, "SELECT * FROM result_delivery") == []
+
+    destined(database, "archive", "web")
+    key = finish_one(database, uid=uid_of(2))
+
+    owed = "SELECT destination, study_key, revision, verdict FROM result_delivery ORDER BY id"
+    assert rows(database, owed) == [
+        ("archive", key, 1, "positive"), ("web", key, 1, "positive"),
+    ]  # fmt: skip
+
+
+def test_a_destination_that_went_gets_nothing_further_and_keeps_what_it_is_owed(database):
+    destined(database, "archive")
+    finish_one(database, uid=uid_of(1))
+    destined(database, "web")
+    finish_one(database, uid=uid_of(2))
+
+    assert due(database) == [one(database, OF, name="web")]
+    destined(database, "archive")
+    assert due(database) == [one(database, OF, name="archive")]
+
+
+OF = "SELECT delivery_key FROM result_delivery WHERE destination = :name"
+
+
+@pytest.mark.parametrize(("takes_rejected", "count"), [(True, 1), (False, 0)])
+def test_a_study_of_which_nothing_was_evaluated_is_told_if_the_site_wants(
+    database, takes_rejected, count
+):
+    destined(database, takes_rejected=takes_rejected)
+    model = ensure_model(database)
+    study = claim_one(database, accept_one(database).study_key)
+    outcome = rejected_outcome(study)
+    store(database, study, type(outcome)(**(outcome.__dict__ | {"model_version_id": model.id})))
+    assert len(states(database)) == count
+
+
+def test_a_parked_study_owes_nothing(database):
+    from db.results import park
+
+    destined(database)
+    study = claim_one(database, accept_one(database).study_key)
+    with database.transaction() as session:
+        park(session, study, code="X", sentence="x", kind=FailureKind.BUG)
+    assert states(database) == []
+
+
+# --- superseding --------------------------------------------------------------------------------
+
+
+def test_a_newer_result_takes_the_place_of_one_that_was_not_sent(database):
+    destined(database)
+    key = finish_one(database)
+    revise(database, key)
+
+    assert states(database) == ["superseded", "waiting"]
+    claim = claimed(database)
+    assert (claim.revision, claim.predecessor) == (2, None)
+
+
+def test_a_newer_result_names_the_one_that_was_sent(database):
+    destined(database)
+    key = finish_one(database)
+    sent(database, claimed(database), "first")
+    revise(database, key)
+
+    assert states(database) == ["sent", "waiting"]
+    links = "SELECT superseded_by IS NOT NULL FROM result_delivery ORDER BY id"
+    assert [bool(x) for (x,) in rows(database, links)] == [True, False]
+    before = claimed(database).predecessor
+    assert (before.revision, before.model_name) == (1, "resnet50-1.0.0")
+    assert list(before.objects) == objects("first")
+
+
+def test_one_that_may_have_arrived_is_named_to_every_destination_alike(database):
+    """All of them get the same objects, so what these say must not differ (PS3.5 9.1)."""
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    first = claimed(database, one(database, OF, name="archive"))
+    begun(database, first)
+    put_off(database, first)
+    revise(database, key)
+
+    newer = "SELECT delivery_key FROM result_delivery WHERE state = 'waiting'"
+    named = [claimed(database, k).predecessor for (k,) in rows(database, newer)]
+    assert len(named) == 2
+    assert named[0] == named[1] is not None
+
+
+def test_one_that_is_on_its_way_is_not_begun_any_more_once_there_is_a_newer_one(database):
+    destined(database)
+    key = finish_one(database)
+    first = claimed(database)
+    revise(database, key)
+    assert states(database) == ["sending", "waiting"]
+
+    assert not begun(database, first)
+    assert states(database) == ["superseded", "waiting"]
+    assert claimed(database).predecessor is None
+
+
+def test_a_result_waits_while_an_earlier_one_is_on_its_way(database):
+    destined(database)
+    key = finish_one(database)
+    first = claimed(database)
+    assert begun(database, first)
+    revise(database, key)
+
+    newer = one(database, "SELECT delivery_key FROM result_delivery WHERE state = 'waiting'")
+    assert claimed(database, newer) is None
+    changed(database, newer, due_at=long_ago(database))
+    with database.transaction() as session:
+        finish_delivery(session, first)
+    assert claimed(database, newer).revision == 2
+
+
+def test_a_result_waits_while_its_study_is_read_again(database):
+    destined(database)
+    key = finish_one(database)
+    (delivery,) = due(database)
+    revise(database, key, finish=False)
+    assert claimed(database, delivery) is None
+    assert states(database) == ["waiting"]
+
+
+def test_a_failure_of_one_that_was_superseded_meanwhile_ends_it(database):
+    destined(database)
+    key = finish_one(database)
+    first = claimed(database)
+    assert begun(database, first)
+    revise(database, key)
+    put_off(database, first)
+    assert states(database) == ["superseded", "waiting"]
+
+
+# --- claims -------------------------------------------------------------------------------------
+
+
+def test_only_one_has_a_claim_and_whoever_was_overtaken_writes_nothing(database):
+    destined(database)
+    finish_one(database)
+    (key,) = due(database)
+    first = claimed(database, key, lease_s=0.001)
+    assert claimed(database, key) is None
+    with database.transaction() as session:
+        assert sweep_deliveries(session) == [(key, DeliverySweep.WAITING)]
+    second = claimed(database, key)
+    assert second.token == first.token + 1
+
+    for write in (
+        lambda s: renew_delivery(s, first, lease_s=9),
+        lambda s: finish_delivery(s, first),
+    ):
+        with pytest.raises(StaleClaim), database.transaction() as session:
+            write(session)
+    with pytest.raises(StaleClaim):
+        begun(database, first)
+    sent(database, second)
+    assert states(database) == ["sent"]
+
+
+def test_a_renewed_claim_is_not_swept(database):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database, lease_s=0.001)
+    with database.transaction() as session:
+        renew_delivery(session, claim, lease_s=60)
+        assert sweep_deliveries(session) == []
+
+
+def test_a_result_that_kills_its_workers_is_parked(database):
+    destined(database)
+    finish_one(database)
+    (key,) = due(database)
+    for _ in range(CRASHES_UNTIL_PARKED):
+        assert claimed(database, key, lease_s=0.001)
+        with database.transaction() as session:
+            ((_, what),) = sweep_deliveries(session)
+    assert what is DeliverySweep.PARKED
+    with database.reading() as session:
+        (parked,) = parked_deliveries(session)
+    assert parked.error_code == "CRASHED_DELIVERY"
+
+
+def test_one_that_was_published_is_not_published_again_at_once(database):
+    destined(database)
+    finish_one(database)
+    (key,) = due(database)
+    assert due(database) == []
+    changed(database, key, published_at=long_ago(database))
+    assert due(database) == [key]
+
+
+def test_one_that_was_put_off_is_due_again_later(database):
+    destined(database)
+    finish_one(database)
+    (key,) = due(database)
+    put_off(database, claimed(database, key), delay_s=60)
+    assert due(database) == []
+    changed(database, key, due_at=long_ago(database))
+    assert due(database) == [key]
+    assert claimed(database, key).failures == 1
+
+
+# --- a destination that is away -----------------------------------------------------------------
+
+
+def away(database, name="archive", delay_s=60.0):
+    with database.transaction() as session:
+        note_failure(session, name)
+        probe_in(session, name, delay_s)
+
+
+def test_while_a_destination_is_away_one_at_a_time_probes_it(database):
+    destined(database)
+    for number in range(3):
+        finish_one(database, uid=uid_of(number))
+    away(database, delay_s=60)
+    assert due(database) == []
+    away(database, delay_s=0)
+    (probe,) = due(database)
+    others = [
+        key for (key,) in rows(database, "SELECT delivery_key FROM result_delivery") if key != probe
+    ]
+    assert claimed(database, probe)
+    assert [claimed(database, key) for key in others] == [None, None]
+    with database.transaction() as session:
+        assert note_success(session, "archive")
+        assert not note_success(session, "archive")
+    assert len(due(database)) == 2
+
+
+def test_another_destination_does_not_wait(database):
+    destined(database, "archive", "web")
+    finish_one(database)
+    away(database)
+    assert due(database) == [one(database, OF, name="web")]
+
+
+# --- what is told -------------------------------------------------------------------------------
+
+
+def test_sending_is_audited_with_digests(database):
+    destined(database)
+    key = finish_one(database)
+    sent(database, claimed(database), warning="B000")
+    assert events_of(database, key)[-1] == "result_sent"
+    detail = one(database, "SELECT detail FROM audit_record WHERE event = 'result_sent'")
+    assert objects()[0].sha256 in detail
+    assert "2.25." not in detail
+
+
+def test_our_objects_are_known_when_they_come_back(database):
+    destined(database)
+    finish_one(database)
+    begun(database, claimed(database))
+    ours = [item.sop_instance_uid for item in objects()]
+    with database.reading() as session:
+        assert own_results(session, [*ours, "1.2.3"]) == set(ours)
+
+
+def test_files_are_needed_until_all_is_delivered(database):
+    destined(database)
+    key = finish_one(database, uid=uid_of(1))
+    other = finish_one(database, uid=uid_of(2))
+    sent(database, claimed(database, due(database)[0]))
+    with database.reading() as session:
+        assert studies_that_owe(session, [key, other, "none"]) == {other}
+
+
+def test_a_parked_one_is_shown_and_sent_round_again(database):
+    destined(database)
+    key = finish_one(database)
+    claim = claimed(database)
+    with database.transaction() as session:
+        park_delivery(session, claim, code="REFUSED", sentence="No.", kind=FailureKind.REJECTED)
+    with database.reading() as session:
+        (parked,) = parked_deliveries(session)
+        (glance,) = destinations_at_a_glance(session)
+        assert parked_deliveries(session, destination="web") == []
+    assert (parked.study_key, parked.error_code) == (key, "REFUSED")
+    assert glance.by_state == {DeliveryState.PARKED: 1}
+    assert glance.oldest_waiting_seconds is None
+    assert events_of(database, key)[-1] == "result_parked"
+
+    with database.transaction() as session:
+        assert retry_delivery(session, claim.delivery_key)
+        assert not retry_delivery(session, claim.delivery_key)
+    again = claimed(database)
+    assert (again.refusals, again.failures) == (0, 0)
+
+
+# --- storage commitment -------------------------------------------------------------------------
+
+
+def awaiting(database, uid="2.25.1"):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database)
+    sent(database, claim, transaction_uid=uid, ask_again_s=3600)
+    return claim.delivery_key
+
+
+def report(database, uid="2.25.1", kept=(), failed=None, most=3):
+    with database.transaction() as session:
+        return settle_commitment(session, uid, kept, failed or {}, most_refusals=most)
+
+
+ALL = [item.sop_instance_uid for item in objects()]
+
+
+def test_a_report_that_names_every_object_commits_once(database):
+    awaiting(database)
+    assert states(database) == ["awaiting_commitment"]
+    assert report(database, uid="2.25.999", kept=ALL) is CommitmentOutcome.UNKNOWN
+    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
+    assert states(database) == ["committed"]
+    assert report(database, kept=ALL) is CommitmentOutcome.UNKNOWN
+    assert one(database, "SELECT count(*) FROM audit_record WHERE event = 'result_committed'") == 1
+
+
+@pytest.mark.parametrize(
+    ("kept", "failed"), [(ALL[:1], {ALL[1]: 0x0112}), (ALL[:1], {}), (ALL, {"2.25.3": 1})]
+)
+def test_what_is_not_kept_is_sent_again_and_parked_if_that_goes_on(database, kept, failed):
+    key = awaiting(database)
+    assert report(database, kept=kept, failed=failed, most=2) is CommitmentOutcome.SEND_AGAIN
+    sent(database, claimed(database, key), transaction_uid="2.25.2")
+    assert report(database, "2.25.2", kept, failed, most=2) is CommitmentOutcome.PARKED
+    with database.reading() as session:
+        assert parked_deliveries(session)[0].error_code == "COMMITMENT_FAILED"
+
+
+def ask(database, key, uid="2.25.2"):
+    with database.transaction() as session:
+        return ask_for_commitment(session, key, transaction_uid=uid, ask_again_s=3600)
+
+
+def test_a_destination_that_says_nothing_is_asked_again(database):
+    key = awaiting(database)
+    assert due(database) == []
+    assert ask(database, key) is None
+    changed(database, key, due_at=long_ago(database))
+    assert due(database) == [key]
+
+    request = ask(database, key)
+    assert [item.sop_instance_uid for item in request.objects] == ALL
+    assert ask(database, key) is None, "a doubled message asks once"
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.UNKNOWN
+    assert report(database, "2.25.2", ALL) is CommitmentOutcome.COMMITTED
+
+
+def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
+    awaiting(database)
+    with database.transaction() as session:
+        put_off_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
+    assert len(due(database)) == 1
+    with database.transaction() as session:
+        forgo_commitment(session, "2.25.1")
+    assert states(database) == ["sent"]

@@ -1,0 +1,131 @@
+"""A site whose model is small work, with studies that are finished and results that are owed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db.conditions import conditions
+from db.delivery_relaying import due_for_delivery
+from tests.builders import write_instance
+from tests.integration.worker.installations import (
+    accepted,
+    bundle,
+    found,
+    network,
+    settings_in,
+    started,
+)
+from tests.pacs import Pacs
+from worker.delivery.destinations import keep_destinations
+from worker.delivery.runtime import DeliveryRuntime
+from worker.delivery.story import DeliveryEnd, deliver
+from worker.pipeline import process_study
+from worker.runtime import Runtime
+from worker.settings import Settings
+
+_numbers = count(1)
+
+
+@dataclass
+class Sender:
+    """One site as a test drives it."""
+
+    runtime: DeliveryRuntime
+    predicting: Runtime
+
+    @property
+    def site(self) -> Settings:
+        return self.runtime.site
+
+    def destinations(self, *tables: str) -> None:
+        """Write the file of peers, and let it count."""
+        self.site.peers.write_text("\n".join(tables))
+        keep_destinations(self.site, self.runtime.database)
+
+    def study(self, folder: Path, *, images: int = 1, uid: str | None = None, **values) -> str:
+        """A finished study; its key."""
+        number = next(_numbers)
+        uid = uid or f"1.2.826.0.1.3680043.8.498.77.{number}"
+        paths = [
+            write_instance(
+                folder / f"{number}-{image}.dcm",
+                study_instance_uid=uid,
+                series_instance_uid=f"{uid}.1",
+                sop_instance_uid=f"{uid}.1.{number}.{image}",
+                seed=number * 10 + image,
+                **values,
+            )
+            for image in range(1, images + 1)
+        ]
+        key = accepted(self.predicting, *paths)
+        process_study(key, self.predicting)
+        return key
+
+    def due(self) -> list[str]:
+        with self.runtime.database.reading() as session:
+            return due_for_delivery(session, limit=50, requeue_after_s=0.001)
+
+    def deliver(self) -> list[DeliveryEnd]:
+        """What is due now, once; what was put off a moment ago is."""
+        time.sleep(0.01)
+        return [deliver(key, self.runtime) for key in self.due()]
+
+    def deliveries(self, key: str) -> list[dict]:
+        return found(
+            self.predicting,
+            "SELECT * FROM result_delivery WHERE study_key = :key ORDER BY id",
+            key=key,
+        )
+
+    def states(self, key: str) -> list[str]:
+        return [row["state"] for row in self.deliveries(key)]
+
+    def conditions(self) -> dict[str, str]:
+        """What is wrong: subject and code."""
+        with self.runtime.database.reading() as session:
+            return {c.subject: c.code for c in conditions(session)}
+
+    def wrong(self, destination: Any) -> str | None:
+        """The code of what is wrong with this destination."""
+        return self.conditions().get(f"destination {destination.name}")
+
+
+@pytest.fixture(scope="session")
+def sender(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sender")
+    site = settings_in(
+        folder / "site",
+        peers=folder / "peers.toml",
+        # So short that whatever was put off is due at the next look.
+        retry_base_s=0.0001,
+        delivery_retry_ceiling_s=0.001,
+        delivery_refusals=2,
+        delivery_timeout_s=10,
+    )
+    (folder / "peers.toml").write_text("")
+    predicting = started(site, bundle(folder, network(1)))
+    runtime = DeliveryRuntime(site)
+    yield Sender(runtime, predicting)
+    runtime.close()
+    predicting.close()
+
+
+@pytest.fixture
+def pacs() -> Callable[..., Pacs]:
+    """A factory of PACS; those that run are stopped with the test."""
+    made: list[Pacs] = []
+
+    def make(**values) -> Pacs:
+        made.append(Pacs(**values))
+        return made[-1].start()
+
+    yield make
+    for item in made:
+        item.stop()

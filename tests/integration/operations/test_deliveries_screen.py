@@ -1,0 +1,113 @@
+"""What an operator reads and does about results on their way to the PACS."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from db.conditions import note_condition
+from db.delivering import park_delivery
+from db.enums import FailureKind
+from db.heartbeats import beat
+from db.migrate import upgrade
+from db.session import Database
+from tests.database_builders import finish_one, uid_of
+from tests.delivery_builders import claimed, destined, due, sent, states
+from worker.errors import Rejected
+from worker.operations.delivery_screen import retry_deliveries, show_deliveries
+from worker.operations.installation import parts_of
+from worker.operations.screens import show_status
+from worker.settings import read_settings
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = read_settings(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0")
+    upgrade(site.database_url)
+    return site
+
+
+@pytest.fixture
+def database(site):
+    database = Database(site.database_url)
+    yield database
+    database.dispose()
+
+
+def printed(show, *arguments, **values) -> str:
+    console = Console(width=160, file=io.StringIO(), record=True)
+    show(*arguments, console=console, **values)
+    return " ".join(console.export_text().split())
+
+
+def one_of_each(database) -> str:
+    """One sent, one parked, one waiting; the parked one's key."""
+    destined(database, "archive")
+    for number in range(3):
+        finish_one(database, uid=uid_of(number))
+    first, second, _ = due(database)
+    sent(database, claimed(database, first))
+    parked = claimed(database, second)
+    with database.transaction() as session:
+        park_delivery(
+            session, parked, code="REFUSED", sentence="It says no.", kind=FailureKind.REJECTED
+        )
+    return second
+
+
+def test_without_a_destination_it_says_where_to_name_one(site):
+    assert "Name one in the file of PNEUMO_PEERS" in printed(show_deliveries, site, parked=False)
+    assert "Results on their way" not in printed(show_status, site)
+
+
+def test_counts_by_destination_and_why_one_is_parked(site, database):
+    key = one_of_each(database)
+    said = printed(show_deliveries, site, parked=True)
+    assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │" in said
+    assert key[:12] in said
+    assert "REFUSED. It says no." in said
+    with pytest.raises(Rejected, match="known are: archive"):
+        printed(show_deliveries, site, parked=False, destination="web")
+
+
+def test_status_says_what_a_person_should_do(site, database):
+    one_of_each(database)
+    with database.transaction() as session:
+        note_condition(session, "destination archive", "DESTINATION_AWAY", "No answer.")
+    said = printed(show_status, site)
+    assert "1 results wait for the PACS, and no living worker delivers" in said
+    assert "1 results parked that are owed to archive" in said
+    assert "destination archive: DESTINATION_AWAY" in said
+
+    with database.transaction() as session:
+        beat(session, worker_name="w-1", lanes="delivery", device="cpu", model_name=None)
+    destined(database, "web")
+    said = printed(show_status, site)
+    assert "no living worker delivers" not in said
+    assert "archive is owed results and is no destination any more" in said
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_parked_ones_are_sent_round_again(site, database, named):
+    key = one_of_each(database)
+    console = Console(file=io.StringIO())
+    keys = [key[:8]] if named else []
+    assert retry_deliveries(site, keys, console=console) == 0
+    assert states(database) == ["sent", "waiting", "waiting"]
+    assert retry_deliveries(site, [key], console=console) == 1
+
+
+def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):
+    def names(peers):
+        made = parts_of(site.model_copy(update={"peers": peers}), concurrency=1)
+        return {part.name: " ".join(part.command) for part in made}
+
+    peers = tmp_path / "peers.toml"
+    peers.write_text('[pacs]\ndicomweb = "https://pacs.example"\nretrieve = "wado-rs"\n')
+    assert "delivery" not in names(None) | names(peers)
+    peers.write_text('[pacs]\ndicomweb = "https://pacs.example"\nresults = "stow-rs"\n')
+    commands = names(peers)
+    assert "-Q delivery" in commands["delivery"]
+    assert not [n for n, words in commands.items() if "delivery" in words and n != "delivery"]

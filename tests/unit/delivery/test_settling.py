@@ -1,0 +1,47 @@
+"""Pauses that grow for days, and words about a destination that hold nobody's name."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from worker.delivery import trouble
+from worker.delivery.connecting import why_tls_failed
+from worker.delivery.settling import Backoff
+from worker.errors import ErrorKind
+
+
+def test_pauses_double_up_to_the_ceiling_for_as_long_as_it_takes():
+    backoff = Backoff(base_s=1, ceiling_s=3600)
+    pauses = [backoff.pause_s(n, jitter=0.5) for n in (0, 1, 2, 11, 12, 10_000)]
+    assert pauses == [1, 2, 4, 2048, 3600, 3600]
+
+
+def test_pauses_are_spread_so_that_destinations_are_not_tried_together():
+    backoff = Backoff(base_s=1, ceiling_s=3600)
+    assert (backoff.pause_s(3, jitter=0), backoff.pause_s(3, jitter=1)) == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("error", "with_this_result"),
+    [
+        (trouble.away("pacs"), False),
+        (trouble.certificate("pacs", "it has expired"), False),
+        (trouble.refuses("pacs", "why"), False),
+        (trouble.unknown("pacs"), False),
+        (trouble.fails("pacs", "why"), True),
+    ],
+)
+def test_what_is_wrong_with_a_destination_is_never_given_up(error, with_this_result):
+    assert error.kind is ErrorKind.TRANSIENT
+    assert error.with_this_result is with_this_result
+    assert error.sentence.startswith("pacs ") or " pacs " in error.sentence
+
+
+def test_a_certificate_is_told_by_what_is_wrong_with_it():
+    error = ssl.SSLCertVerificationError()
+    error.verify_code = 10
+    assert why_tls_failed(error) == "its certificate has expired"
+    error.verify_code = 99
+    assert why_tls_failed(error) == "verification code 99"

@@ -1,0 +1,51 @@
+"""Our own objects on their way back: a PACS that sends us everything sends us those, too.
+
+They are no new images of a study. Taking them over would make a revision, whose result would come
+back as well, without end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
+from db.delivery_overview import own_results
+from db.session import Database
+from worker.imaging.header import InstanceHeader
+from worker.logging import get_logger
+
+log = get_logger(__name__)
+
+OUR_CLASSES = {str(Comprehensive3DSRStorage), str(SecondaryCaptureImageStorage)}
+
+
+class HasHeader(Protocol):
+    """Anything that has been read so far as its header."""
+
+    @property
+    def header(self) -> InstanceHeader:
+        """Its identifiers."""
+
+
+File = TypeVar("File", bound=HasHeader)
+
+
+def is_own_result(header: InstanceHeader, database: Database) -> bool:
+    """Whether an instance that came in is an object that we made and sent; said in the log if so.
+
+    No radiograph is asked for in SQL: only the two classes that we make.
+    """
+    if header.sop_class_uid not in OUR_CLASSES:
+        return False
+    with database.reading() as session:
+        own = bool(own_results(session, [header.sop_instance_uid]))
+    if own:
+        log.info("own_result_dropped")
+    return own
+
+
+def without_own_results(files: Sequence[File], database: Database) -> list[File]:
+    """The files that are not objects of ours."""
+    return [file for file in files if not is_own_result(file.header, database)]

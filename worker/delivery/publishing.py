@@ -1,0 +1,69 @@
+"""The relay's step for deliveries: those of dead workers come back, those that are due are published.
+
+It goes last in a turn, is short, and keeps what goes wrong to itself: no study waits for a delivery.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from db.delivery_relaying import due_for_delivery, mark_deliveries_published, sweep_deliveries
+from db.session import Database
+from worker.delivery.destinations import DestinationsFile
+from worker.logging import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+BATCH = 50
+"""Most deliveries published in one turn."""
+ENOUGH = 200
+"""With so many messages waiting none is added: the rows keep the rest."""
+
+
+class DeliveryBroker(Protocol):
+    """What this needs of Redis."""
+
+    def deliveries_waiting(self) -> int:
+        """Messages in the queue of deliveries."""
+
+    def publish_delivery(self, delivery_key: str) -> None:
+        """One message: the delivery's key and nothing else."""
+
+
+class DeliveryRelay:
+    """One relay's part in deliveries."""
+
+    def __init__(self, site: Settings, database: Database, broker: DeliveryBroker) -> None:
+        self._site = site
+        self._database = database
+        self._broker = broker
+        self._file = DestinationsFile(site, database)
+
+    def turn(self) -> int:
+        """How many were published. Never raises."""
+        try:
+            self._file.follow()
+            self._sweep()
+            return self._publish()
+        except Exception as error:  # noqa: BLE001  no study may wait for this
+            log.warning("deliveries_not_published", error_type=type(error).__qualname__)
+            return 0
+
+    def _sweep(self) -> None:
+        with self._database.transaction() as session:
+            swept = sweep_deliveries(session)
+        for delivery_key, what in swept:
+            log.warning("delivery_ran_out", delivery_key=delivery_key, action=what.value)
+
+    def _publish(self) -> int:
+        """Publish, then mark, as for studies: a death in between makes a second message."""
+        with self._database.reading() as session:
+            due = due_for_delivery(session, limit=BATCH, requeue_after_s=self._site.requeue_after_s)
+        if not due or self._broker.deliveries_waiting() >= ENOUGH:
+            return 0
+        for delivery_key in due:
+            self._broker.publish_delivery(delivery_key)
+        with self._database.transaction() as session:
+            mark_deliveries_published(session, due)
+        return len(due)

@@ -1,0 +1,64 @@
+"""What can be wrong with a destination, in the words that `pneumo status` shows.
+
+Two questions decide what happens: is it the destination as a whole (then it alone is probed, and the
+other results wait), and did it happen with this very result (then another one is the next probe, in
+case the result is the cause).
+"""
+
+from __future__ import annotations
+
+from worker.errors import Transient
+
+
+class DestinationFailed(Transient):
+    """The destination as a whole does not take results now; nothing is given up."""
+
+    def __init__(self, code: str, sentence: str, *, with_this_result: bool = False) -> None:
+        super().__init__(code, sentence)
+        self.with_this_result = with_this_result
+        """It had begun to take this result: the cause may be this one alone."""
+
+
+def away(name: str) -> DestinationFailed:
+    """Nobody answers at its address."""
+    return DestinationFailed(
+        "DESTINATION_AWAY",
+        f"{name} does not answer at its address. Results wait and are sent once it does; check that "
+        "it runs, its host and port in the file of PNEUMO_PEERS, and the firewall.",
+    )
+
+
+def certificate(name: str, why: str) -> DestinationFailed:
+    """TLS does not come about."""
+    return DestinationFailed(
+        "DESTINATION_CERTIFICATE",
+        f"TLS with {name} does not come about ({why}). Results wait; check its certificate, ours, and "
+        "who may sign them (docs/hospital.md).",
+    )
+
+
+def refuses(name: str, why: str) -> DestinationFailed:
+    """It does not let us in."""
+    return DestinationFailed(
+        "DESTINATION_REFUSES",
+        f"{name} does not let us in: {why}. Results wait; enter our AE title, address or token there.",
+    )
+
+
+def fails(name: str, why: str) -> DestinationFailed:
+    """It lets us in, and then it does not take what we send."""
+    return DestinationFailed(
+        "DESTINATION_FAILS",
+        f"{name} accepts the connection and then fails ({why}). Results wait and are sent again; look "
+        "into its log and at its disk.",
+        with_this_result=True,
+    )
+
+
+def unknown(name: str) -> DestinationFailed:
+    """It no longer stands in our file."""
+    return DestinationFailed(
+        "DESTINATION_UNKNOWN",
+        f"{name} is owed results and has no `results` in the file that PNEUMO_PEERS names on this "
+        "machine. Give every part of the installation the same file.",
+    )
