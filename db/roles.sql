@@ -21,7 +21,8 @@ END $$;
 GRANT USAGE ON SCHEMA public TO pneumo_worker, pneumo_privacy, pneumo_analyst;
 
 GRANT SELECT, INSERT, UPDATE ON
-    study, instance, model_version, inference_run, worker_heartbeat, site_condition
+    study, instance, model_version, inference_run, worker_heartbeat, site_condition,
+    study_origin
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
