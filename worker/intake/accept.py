@@ -83,13 +83,13 @@ def accept_study(
     if files.refused:
         raise files.refused[0].in_place()
     _refuse_several_studies(files.readable)
-    with _database(database, site) as opened:
+    with opened(database, site) as ours:
         accepted = _accept(
             files.readable,
             priority=priority,
             site_ae_title=site_ae_title,
             source=source,
-            database=opened,
+            database=ours,
             site=site,
         )
     answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
@@ -116,14 +116,14 @@ def enqueue_paths(
     by_study: dict[str, list[ReadableFile]] = {}
     for file in files.readable:
         by_study.setdefault(file.header.study_instance_uid, []).append(file)
-    with _database(database, site) as opened:
+    with opened(database, site) as ours:
         accepted = tuple(
             _accept(
                 members,
                 priority=priority,
                 site_ae_title=site_ae_title,
                 source=source,
-                database=opened,
+                database=ours,
                 site=site,
             )
             for members in by_study.values()
@@ -226,7 +226,7 @@ def _record(
 
 
 @contextmanager
-def _database(database: Database | None, site: Settings) -> Iterator[Database]:
+def opened(database: Database | None, site: Settings) -> Iterator[Database]:
     """The caller's database, or one of our own for the length of the call."""
     if database is not None:
         yield database
