@@ -81,6 +81,15 @@ class Orthanc:
         with urllib.request.urlopen(request, timeout=30) as it:
             return json.loads(it.read())
 
+    def put(self, path: str, value: object) -> None:
+        """The same of a PUT of JSON, e.g. to /modalities/NAME."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}",
+            data=json.dumps(value).encode(),
+            method="PUT",
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
     def log(self) -> str:
         return (self.folder / "orthanc.log").read_text(errors="replace")[-3000:]
 

@@ -45,9 +45,21 @@ NATIVE = (
     ExplicitVRBigEndian,
 )
 COMPRESSED = tuple(uid for uid in AllTransferSyntaxes if uid not in NATIVE and uid.is_compressed)
-STILL = tuple(uid for uid in COMPRESSED if not any(
-    word in uid.name for word in ("MPEG", "HEVC", "JPIP", "SMPTE", "Part 2", "Multi-component")
-))  # fmt: skip
+STILL = tuple(
+    uid
+    for uid in COMPRESSED
+    if not any(word in uid.name for word in ("MPEG", "HEVC", "JPIP", "SMPTE", "Part 2"))
+)
+BESIDE_RADIOGRAPHS = (
+    "1.2.840.10008.5.1.4.1.1.1.",  # mammography, intra-oral
+    "1.2.840.10008.5.1.4.1.1.7.",  # multi-frame Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88.",  # structured reports, key objects
+    "1.2.840.10008.5.1.4.1.1.104.",  # encapsulated documents
+    "1.2.840.10008.5.1.4.1.1.2",  # CT
+    "1.2.840.10008.5.1.4.1.1.12.",  # X-ray angiography and fluoroscopy
+)
+"""What studies with radiographs have beside them comes first, as not everything has room."""
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
 """What we answer to an image that we cannot keep (PS3.4 B.2.3)."""
 SOME_FAILED = 0xB000
@@ -62,10 +74,14 @@ def contexts() -> list[PresentationContext]:
         asked += [build_context(sop_class, syntax) for syntax in STILL]
     others = [
         build_context(context.abstract_syntax, [*NATIVE[:2], *STILL])
-        for context in StoragePresentationContexts
+        for context in sorted(StoragePresentationContexts, key=_is_far_from_radiographs)
         if context.abstract_syntax not in RADIOGRAPHS
     ]
     return [*asked, *others][:MOST_CONTEXTS]
+
+
+def _is_far_from_radiographs(context: PresentationContext) -> bool:
+    return not str(context.abstract_syntax).startswith(BESIDE_RADIOGRAPHS)
 
 
 def fetch(fetching: Fetching, site: Settings) -> Fetched:

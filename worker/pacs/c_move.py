@@ -18,6 +18,8 @@ from worker.settings import Settings
 
 DESTINATION_UNKNOWN = 0xA801
 """Refused: Move Destination unknown (PS3.4 C.4.2.1.5)."""
+UNABLE_TO_PROCESS = 0xC000
+"""The first of 4096; Orthanc says it of an unknown destination, and of an unknown study."""
 
 
 def fetch(fetching: Fetching, site: Settings) -> Fetched:
@@ -48,6 +50,10 @@ def _conclude(fetching: Fetching, site: Settings, last: Dataset) -> Fetched:
     failed = sub_operations(last, "Failed") or 0
     if failed:
         raise troubles.incomplete(peer, completed, completed + failed)
+    if UNABLE_TO_PROCESS <= last.Status <= UNABLE_TO_PROCESS + 0x0FFF:
+        raise troubles.failed(
+            peer, f"status {last.Status:04X}: perhaps it does not know {site.ae_title}"
+        )
     if last.Status not in (SUCCESS, SOME_FAILED):
         raise of_status(peer, int(last.Status))
     if not completed:

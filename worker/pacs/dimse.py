@@ -64,8 +64,7 @@ def association(
     if not opened.is_established:
         raise _not_established(peer, opened)
     try:
-        if not opened.accepted_contexts:
-            raise _speaks_otherwise(peer)
+        _refuse_no_context(peer, opened)
         yield opened
     except BaseException:
         opened.abort()
@@ -143,9 +142,10 @@ def _not_established(peer: Peer, tried: Any) -> Away:
     )
 
 
-def _speaks_otherwise(peer: Peer) -> Away:
-    return troubles.refuses_us(
-        peer,
-        "it accepts none of the services that we ask for",
-        "Have it allow us query and retrieve (Study Root), or take another way.",
-    )
+def _refuse_no_context(peer: Peer, opened: Any) -> None:
+    if not opened.accepted_contexts:
+        raise troubles.refuses_us(
+            peer,
+            "it accepts none of the services that we ask for",
+            "Have it allow us query and retrieve (Study Root), or take another way.",
+        )

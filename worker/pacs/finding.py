@@ -96,6 +96,8 @@ def _by_c_find(peer: Peer, site: Settings) -> Iterator[Ask]:
                 setattr(query, keyword, "")
             for keyword, value in keys.items():
                 setattr(query, keyword, value)
+            if not opened.is_established:
+                raise troubles.away(peer, "broke off the association")
             for status, answer in opened.send_c_find(query, StudyRootFind):
                 refuse_status(peer, status)
                 study = None if answer is None else _of_dataset(answer)
@@ -147,7 +149,7 @@ def _by_qido(peer: Peer, site: Settings) -> Iterator[Ask]:
                 new = [study for study in page if study.study_instance_uid not in seen]
                 yield from new
                 seen.update(study.study_instance_uid for study in new)
-                if not new or len(seen) == 1 and "StudyInstanceUID" in keys:
+                if not new or "StudyInstanceUID" in keys:
                     return  # nothing more, or a server that knows no offset and begins again
 
         yield ask

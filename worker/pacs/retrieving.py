@@ -17,11 +17,12 @@ from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
-from worker.errors import Away, Rejected
+from worker.errors import Away, Rejected, Transient
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
+from worker.pacs.finding import asking, count_instances
 from worker.pacs.images import Fetched, Fetching
 from worker.pacs.pausing import Pauses
 from worker.patience import in_transaction
@@ -94,7 +95,23 @@ class Retriever:
         )
         nobody = {"tls_certificate": None, "tls_key": None}
         site = self._site if origin.peer else self._site.model_copy(update=nobody)
-        return _WAYS[origin.way](fetching, site)
+        try:
+            fetched = _WAYS[origin.way](fetching, site)
+        except Transient as error:
+            if error.code == troubles.RETRIEVE_FAILED and self._is_unknown(origin, peer):
+                raise troubles.not_there(peer) from None
+            raise
+        if fetched.expected is None and peer.count:
+            return replace(fetched, expected=self._count(origin, peer))
+        return fetched
+
+    def _is_unknown(self, origin: Origin, peer: Peer) -> bool:
+        """Whether it says that it has no such study; some retrievals only say "unable"."""
+        return bool(peer.count or peer.search) and self._count(origin, peer) is None
+
+    def _count(self, origin: Origin, peer: Peer) -> int | None:
+        with asking(peer, self._site, str(peer.count or peer.search)) as ask:
+            return count_instances(ask, origin.study_instance_uid)
 
     def _record(
         self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]

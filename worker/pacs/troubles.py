@@ -12,6 +12,9 @@ from worker.errors import Away, Rejected, Transient
 from worker.peers import Peer
 
 
+RETRIEVE_FAILED = "RETRIEVE_FAILED"
+
+
 def subject_of(peer: Peer) -> str:
     """How `pneumo status` calls it."""
     return f"archive {peer.name}"
@@ -99,7 +102,7 @@ def other_study(peer: Peer) -> Rejected:
 def failed(peer: Peer, how: str) -> Transient:
     """It answers, and cannot give this study."""
     return Transient(
-        "RETRIEVE_FAILED",
+        RETRIEVE_FAILED,
         f"{peer.name} could not give this study ({how}). It is tried again by itself; if it is "
         "parked, ask who runs the archive, then run `pneumo retry`.",
     )

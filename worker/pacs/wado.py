@@ -17,11 +17,11 @@ from worker.pacs.multipart import BrokenMessage, boundary_of, parts
 from worker.pacs.web import refuse_status, session_with, timeouts
 from worker.settings import Settings
 
-ACCEPT = (
-    'multipart/related; type="application/dicom"; transfer-syntax=*, '
-    'multipart/related; type="application/dicom";q=0.5'
-)
-"""As the archive keeps them (PS3.18 8.7.3.5.2): transcoding costs it time, and may lose something."""
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""As the archive keeps them (PS3.18 8.7.3.5.2): transcoding costs it time, and may lose something.
+
+Alone, without a second choice and its weight: Orthanc refuses a request that has one.
+"""
 CHUNK = 1 << 18
 
 
