@@ -5,7 +5,7 @@ Reads rows, prints tables; nothing here changes anything, and nothing personal i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import redis
@@ -17,6 +17,7 @@ from db.audit import verify
 from db.conditions import Condition, conditions
 from db.enums import Lane, StudyState, Verdict
 from db.heartbeats import live_workers
+from db.origins import unfetched_orders
 from db.overview import find_study, overview
 from db.records import (
     LiveWorker,
@@ -59,12 +60,16 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         glance = overview(session)
         workers = live_workers(session, within_s=SEEN_WITHIN_S)
         wrong = conditions(session)
+        unfetched = unfetched_orders(session)
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     console.print(_broker_line(site))
     for notice in [
-        *_notices(glance, workers), *_handover_notices(site), *_condition_notices(wrong)
-    ]:  # fmt: skip
+        *_notices(glance, workers),
+        *_handover_notices(site),
+        *_order_notices(unfetched),
+        *_condition_notices(wrong),
+    ]:
         console.print(notice)
 
 
@@ -199,6 +204,14 @@ def _handover_notices(site: Settings) -> list[str]:
             f"[bold red]{refused} folder(s) handed over by message were refused.[/] Each lies with its "
             "reasons in handed-over/refused of the intake folder (docs/bridges.md)."
         )
+    ]
+
+
+def _order_notices(unfetched: Mapping[str, int]) -> list[str]:
+    """Studies that are ordered and not here yet."""
+    return [
+        f"{count} ordered studies are still to be fetched from {name}."
+        for name, count in unfetched.items()
     ]
 
 

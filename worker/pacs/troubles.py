@@ -11,7 +11,6 @@ import ssl
 from worker.errors import Away, Rejected, Transient
 from worker.peers import Peer
 
-
 RETRIEVE_FAILED = "RETRIEVE_FAILED"
 
 
