@@ -149,13 +149,14 @@ def _conclude(fetching: Fetching, last: Dataset) -> Fetched:
     """What the last answer says, against what is here."""
     peer, here = fetching.peer, len(fetching.images)
     if "Status" not in last or last.Status in PENDING:
+        fetching.refuse_broken_off()
         raise troubles.away(peer, "broke off, or did not answer in time")
+    if last.Status not in (SUCCESS, SOME_FAILED):
+        raise of_status(peer, int(last.Status))
     completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
     failed = sub_operations(last, "Failed") or 0
     if failed or (last.Status == SOME_FAILED and not here):
         raise troubles.incomplete(peer, here, max(here, completed) + failed)
-    if last.Status not in (SUCCESS, SOME_FAILED):
-        raise of_status(peer, int(last.Status))
     if not here and not completed:
         raise troubles.not_there(peer)
     return Fetched(images=tuple(fetching.images), expected=max(here, completed))

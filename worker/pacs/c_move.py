@@ -46,16 +46,16 @@ def _conclude(fetching: Fetching, site: Settings, last: Dataset) -> Fetched:
         raise troubles.away(peer, "broke off, or did not answer in time")
     if last.Status == DESTINATION_UNKNOWN:
         raise troubles.destination_unknown(peer, site.ae_title)
-    completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
-    failed = sub_operations(last, "Failed") or 0
-    if failed:
-        raise troubles.incomplete(peer, completed, completed + failed)
     if UNABLE_TO_PROCESS <= last.Status <= UNABLE_TO_PROCESS + 0x0FFF:
         raise troubles.failed(
             peer, f"status {last.Status:04X}: perhaps it does not know {site.ae_title}"
         )
     if last.Status not in (SUCCESS, SOME_FAILED):
         raise of_status(peer, int(last.Status))
+    completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
+    failed = sub_operations(last, "Failed") or 0
+    if failed:
+        raise troubles.incomplete(peer, completed, completed + failed)
     if not completed:
         raise troubles.not_there(peer)
     return Fetched(images=(), expected=completed)

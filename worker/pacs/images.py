@@ -38,6 +38,14 @@ class Fetching:
         if self.seconds_left() <= 0:
             raise troubles.failed(self.peer, "it takes too long")
 
+    def refuse_broken_off(self) -> None:
+        """Raise Transient RETRIEVE_INCOMPLETE if some images came before the connection broke.
+
+        Then it may be this study that breaks it, which must not keep the others waiting for good.
+        """
+        if self.images:
+            raise troubles.incomplete(self.peer, len(self.images), None)
+
     def seconds_left(self) -> float:
         """Until the deadline."""
         return self.deadline - time.monotonic()

@@ -109,10 +109,10 @@ def failed(peer: Peer, how: str) -> Transient:
 
 def incomplete(peer: Peer, here: int, expected: int | None) -> Transient:
     """Fewer images than it says there are."""
-    of = f" of {expected}" if expected is not None else ", and not all,"
+    of = f" of {expected} images" if expected is not None else " image(s), then broke off"
     return Transient(
         "RETRIEVE_INCOMPLETE",
-        f"{peer.name} gave {here}{of} images. The study is tried again by itself; if it is parked, "
+        f"{peer.name} gave {here}{of}. The study is tried again by itself; if it is parked, "
         "ask who runs the archive, then run `pneumo retry`.",
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 import requests
+import urllib3
 
 from worker.pacs import troubles
 from worker.pacs.images import Fetched, Fetching
@@ -39,6 +40,9 @@ def fetch(fetching: Fetching, site: Settings) -> Fetched:
             _keep_all(fetching, response)
         except BrokenMessage:
             raise troubles.incomplete(peer, len(fetching.images), None) from None
+        except urllib3.exceptions.HTTPError:
+            fetching.refuse_broken_off()
+            raise
     if not fetching.images:
         raise troubles.not_there(peer)
     return Fetched(images=tuple(fetching.images), expected=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from db.claims import claim
+from db.enums import Lane, Priority
 from db.records import Claim
 from db.relaying import due_for_publication
 from tests.integration.intake.sites import Site
@@ -65,6 +66,21 @@ class Node:
     def fetch(self, key: str) -> Claim:
         """Claim a study and fetch its images."""
         return self.retriever.with_images(self.claim(key))
+
+    def held(self, key: str) -> Claim:
+        """The claim that a failed attempt still holds."""
+        study = self.study(key)
+        return Claim(
+            study_id=study["id"],
+            study_key=key,
+            token=study["attempts"],
+            revision=study["revision"],
+            retries=study["retries"],
+            priority=Priority(study["priority"]),
+            lane=Lane(study["lane"]),
+            worker_name="w-test",
+            instances=(),
+        )
 
     def settle(self, taken: Claim, error: Exception) -> Settlement:
         """What a worker does with a failed attempt."""
