@@ -227,21 +227,30 @@ class _Politeness:
 
     def await_window(self) -> None:
         """Until the archive's quiet hours."""
-        window = self._wanted.window
-        while window is not None and not window.is_open(self._clock().time()):
-            self.pause(f"{window.begins:%H:%M}", LOOK_AGAIN_S)
+        while (opens := self._opens_at()) is not None:
+            self.pause(opens, LOOK_AGAIN_S)
 
     def await_turn(self) -> None:
-        """Until one more study may be ordered."""
-        self.await_window()
-        while self._outstanding() >= self._wanted.outstanding:
-            self.pause("ordered studies to be done", LOOK_AGAIN_S)
-            self.await_window()
-        moment = self._clock()
-        if self._next_at is not None and moment < self._next_at:
-            self.pause("the rate", (self._next_at - moment).total_seconds())
-            moment = self._clock()
-        self._next_at = moment + timedelta(seconds=self._wanted.rate.apart_s)
+        """Until one more study may be ordered, whatever changes while we wait."""
+        while True:
+            if (opens := self._opens_at()) is not None:
+                self.pause(opens, LOOK_AGAIN_S)
+            elif self._outstanding() >= self._wanted.outstanding:
+                self.pause("ordered studies to be done", LOOK_AGAIN_S)
+            elif (early_s := self._early_s()) > 0:
+                self.pause("the rate", early_s)
+            else:
+                break
+        self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.apart_s)
+
+    def _opens_at(self) -> str | None:
+        """When the window opens; None if it is open."""
+        window = self._wanted.window
+        closed = window is not None and not window.is_open(self._clock().time())
+        return f"{window.begins:%H:%M}" if window and closed else None
+
+    def _early_s(self) -> float:
+        return (self._next_at - self._clock()).total_seconds() if self._next_at else 0.0
 
     def _outstanding(self) -> int:
         with self._database.reading() as session:
