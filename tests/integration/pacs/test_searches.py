@@ -263,13 +263,13 @@ def test_an_archive_that_is_away_is_waited_for(site, tmp_path, archive):
     archive.status, clock = 0xA700, Clock()
     met = []
 
-    def comes_back(_seconds):
+    def comes_back(seconds):
+        clock.now += timedelta(seconds=seconds)
         met.extend(site.rows("SELECT code FROM site_condition WHERE ended_at IS NULL"))
         archive.status = None
 
     clock.sleep = comes_back
-    peer = peer_at(site, tmp_path, archive.port)
-    assert run(site, peer, clock, rate=Rate(studies=1, per_s=0.001)).ordered == 3
+    assert run(site, peer_at(site, tmp_path, archive.port), clock).ordered == 3
     assert met[0] == ("ARCHIVE_AWAY",)
     assert site.rows("SELECT code FROM site_condition WHERE ended_at IS NULL") == []
 
