@@ -20,6 +20,12 @@ from tests.acceptance.installation import free_port
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
 needs_orthanc = pytest.mark.skipif(ORTHANC is None, reason="Debian's orthanc is not installed")
 
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+needs_orthanc_with_dicomweb = pytest.mark.skipif(
+    ORTHANC is None or not DICOMWEB.exists(),
+    reason="Debian's orthanc and orthanc-dicomweb are not installed",
+)
+
 STABLE_AFTER_S = 1
 
 

@@ -12,7 +12,7 @@ from db.results import retry_parked
 from tests.builders import make_study, write_instance
 from tests.integration.intake.conftest import migrated, site
 from tests.integration.pacs.fetches import Node, with_peers, with_settings
-from tests.interop.orthanc import Orthanc, needs_orthanc
+from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header
 from worker.pacs.finding import asking, count_instances, find_day
@@ -20,11 +20,7 @@ from worker.peers import read_peers
 
 __all__ = ["migrated", "site"]
 
-DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-pytestmark = [
-    needs_orthanc,
-    pytest.mark.skipif(not DICOMWEB.exists(), reason="orthanc-dicomweb is not installed"),
-]
+pytestmark = needs_orthanc_with_dicomweb
 UID, CT, OTHER_DAY = "1.2.3.100", "1.2.3.200", "1.2.3.300"
 MOVES_TO = 1
 
