@@ -23,6 +23,7 @@ from db.records import Claim, ClaimedInstance, PriorPrediction
 __all__ = [
     "Claim",
     "claim",
+    "claimed_instances",
     "end_run",
     "hand_back",
     "held_run",
@@ -73,8 +74,9 @@ def claim(
         retries=row.retries,
         priority=row.priority,
         lane=row.lane,
+        source=row.source,
         worker_name=worker_name,
-        instances=_instances(session, row.id),
+        instances=claimed_instances(session, row.id),
     )
 
 
@@ -189,7 +191,13 @@ def _take(
             started_at=func.coalesce(Study.started_at, moment),
         )
         .returning(
-            Study.id, Study.attempts, Study.revision, Study.retries, Study.priority, Study.lane
+            Study.id,
+            Study.attempts,
+            Study.revision,
+            Study.retries,
+            Study.priority,
+            Study.lane,
+            Study.source,
         )
     )
     if lanes is not None:
@@ -197,7 +205,8 @@ def _take(
     return session.execute(statement, execution_options=IN_PLACE).one_or_none()
 
 
-def _instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
+def claimed_instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
+    """Every instance of a study with what it has already."""
     prior: dict[int, list[PriorPrediction]] = defaultdict(list)
     predictions = session.scalars(
         select(Prediction)

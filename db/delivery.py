@@ -5,6 +5,7 @@
 | receiving         | closed by the sender               | the idle window begins again                 |
 | accepted, queued  | more images                        | more images                                  |
 | running           | revised; run again after this one  | revised; received on after this attempt      |
+| running, fetching | more images                        | more images; received on if this attempt fails |
 | done, parked      | revised and accepted               | revised and receiving                        |
 
 Where a manifest says what the study consists of, it decides in both columns: a study that is
@@ -23,12 +24,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.audit import AuditEntry
-from db.enums import AuditEvent, ClosedBy, InstanceReceipt, Lane, Priority, StudyState
+from db.enums import AuditEvent, ClosedBy, InstanceReceipt, Lane, Priority, Source, StudyState
 from db.manifests import missing
-from db.models import InferenceRun, Instance, Study
+from db.models import InferenceRun, Instance, Study, StudyOrigin
 from db.records import ReceivedInstance
 
 FINISHED = frozenset({StudyState.DONE, StudyState.PARKED})
+FETCHED_BY_US = frozenset({Source.DICOMWEB, Source.PULL})
+"""Studies with a row in `study_origin`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +253,21 @@ def _revise_if_changed(delivery: Delivery) -> None:
         _note_revision(delivery)
 
 
+def is_being_fetched(session: Session, study: Study) -> bool:
+    """Whether the study was ordered from an archive and its images are not all here yet."""
+    if study.source not in FETCHED_BY_US:
+        return False
+    unfetched = select(StudyOrigin.study_id).where(
+        StudyOrigin.study_id == study.id, StudyOrigin.fetched_at.is_(None)
+    )
+    return session.scalar(unfetched) is not None
+
+
 def _revise_while_running(delivery: Delivery) -> None:
     """The running attempt does not know these images; the revision says so when it ends."""
     study = delivery.study
+    if is_being_fetched(delivery.session, study):
+        return  # it waits for these very images (C-MOVE), and looks again when they are here
     seen = delivery.session.scalar(
         select(InferenceRun.revision).where(
             InferenceRun.study_id == study.id, InferenceRun.attempt == study.attempts

@@ -74,6 +74,17 @@ class ClosedBy(StrEnum):
     """No instance came for the idle window."""
 
 
+class RetrieveWay(StrEnum):
+    """How a worker fetches an ordered study from an archive."""
+
+    WADO_RS = "wado-rs"
+    """DICOMweb (PS3.18 10.4)."""
+    C_GET = "c-get"
+    """Over one association, the images included (PS3.4 C.4.3)."""
+    C_MOVE = "c-move"
+    """The archive sends the images to our listener (PS3.4 C.4.2)."""
+
+
 class Verdict(StrEnum):
     """What a study (or one frame) came to."""
 
@@ -179,6 +190,10 @@ class AuditEvent(StrEnum):
 
     STUDY_ACCEPTED = "study_accepted"
     """A study was closed and taken over for prediction."""
+    STUDY_ORDERED = "study_ordered"
+    """A study is to be fetched from an archive; none of its images is here yet."""
+    STUDY_FETCHED = "study_fetched"
+    """The archive gave the images of an ordered study."""
     STUDY_RECEIVED_AGAIN = "study_received_again"
     """A resend brought nothing new."""
     STUDY_REVISED = "study_revised"

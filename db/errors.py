@@ -24,6 +24,18 @@ class StaleClaim(DatabaseRefusal):
         self.token = token
 
 
+class FetchedOtherwise(DatabaseRefusal):
+    """An image whose file is gone was fetched again, and is not the image that was judged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "FETCHED_OTHERWISE",
+            "The archive now gives other bytes for an image that was judged earlier, and the "
+            "earlier file is not on this machine. Let this worker see the folder that has it "
+            "(PNEUMO_STATE_DIR), or have the archive send the study by C-STORE.",
+        )
+
+
 class ModelConflict(DatabaseRefusal):
     """Another bundle is registered under this name, or this bundle under another name."""
 

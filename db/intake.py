@@ -24,6 +24,7 @@ from db.delivery import (
     accepted_entry,
     close,
     entry,
+    is_being_fetched,
     note_changes,
     note_conflicts,
     raise_to_stat,
@@ -239,7 +240,21 @@ def _lock_study(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
+    if study_id is None and is_being_fetched(session, study):
+        fill_in(session, study, received, moment)
     return study, study_id is not None
+
+
+def fill_in(
+    session: Session, study: Study, received: ReceivedStudy | _Arrival, moment: datetime
+) -> None:
+    """What an order could not know of the patient, from the first images that come."""
+    study.patient_sex = study.patient_sex or received.patient_sex
+    if study.patient_age_years is None:
+        study.patient_age_years = received.patient_age_years
+    study.site_ae_title = study.site_ae_title or received.site_ae_title
+    if session.get(StudyIdentity, study.id) is None:
+        _keep_identity(session, study.id, received, moment)
 
 
 def _keep_identity(
@@ -335,26 +350,33 @@ def _replace_changed_instances(delivery: Delivery) -> None:
 
 def _add_instances(delivery: Delivery) -> None:
     for instance in delivery.brought():
-        delivery.session.add(
-            Instance(
-                study_id=delivery.study.id,
-                revision=delivery.study.revision,
-                sop_instance_uid=instance.sop_instance_uid,
-                series_instance_uid=instance.series_instance_uid,
-                sop_class_uid=instance.sop_class_uid,
-                transfer_syntax_uid=instance.transfer_syntax_uid,
-                transfer_syntax_name=instance.transfer_syntax_name,
-                file_sha256=instance.file_sha256,
-                data_set_sha256=instance.data_set_sha256,
-                file_name=instance.file_name,
-                file_bytes=instance.file_bytes,
-                modality=instance.modality,
-                body_part=instance.body_part,
-                view_position=instance.view_position,
-                manufacturer=instance.manufacturer,
-                rows=instance.rows,
-                columns=instance.columns,
-                state=InstanceState.PENDING,
-                received_at=delivery.moment,
-            )
+        add_instance(delivery.session, delivery.study, instance, delivery.moment)
+
+
+def add_instance(
+    session: Session, study: Study, instance: ReceivedInstance, moment: datetime
+) -> None:
+    """One more row; the study's row is locked."""
+    session.add(
+        Instance(
+            study_id=study.id,
+            revision=study.revision,
+            sop_instance_uid=instance.sop_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            transfer_syntax_name=instance.transfer_syntax_name,
+            file_sha256=instance.file_sha256,
+            data_set_sha256=instance.data_set_sha256,
+            file_name=instance.file_name,
+            file_bytes=instance.file_bytes,
+            modality=instance.modality,
+            body_part=instance.body_part,
+            view_position=instance.view_position,
+            manufacturer=instance.manufacturer,
+            rows=instance.rows,
+            columns=instance.columns,
+            state=InstanceState.PENDING,
+            received_at=moment,
         )
+    )

@@ -33,6 +33,7 @@ from db.enums import (
     InstanceState,
     Lane,
     Priority,
+    RetrieveWay,
     RunOutcome,
     Source,
     StudyState,
@@ -99,6 +100,29 @@ class Study(Base):
         stored_by_value(FailureKind, "error_kind")
     )
     traceback_reference: Mapped[str | None]
+
+
+class StudyOrigin(Base):
+    """Where a worker fetches an ordered study from; a study that was sent to us has no such row."""
+
+    __tablename__ = "study_origin"
+    __table_args__ = (
+        CheckConstraint("(peer IS NULL) <> (base_url IS NULL)", name="peer_or_base_url"),
+    )
+
+    study_id: Mapped[int] = mapped_column(
+        RowId, ForeignKey("study.id"), primary_key=True, autoincrement=False
+    )
+    peer: Mapped[str | None]
+    """Its name in the file of peers."""
+    base_url: Mapped[str | None]
+    """Of a DICOMweb server that stands in no file and asks for no credentials."""
+    way: Mapped[RetrieveWay] = mapped_column(stored_by_value(RetrieveWay, "way"))
+    ordered_at: Mapped[datetime]
+    fetched_at: Mapped[datetime | None]
+    """When all images were here for the first time."""
+    expected_instances: Mapped[int | None] = mapped_column(Integer)
+    """How many the archive says the study has; None if it did not say."""
 
 
 class StudyIdentity(Base):

@@ -66,14 +66,25 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
 
 
 def schedule_retry(
-    session: Session, claim: Claim, *, code: str, sentence: str, kind: FailureKind, delay_s: float
+    session: Session,
+    claim: Claim,
+    *,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    delay_s: float,
+    counts: bool = True,
 ) -> None:
-    """A passing failure: due again in `delay_s` seconds. Raises StaleClaim."""
+    """A passing failure: due again in `delay_s` seconds. Raises StaleClaim.
+
+    One that does not count brings the study no nearer to being parked: an archive may be away for
+    a night.
+    """
     moment = now(session)
     study = held_study(session, claim)
     end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
     hand_back(study, moment + timedelta(seconds=delay_s))
-    study.retries += 1
+    study.retries += counts
     _keep_error(study, code, sentence, kind, reference=None)
     session.flush()
 

@@ -22,7 +22,7 @@ GRANT USAGE ON SCHEMA public TO pneumo_worker, pneumo_privacy, pneumo_analyst;
 
 GRANT SELECT, INSERT, UPDATE ON
     study, instance, model_version, inference_run, worker_heartbeat, site_condition,
-    study_manifest, result_destination, result_delivery, result_object
+    study_manifest, study_origin, result_destination, result_delivery, result_object
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;

@@ -8,6 +8,7 @@ with a code and a sentence.
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -55,6 +56,23 @@ app.add_typer(model_app, name="model", rich_help_panel=KEEP)
 
 StudyArgument = Annotated[
     str, typer.Argument(help="Study key, the beginning of one, or a Study Instance UID.")
+]
+
+PriorityOption = Annotated[Priority, typer.Option(help="stat goes first.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Stay until there are results.")]
+TimeoutOption = Annotated[float, typer.Option(help="Longest wait in seconds.")]
+FirstDay = Annotated[
+    datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First study date, 2026-01-01.")
+]
+LastDay = Annotated[
+    datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last study date, included.")
+]
+ModalityOption = Annotated[
+    str, typer.Option(help="Of which a study has one; `all` for every study.")
+]
+PeerOption = Annotated[
+    str | None,
+    typer.Option(help="Archive in the file of peers.  [default: the one with `search`]"),
 ]
 
 
@@ -164,11 +182,35 @@ def enqueue(
         Path | None,
         typer.Option(help="What the studies consist of (JSON, or DICOM Key Objects): waited for."),
     ] = None,
-    priority: Annotated[Priority, typer.Option(help="stat goes first.")] = Priority.ROUTINE,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until there are results.")] = False,
-    timeout: Annotated[float, typer.Option(help="Longest wait in seconds.")] = 600.0,
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(help="Instead of files: base URL of a DICOMweb server, asked by WADO-RS."),
+    ] = None,
+    study: Annotated[
+        list[str] | None, typer.Option(help="With --dicomweb: Study Instance UID; may be repeated.")
+    ] = None,
+    priority: PriorityOption = Priority.ROUTINE,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 600.0,
 ) -> None:
-    """Take DICOM files over; files of one study become one study, however they are named."""
+    """Take DICOM files over; files of one study become one study, however they are named.
+
+    Or have studies fetched from a DICOMweb server: --dicomweb URL --study UID.
+    """
+    if bool(paths or manifest) == bool(dicomweb) or bool(dicomweb) != bool(study):
+        raise typer.BadParameter("give files or folders, or --dicomweb URL with --study UID")
+    if dicomweb:
+        from worker.operations.ordering import order_and_show
+
+        raise typer.Exit(
+            order_and_show(
+                _site(),
+                study or [],
+                dicomweb=dicomweb,
+                priority=priority,
+                wait_s=timeout if wait else None,
+            )
+        )
     from worker.operations.sending import enqueue_and_show
 
     raise typer.Exit(
@@ -178,6 +220,63 @@ def enqueue(
             manifest=manifest,
             priority=priority,
             wait_s=timeout if wait else None,
+        )
+    )
+
+
+@app.command(rich_help_panel=SEND)
+def pull(
+    study: Annotated[
+        list[str], typer.Option(help="Study Instance UID; may be repeated.", show_default=False)
+    ],
+    from_peer: Annotated[
+        str | None,
+        typer.Option(help="Archive in the file of peers.  [default: the one with `retrieve`]"),
+    ] = None,
+    priority: PriorityOption = Priority.ROUTINE,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 600.0,
+) -> None:
+    """Have studies fetched from the PACS: by C-GET, C-MOVE or WADO-RS, as PNEUMO_PEERS says."""
+    from worker.operations.ordering import order_and_show
+
+    raise typer.Exit(
+        order_and_show(
+            _site(), study, peer=from_peer, priority=priority, wait_s=timeout if wait else None
+        )
+    )
+
+
+@app.command(rich_help_panel=SEND)
+def backfill(
+    first: FirstDay,
+    last: LastDay,
+    modality: ModalityOption = "CR,DX",
+    rate: Annotated[str, typer.Option(help="Most studies ordered: 30/min, 2/s, 500/h.")] = "30/min",
+    window: Annotated[
+        str | None, typer.Option(help="Only at these hours, e.g. 20:00-06:00.")
+    ] = None,
+    outstanding: Annotated[
+        int, typer.Option(min=1, help="So many ordered studies may wait or run at once.")
+    ] = 50,
+    peer: PeerOption = None,
+) -> None:
+    """Have everything fetched that the PACS has of these days and that is not known here.
+
+    Ctrl-C and the same command again: it goes on where it was.
+    """
+    from worker.operations.backfill_screen import backfill_and_show
+
+    raise typer.Exit(
+        backfill_and_show(
+            _site(),
+            first=first.date(),
+            last=last.date(),
+            modalities=modality,
+            rate=rate,
+            window=window,
+            outstanding=outstanding,
+            peer=peer,
         )
     )
 
@@ -251,6 +350,32 @@ def report() -> None:
     from worker.operations.report_screen import show_report
 
     show_report(_site())
+
+
+@app.command(rich_help_panel=LOOK)
+def coverage(
+    first: FirstDay,
+    last: LastDay,
+    modality: ModalityOption = "CR,DX",
+    peer: PeerOption = None,
+    listing: Annotated[
+        Path | None,
+        typer.Option("--list", help="Write the Study Instance UIDs never seen into this file."),
+    ] = None,
+) -> None:
+    """Of what the PACS has: predicted, refused and why, failed, waiting, never seen."""
+    from worker.operations.coverage_screen import show_coverage
+
+    raise typer.Exit(
+        show_coverage(
+            _site(),
+            first=first.date(),
+            last=last.date(),
+            modalities=modality,
+            peer=peer,
+            listing=listing,
+        )
+    )
 
 
 @audit_app.command("verify")

@@ -49,6 +49,19 @@ class Transient(PneumoError):
     kind = ErrorKind.TRANSIENT
 
 
+class Away(Transient):
+    """A system around us is away, or refuses us for a reason that lies with the site.
+
+    The study waits `wait_s` seconds and is tried again, for as long as it takes: no number of tries
+    parks it. What is wrong is a row of `site_condition`, under `subject`.
+    """
+
+    def __init__(self, code: str, sentence: str, *, subject: str, wait_s: float = 0.0) -> None:
+        super().__init__(code, sentence)
+        self.subject = subject
+        self.wait_s = wait_s
+
+
 class Resource(PneumoError):
     """This machine had too little memory, disk or device; smaller or later will succeed."""
 

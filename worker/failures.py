@@ -16,7 +16,7 @@ from db.errors import StaleClaim
 from db.records import Claim
 from db.results import park, schedule_retry
 from db.session import is_transient
-from worker.errors import ErrorKind, PneumoError
+from worker.errors import Away, ErrorKind, PneumoError
 from worker.leaving import leave
 from worker.logging import get_logger, keep_traceback
 from worker.patience import in_transaction
@@ -45,6 +45,8 @@ class Failure:
     kind: ErrorKind
     code: str
     sentence: str
+    waits_s: float | None = None
+    """Tried again after so long, however often; None: by the retry policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,15 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
         base_s=site.retry_base_s, ceiling_s=site.retry_ceiling_s, max_retries=site.max_retries
     )
     delay_s = None
-    if failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
+    if failure.waits_s is not None:
+        delay_s = failure.waits_s
+    elif failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
         delay_s = policy.delay_s(claimed.retries, jitter=random.random())  # noqa: S311
-    reference = keep_traceback(error, log, code=failure.code, attempt=claimed.token)
+    reference = (
+        keep_traceback(error, log, code=failure.code, attempt=claimed.token)
+        if failure.waits_s is None  # nothing of ours failed, and it may be said every minute
+        else ""
+    )
     try:
         in_transaction(
             runtime.database,
@@ -101,7 +109,8 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
 def classify(error: BaseException) -> Failure:
     """The error's kind, code and sentence by the first row of the table that fits."""
     if isinstance(error, PneumoError):
-        return Failure(kind=error.kind, code=error.code, sentence=error.sentence)
+        waits_s = error.wait_s if isinstance(error, Away) else None
+        return Failure(kind=error.kind, code=error.code, sentence=error.sentence, waits_s=waits_s)
     for fits, failure in _TABLE:
         if fits(error):
             return failure
@@ -180,4 +189,5 @@ def _retry(session: Session, claimed: Claim, failure: Failure, delay_s: float) -
         sentence=failure.sentence,
         kind=FailureKind(failure.kind.value),
         delay_s=delay_s,
+        counts=failure.waits_s is None,
     )

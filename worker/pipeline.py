@@ -1,4 +1,4 @@
-"""The whole story of a study: claimed, read, judged, normalised, inferred, stored."""
+"""The whole story of a study: claimed, fetched if need be, read, judged, normalised, inferred, stored."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
         return StudyEnd.DROPPED
     with runtime.leases.held(claimed):
         try:
+            claimed = runtime.retriever.with_images(claimed)
             model = runtime.model
             outcome, watch, judged = read_study(claimed, runtime, model)
             store(claimed, outcome, runtime)

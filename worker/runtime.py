@@ -18,6 +18,7 @@ from worker.active_model import ActiveModel, load_active_model
 from worker.heartbeat import Heartbeat
 from worker.intake.storage import IntakeStorage
 from worker.leases import LeaseKeeper
+from worker.pacs.retrieving import Retriever
 from worker.settings import Settings, settings
 
 
@@ -45,6 +46,7 @@ class Runtime:
         self.identity = identity
         self.database = Database(site.database_url)
         self.storage = IntakeStorage(site.intake_dir)
+        self.retriever = Retriever(site, self.database, self.storage)
         self.model: ActiveModel = load_active_model(self.database, site)
         self.leases = LeaseKeeper(
             self.database,

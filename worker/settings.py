@@ -93,6 +93,9 @@ class Settings(BaseSettings):
     tls_authorities: Path | None = None
     """PEM of those whose signature we trust; without it, the system's, when we call."""
 
+    archive_timeout_s: Seconds = 60.0
+    """How long an archive may take to answer, or to send one image."""
+
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0
     """How long a claim holds without renewal; a dead worker's studies wait at most so long."""

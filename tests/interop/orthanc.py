@@ -20,6 +20,12 @@ from tests.acceptance.installation import free_port
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
 needs_orthanc = pytest.mark.skipif(ORTHANC is None, reason="Debian's orthanc is not installed")
 
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+needs_orthanc_with_dicomweb = pytest.mark.skipif(
+    ORTHANC is None or not DICOMWEB.exists(),
+    reason="Debian's orthanc and orthanc-dicomweb are not installed",
+)
+
 STABLE_AFTER_S = 1
 
 
@@ -80,6 +86,15 @@ class Orthanc:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body)
         with urllib.request.urlopen(request, timeout=30) as it:
             return json.loads(it.read())
+
+    def put(self, path: str, value: object) -> None:
+        """The same of a PUT of JSON, e.g. to /modalities/NAME."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}",
+            data=json.dumps(value).encode(),
+            method="PUT",
+        )
+        urllib.request.urlopen(request, timeout=10).close()
 
     def log(self) -> str:
         return (self.folder / "orthanc.log").read_text(errors="replace")[-3000:]

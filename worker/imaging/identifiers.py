@@ -43,6 +43,11 @@ def required_uids(dataset: FileDataset) -> dict[str, str]:
     return {**uids, "TransferSyntaxUID": syntax}
 
 
+def is_uid(value: str) -> bool:
+    """Whether this may be a UID, by the same rule."""
+    return bool(_UID.fullmatch(value))
+
+
 def _checked(value: str | None, code: str, tag: str) -> str:
     if value is not None and _UID.fullmatch(value):
         return value

@@ -97,8 +97,8 @@ def accept_study(
     _refuse_several_studies(files.readable)
     if manifest is not None:
         checked_manifest(files.readable[0].header.study_instance_uid, manifest)
-    with _database(database, site) as opened:
-        images = without_own_results(files.readable, opened)
+    with opened(database, site) as ours:
+        images = without_own_results(files.readable, ours)
         if not images:
             raise Rejected(
                 "OWN_RESULTS_ONLY",
@@ -111,7 +111,7 @@ def accept_study(
             priority=priority,
             site_ae_title=site_ae_title,
             source=source,
-            database=opened,
+            database=ours,
             site=site,
         )
     answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
@@ -135,8 +135,8 @@ def expect_instances(
     """
     site = site or settings()
     manifest = checked_manifest(study_instance_uid, sop_instance_uids)
-    with _database(database, site) as opened:
-        return _announce(manifest, priority=priority, source=source, database=opened, site=site)
+    with opened(database, site) as ours:
+        return _announce(manifest, priority=priority, source=source, database=ours, site=site)
 
 
 def enqueue_paths(
@@ -161,8 +161,8 @@ def enqueue_paths(
     files = _NO_FILES if manifests and not paths else read_all(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
     expected = {m.study_instance_uid: m for m in manifests}
-    with _database(database, site) as opened:
-        images = without_own_results(files.readable, opened)
+    with opened(database, site) as ours:
+        images = without_own_results(files.readable, ours)
         for file in images:
             by_study.setdefault(file.header.study_instance_uid, []).append(file)
         accepted = tuple(
@@ -172,13 +172,13 @@ def enqueue_paths(
                 priority=priority,
                 site_ae_title=site_ae_title,
                 source=source,
-                database=opened,
+                database=ours,
                 site=site,
             )
             for study, members in by_study.items()
         )
         announced = tuple(
-            _announce(manifest, priority=priority, source=source, database=opened, site=site)
+            _announce(manifest, priority=priority, source=source, database=ours, site=site)
             for study, manifest in expected.items()
             if study not in by_study
         )
@@ -319,7 +319,7 @@ def _record(
 
 
 @contextmanager
-def _database(database: Database | None, site: Settings) -> Iterator[Database]:
+def opened(database: Database | None, site: Settings) -> Iterator[Database]:
     """The caller's database, or one of our own for the length of the call."""
     if database is not None:
         yield database

@@ -31,10 +31,13 @@ from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import overdue, priority_of
 from worker.intake.housekeeping import Housekeeping
 from worker.logging import get_logger
+from worker.pacs.counting import run_beside
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
+LEAVE_S = 2.0
+"""How long an archive that is being asked may hold up our leaving."""
 BATCH = 200
 """Most studies published in one turn; the next turn follows at once while there are more."""
 
@@ -185,6 +188,7 @@ def run(site: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     database, broker = Database(site.database_url), Broker(site, make_app(site))
     relay, alive = Relay(site, database, broker), alive_file(site)
+    counting = run_beside(site, stop)
     log.info("relay_started")
     while not stop.is_set():
         try:
@@ -198,6 +202,8 @@ def run(site: Settings) -> None:
         except Exception as error:  # noqa: BLE001  one bad turn must not end the relay
             log.warning("relay_turn_failed", error_type=type(error).__qualname__)
         stop.wait(site.relay_interval_s)
+    if counting is not None:
+        counting.join(LEAVE_S)
     broker.close()
     database.dispose()
     log.info("relay_stopped")

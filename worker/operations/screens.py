@@ -5,7 +5,7 @@ Reads rows, prints tables; nothing here changes anything, and nothing personal i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import redis
@@ -18,6 +18,7 @@ from db.conditions import Condition, conditions
 from db.delivery_overview import destinations_at_a_glance
 from db.enums import Lane, StudyState, Verdict
 from db.heartbeats import live_workers
+from db.origins import unfetched_orders
 from db.overview import find_study, overview
 from db.records import (
     LiveWorker,
@@ -65,6 +66,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         workers = live_workers(session, within_s=SEEN_WITHIN_S)
         wrong = conditions(session)
         destinations = destinations_at_a_glance(session)
+        unfetched = unfetched_orders(session)
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     if destinations:
@@ -75,6 +77,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         *_notices(glance, workers),
         *_handover_notices(site),
         *_watch_notices(site),
+        *_order_notices(unfetched),
         *condition_notices(wrong),
         *delivery_notices(destinations, workers),
     ]:
@@ -236,6 +239,14 @@ def _watch_notices(site: Settings) -> list[str]:
         return []
     said = f"[bold red]{refused} file(s) of the watched folder were refused.[/]"
     return [f"{said} Each lies with its reason in its folder `refused` (docs/hospital.md)."]
+
+
+def _order_notices(unfetched: Mapping[str, int]) -> list[str]:
+    """Studies that are ordered and not here yet."""
+    return [
+        f"{count} ordered studies are still to be fetched from {name}."
+        for name, count in unfetched.items()
+    ]
 
 
 def condition_notices(wrong: Sequence[Condition]) -> list[Text]:

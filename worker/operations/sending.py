@@ -42,14 +42,15 @@ def enqueue_and_show(
     taken = (*enqueued.accepted, *enqueued.announced)
     results: tuple[StudySummary, ...] = ()
     if wait_s is not None and taken:
-        results = _wait(database, taken, wait_s, console)
+        keys = [acceptance.study_key for acceptance in taken]
+        results = wait_and_show(database, keys, wait_s, console)
     console.print(_table(taken, results))
     if results:
         console.print(RESEARCH_ONLY, style="dim")
     database.dispose()
     if wait_s is None and taken:
         console.print("Results: `pneumo show STUDY`, or next time `pneumo enqueue --wait`.")
-    return 1 if enqueued.refused or _unfinished(results) else 0
+    return 1 if enqueued.refused or unfinished(results) else 0
 
 
 def _show_refused(enqueued: Enqueued, console: Console) -> None:
@@ -63,10 +64,10 @@ def _show_refused(enqueued: Enqueued, console: Console) -> None:
         )
 
 
-def _wait(
-    database: Database, accepted: Sequence[Acceptance], wait_s: float, console: Console
+def wait_and_show(
+    database: Database, keys: Sequence[str], wait_s: float, console: Console
 ) -> tuple[StudySummary, ...]:
-    keys = [acceptance.study_key for acceptance in accepted]
+    """Wait with a bar on the screen; what the studies have come to."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("waiting for results", total=len(keys))
@@ -83,17 +84,25 @@ def _table(accepted: Sequence[Acceptance], results: Sequence[StudySummary]) -> T
     table = Table("study", "files", "state", "verdict", "probability", "model version")
     for acceptance in accepted:
         result = by_key.get(acceptance.study_key)
-        verdict = result.verdict if result else None
-        probability = result.probability if result else None
+        state = result.state if result else acceptance.state
         table.add_row(
             acceptance.study_key,
             _receipts(acceptance) or "announced",
-            (result.state if result else acceptance.state).value,
-            Text(verdict.value, style=COLOUR[verdict]) if verdict else "",
-            "" if probability is None else f"{probability:.6f}",
-            (result.model_name or "") if result else "",
+            state.value,
+            *outcome_cells(result),
         )
     return table
+
+
+def outcome_cells(result: StudySummary | None) -> tuple[Text | str, str, str]:
+    """Verdict, probability and model version, as far as there are any."""
+    verdict = result.verdict if result else None
+    probability = result.probability if result else None
+    return (
+        Text(verdict.value, style=COLOUR[verdict]) if verdict else "",
+        "" if probability is None else f"{probability:.6f}",
+        (result.model_name or "") if result else "",
+    )
 
 
 def _receipts(acceptance: Acceptance) -> str:
@@ -105,6 +114,6 @@ def _receipts(acceptance: Acceptance) -> str:
     return ", ".join(f"{count} {receipt.value}" for receipt, count in counts.items() if count)
 
 
-def _unfinished(results: Sequence[StudySummary]) -> bool:
+def unfinished(results: Sequence[StudySummary]) -> bool:
     """Whether something that was waited for has no result."""
     return any(r.state is not StudyState.DONE or r.verdict is Verdict.FAILED for r in results)

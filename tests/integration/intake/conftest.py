@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from db.migrate import upgrade
-from db.session import Database
-from tests.integration.intake.sites import Site, free_port
-from worker.settings import read_settings
+from tests.integration.intake.sites import site_in
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +17,6 @@ def migrated(tmp_path_factory):
 
 @pytest.fixture
 def site(tmp_path, migrated):
-    (tmp_path / "database").mkdir()
-    path = shutil.copy(migrated, tmp_path / "database" / "pneumo.sqlite")
-    settings = read_settings(
-        state_dir=tmp_path / "site",
-        database_url=f"sqlite:///{path}",
-        listen_port=free_port(),
-        idle_window_s=60,
-        log_level="DEBUG",
-    )
-    made = Site(settings, Database(settings.database_url))
+    made = site_in(tmp_path, migrated)
     yield made
     made.close()

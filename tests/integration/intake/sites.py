@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from sqlalchemy import text
 
 from db.session import Database
 from worker.intake.listener import Listener, echo, start_listener
-from worker.settings import Settings
+from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -127,6 +128,20 @@ class Site:
         contexts = dict.fromkeys((d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets)
         with self.association(*contexts, **titles) as opened:
             return [opened.send_c_store(dataset, priority=priority) for dataset in datasets]
+
+
+def site_in(folder: Path, migrated: Path) -> Site:
+    """A site with a copy of a migrated database."""
+    (folder / "database").mkdir(parents=True)
+    path = shutil.copy(migrated, folder / "database" / "pneumo.sqlite")
+    settings = read_settings(
+        state_dir=folder / "site",
+        database_url=f"sqlite:///{path}",
+        listen_port=free_port(),
+        idle_window_s=60,
+        log_level="DEBUG",
+    )
+    return Site(settings, Database(settings.database_url))
 
 
 def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:

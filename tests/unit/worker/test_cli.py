@@ -119,7 +119,7 @@ def test_a_manifest_alone_announces_a_study_and_with_files_closes_it(state, tmp_
     said = pneumo("--state", state, "enqueue", "--manifest", manifest)
     assert (said.returncode, "announced" in said.stdout) == (0, True), said.stderr
     assert "accepted" in pneumo("--state", state, "enqueue", file, "--manifest", manifest).stdout
-    assert "NO_FILES" in pneumo("--state", state, "enqueue").stderr
+    assert "give files or folders" in pneumo("--state", state, "enqueue").stderr
 
 
 def test_erasing_takes_the_identity_and_leaves_the_chain_whole(state, tmp_path):

@@ -1,0 +1,60 @@
+"""Closing a study because an archive has counted it, without waiting out the idle window."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.audit import append_all
+from db.clock import now
+from db.delivery import accepted_entry, close
+from db.enums import ClosedBy, StudyState
+from db.models import Instance, Study
+from db.records import OpenStudy
+
+
+def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenStudy]:
+    """Studies that are being received and got no image for `quiet_s` seconds, longest open first."""
+    moment = now(session)
+    last, count = func.max(Instance.received_at), func.count()
+    rows = session.execute(
+        select(Study.study_key, Study.study_instance_uid, Study.site_ae_title, count)
+        .join(Instance, Instance.study_id == Study.id)
+        .where(
+            Study.state == StudyState.RECEIVING,
+            Study.due_at > moment,
+            Instance.replaced_in_revision.is_(None),
+        )
+        .group_by(Study.id)
+        .having(last <= moment - timedelta(seconds=quiet_s))
+        .order_by(Study.received_at, Study.id)
+        .limit(limit)
+    )
+    return [
+        OpenStudy(study_key=key, study_instance_uid=uid, site_ae_title=title, instances=here)
+        for key, uid, title, here in rows
+    ]
+
+
+def close_counted(session: Session, study_key: str, count: int) -> bool:
+    """Close a study if at least `count` of its images are here; False if it stays as it is."""
+    study = session.scalars(
+        select(Study)
+        .where(Study.study_key == study_key, Study.state == StudyState.RECEIVING)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if study is None:
+        return False
+    here = session.scalar(
+        select(func.count())
+        .select_from(Instance)
+        .where(Instance.study_id == study.id, Instance.replaced_in_revision.is_(None))
+    )
+    if not count or (here or 0) < count:
+        return False
+    close(study, now(session), ClosedBy.PACS_COUNT)
+    append_all(session, [accepted_entry(session, study)])
+    return True

@@ -1,0 +1,51 @@
+"""What has become of studies that an archive names: for `pneumo coverage`. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.enums import InstanceState
+from db.models import Instance, Study
+from db.records import Standing
+
+AT_A_TIME = 500
+"""UIDs in one statement; databases limit the number of parameters."""
+
+
+def standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
+    """Study Instance UID -> what it has come to, of those that are known here."""
+    found: dict[str, Standing] = {}
+    for start in range(0, len(uids), AT_A_TIME):
+        found |= _standings(session, uids[start : start + AT_A_TIME])
+    return found
+
+
+def _standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
+    first_refused = (
+        select(func.min(Instance.id).label("id"))
+        .where(Instance.state == InstanceState.REFUSED)
+        .group_by(Instance.study_id)
+        .subquery()
+    )
+    refused = (
+        select(Instance.study_id, Instance.refusal_code)
+        .join(first_refused, first_refused.c.id == Instance.id)
+        .subquery()
+    )
+    rows = session.execute(
+        select(
+            Study.study_instance_uid,
+            Study.state,
+            Study.verdict,
+            func.coalesce(Study.error_code, refused.c.refusal_code).label("code"),
+        )
+        .outerjoin(refused, refused.c.study_id == Study.id)
+        .where(Study.study_instance_uid.in_(uids))
+    )
+    return {
+        row.study_instance_uid: Standing(state=row.state, verdict=row.verdict, code=row.code)
+        for row in rows
+    }

@@ -1,0 +1,112 @@
+"""A Query/Retrieve SCP of a test's own on loopback (pynetdicom), which can fail as real ones do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as Move
+
+
+@dataclass
+class DimseArchive:
+    """What it has, how it behaves, and what it was asked."""
+
+    studies: dict[str, list[Dataset]] = field(default_factory=dict)
+    status: int | None = None
+    """Answered at once to every retrieval."""
+    breaks_after: int | None = None
+    """Aborts after so many images."""
+    stranger: Dataset | None = None
+    """Given in place of what was asked for."""
+    destinations: dict[str, int] = field(default_factory=dict)
+    """AE title -> port, of move destinations."""
+    counts: dict[str, int] = field(default_factory=dict)
+    says_modalities: bool = True
+    asked: list[Dataset] = field(default_factory=list)
+    port: int = 0
+
+    def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        """Matches UID and date; of modalities it knows nothing."""
+        query = event.identifier
+        self.asked.append(query)
+        if self.status is not None:
+            yield self.status, None
+            return
+        for uid, datasets in self.studies.items():
+            if query.StudyInstanceUID not in ("", uid):
+                continue
+            if query.get("StudyDate") not in (None, "", datasets[0].StudyDate):
+                continue
+            answer = Dataset()
+            answer.QueryRetrieveLevel = "STUDY"
+            answer.StudyInstanceUID = uid
+            if self.says_modalities:
+                answer.ModalitiesInStudy = datasets[0].Modality
+            answer.NumberOfStudyRelatedInstances = self.counts.get(uid, len(datasets))
+            yield 0xFF00, answer
+
+    def get(self, event: Any) -> Iterator[Any]:
+        datasets = self._asked_for(event)
+        yield len(datasets)
+        yield from self._give(event, datasets)
+
+    def move(self, event: Any) -> Iterator[Any]:
+        datasets = self._asked_for(event)
+        port = self.destinations.get(event.move_destination)
+        if port is None:
+            yield None, None
+            return
+        yield "127.0.0.1", port, {"ae_title": event.move_destination}
+        yield len(datasets)
+        yield from self._give(event, datasets)
+
+    def _asked_for(self, event: Any) -> list[Dataset]:
+        self.asked.append(event.identifier)
+        return self.studies.get(event.identifier.StudyInstanceUID, [])
+
+    def _give(self, event: Any, datasets: list[Dataset]) -> Iterator[tuple[int, Dataset | None]]:
+        if self.status is not None:
+            yield self.status, None
+            return
+        for number, dataset in enumerate(datasets):
+            if number == self.breaks_after:
+                event.assoc.abort()
+                return
+            yield 0xFF00, self.stranger or dataset
+
+
+@contextmanager
+def serving(
+    archive: DimseArchive,
+    *,
+    knows: str | None = None,
+    services: tuple[str, ...] = (Find, Get, Move),
+    tls: Any = None,
+) -> Iterator[DimseArchive]:
+    """On loopback, until the block ends. `knows`: the only calling AE title that it lets in."""
+    ae = AE(ae_title="ARCHIVE")
+    if knows is not None:
+        ae.require_calling_aet = [knows]
+    for service in services:
+        ae.add_supported_context(service)
+    ae.add_supported_context(ComputedRadiographyImageStorage, scu_role=True, scp_role=True)
+    ae.add_requested_context(ComputedRadiographyImageStorage)
+    handlers = [
+        (evt.EVT_C_FIND, archive.find),
+        (evt.EVT_C_GET, archive.get),
+        (evt.EVT_C_MOVE, archive.move),
+    ]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
+    archive.port = server.server_address[1]
+    try:
+        yield archive
+    finally:
+        ae.shutdown()

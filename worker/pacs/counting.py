@@ -1,0 +1,151 @@
+"""Asking an archive how many images a study has, so that a complete one need not wait.
+
+A thread of its own beside the relay: an archive that is slow or away must not hold up a study of
+anybody. What it does not say changes nothing; the idle window closes the study as without it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from db.conditions import end_condition, note_condition
+from db.counting import close_counted, open_studies
+from db.records import OpenStudy
+from db.session import Database
+from worker.errors import Away, PneumoError, Rejected
+from worker.logging import get_logger
+from worker.pacs import troubles
+from worker.pacs.finding import asking, count_instances
+from worker.pacs.pausing import Pauses
+from worker.peers import Peer, Peers, read_peers
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+TURN_S = 1.0
+QUIET_S = 2.0
+"""A study that grew within so long is still being sent: its count would be out of date."""
+ASK_AGAIN_S = 5.0
+"""The same study is asked for at most so often."""
+AT_ONCE = 50
+"""Studies in one turn: a burst is no reason to flood the archive."""
+
+
+class Counting:
+    """`turn` asks once for every study that may be complete."""
+
+    def __init__(self, site: Settings, database: Database) -> None:
+        self._site = site
+        self._database = database
+        self._pauses = Pauses(site)
+        self._asked: dict[str, float] = {}
+        """Study key -> when, by the monotonic clock."""
+        self._well: set[str] = set()
+        """Subjects whose conditions this process has ended, and noted none since."""
+
+    def turn(self) -> int:
+        """Close what the archives say is complete; returns how many were."""
+        peers = self._peers()
+        if not peers:
+            return 0
+        by_peer: dict[Peer, list[OpenStudy]] = defaultdict(list)
+        for study in self._due():
+            if (peer := _whom_to_ask(study, peers)) is not None:
+                by_peer[peer].append(study)
+        return sum(self._ask(peer, studies) for peer, studies in by_peer.items())
+
+    def _peers(self) -> Peers:
+        """Read each time: a file that is corrected is used at once, a wrong one ends nothing."""
+        subject = "file of peers"
+        try:
+            peers = read_peers(self._site.peers).that("count")
+        except Rejected as error:
+            self._note(subject, error)
+            return Peers()
+        self._end(subject)
+        return peers
+
+    def _due(self) -> list[OpenStudy]:
+        with self._database.reading() as session:
+            waiting = open_studies(session, quiet_s=QUIET_S, limit=AT_ONCE)
+        moment = time.monotonic()
+        due = [
+            study
+            for study in waiting
+            if moment - self._asked.get(study.study_key, -math.inf) >= ASK_AGAIN_S
+        ]
+        keys = {study.study_key for study in waiting}
+        self._asked = {key: at for key, at in self._asked.items() if key in keys}
+        self._asked |= {study.study_key: moment for study in due}
+        return due
+
+    def _ask(self, peer: Peer, studies: Iterable[OpenStudy]) -> int:
+        subject, closed = troubles.subject_of(peer), 0
+        try:
+            self._pauses.refuse_paused(subject)
+            with asking(peer, self._site, str(peer.count)) as ask:
+                for study in studies:
+                    count = count_instances(ask, study.study_instance_uid)
+                    closed += bool(count and count <= study.instances and self._close(study, count))
+        except Away as error:
+            if not error.wait_s:
+                self._pauses.failed(error)
+                self._note(subject, error)
+            return closed
+        except PneumoError as error:  # it answers, and cannot say: the idle window will
+            log.warning("count_failed", peer=peer.name, code=error.code)
+            return closed
+        self._pauses.succeeded(subject)
+        self._end(subject)
+        return closed
+
+    def _close(self, study: OpenStudy, count: int) -> bool:
+        with self._database.transaction() as session:
+            closed = close_counted(session, study.study_key, count)
+        if closed:
+            log.info("study_counted", study_key=study.study_key, instances=count)
+        return closed
+
+    def _note(self, subject: str, error: PneumoError) -> None:
+        self._well.discard(subject)
+        log.warning("archive_condition", subject=subject, code=error.code)
+        with self._database.transaction() as session:
+            note_condition(session, subject, error.code, error.sentence)
+
+    def _end(self, subject: str) -> None:
+        if subject not in self._well:
+            with self._database.transaction() as session:
+                end_condition(session, subject)
+            self._well.add(subject)
+
+
+def _whom_to_ask(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
+    """The archive that sent it, else the first that counts: what a modality sends goes there too."""
+    for peer in peers:
+        if peer.ae_title is not None and peer.ae_title == study.site_ae_title:
+            return peer
+    return peers[0] if peers else None
+
+
+def run_beside(site: Settings, stop: threading.Event) -> threading.Thread | None:
+    """Count in a thread of its own until `stop`; None if there is no file of peers."""
+    if site.peers is None:
+        return None
+    thread = threading.Thread(target=_run, args=(site, stop), name="counting", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(site: Settings, stop: threading.Event) -> None:
+    database = Database(site.database_url)
+    counting = Counting(site, database)
+    while not stop.wait(TURN_S):
+        try:
+            counting.turn()
+        except Exception as error:  # noqa: BLE001  one bad turn must not end the thread
+            log.warning("counting_turn_failed", error_type=type(error).__qualname__)
+    database.dispose()

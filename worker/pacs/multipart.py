@@ -1,0 +1,84 @@
+"""A multipart/related message (RFC 2046 5.1), read part by part and each part chunk by chunk.
+
+Nothing is held but one chunk, however large an image is, and a message that breaks off is told from
+one that has ended: only the closing delimiter ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from email.message import Message
+
+LONGEST_HEADER = 65_536
+
+
+class BrokenMessage(Exception):
+    """The message ends too early, or is no multipart message."""
+
+
+def boundary_of(content_type: str) -> bytes | None:
+    """The boundary parameter of a Content-Type; None without one."""
+    message = Message()
+    message["Content-Type"] = content_type
+    boundary = message.get_param("boundary")
+    return boundary.encode("latin-1") if isinstance(boundary, str) and boundary else None
+
+
+def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]:
+    """Each part's body as an iterator of chunks, to be read before the next part is asked for.
+
+    Raises BrokenMessage.
+    """
+    # The first delimiter need not stand on a line of its own: as if a line had ended before.
+    reader = _Reader(chunks, b"\r\n--" + boundary)
+    for _ in reader.until_delimiter():
+        pass  # a preamble is to be ignored
+    while reader.another_part():
+        body = reader.until_delimiter()
+        yield body
+        for _ in body:
+            pass
+
+
+class _Reader:
+    """A buffer over the chunks that never grows past one chunk and one delimiter."""
+
+    def __init__(self, chunks: Iterable[bytes], delimiter: bytes) -> None:
+        self._chunks = iter(chunks)
+        self._delimiter = delimiter
+        self._held = bytearray(b"\r\n")
+
+    def until_delimiter(self) -> Iterator[bytes]:
+        """What comes before the next delimiter, which is taken away."""
+        keep = len(self._delimiter) - 1
+        while (found := self._held.find(self._delimiter)) < 0:
+            if len(self._held) > keep:
+                yield self._take(len(self._held) - keep)
+            self._fill()
+        if found:
+            yield self._take(found)
+        self._take(len(self._delimiter))
+
+    def another_part(self) -> bool:
+        """After a delimiter: False if it closed the message, else its header is read over."""
+        while len(self._held) < 2:
+            self._fill()
+        if self._held.startswith(b"--"):
+            return False
+        while (found := self._held.find(b"\r\n\r\n")) < 0:
+            if len(self._held) > LONGEST_HEADER:
+                raise BrokenMessage
+            self._fill()
+        self._take(found + 4)
+        return True
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        return taken
+
+    def _fill(self) -> None:
+        chunk = next(self._chunks, b"")
+        if not chunk:
+            raise BrokenMessage
+        self._held += chunk

@@ -1,0 +1,195 @@
+"""The step before reading: an ordered study's images are brought to this machine's disk.
+
+A study that was sent to us passes by. One whose files are not on this disk, since another node
+fetched them, is fetched again: so nodes that fetch need share nothing but the database.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from db.claims import Claim
+from db.conditions import end_condition, note_condition
+from db.delivery import FETCHED_BY_US
+from db.enums import Priority, RetrieveWay
+from db.errors import FetchedOtherwise
+from db.origins import instances_here, origin_of, record_fetch
+from db.records import ClaimedInstance, Origin, ReceivedStudy
+from db.session import Database
+from worker.delivery.own_results import is_own_result
+from worker.errors import Away, Rejected, Transient
+from worker.intake.received import received_study
+from worker.intake.disk import refuse_when_nearly_full
+from worker.intake.storage import IntakeStorage
+from worker.logging import get_logger
+from worker.pacs import c_get, c_move, troubles, wado
+from worker.pacs.finding import asking, count_instances
+from worker.pacs.images import Fetched, Fetching
+from worker.pacs.pausing import Pauses
+from worker.patience import in_transaction
+from worker.peers import Peer, read_peers
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+BY_ADDRESS = "by-address"
+"""How a DICOMweb server is called that stands in no file."""
+SHARE_OF_LIMIT = 0.5
+"""Of `study_limit_s`, for fetching; the rest is for the network's work."""
+_WAYS = {
+    RetrieveWay.WADO_RS: wado.fetch,
+    RetrieveWay.C_GET: c_get.fetch,
+    RetrieveWay.C_MOVE: c_move.fetch,
+}
+
+
+class Retriever:
+    """What a worker fetches with; its memory of archives that are away is this process's."""
+
+    def __init__(self, site: Settings, database: Database, storage: IntakeStorage) -> None:
+        self._site = site
+        self._database = database
+        self._storage = storage
+        self._pauses = Pauses(site)
+
+    def with_images(self, claimed: Claim) -> Claim:
+        """The claim with all instances of its study, their files on this disk.
+
+        Raises Away while the archive or the site's words about it are at fault, Transient
+        (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE, OTHER_STUDY,
+        FETCHED_OTHERWISE), Resource (DISK_FULL), and StaleClaim.
+        """
+        if claimed.source not in FETCHED_BY_US:
+            return claimed
+        with self._database.reading() as session:
+            origin = origin_of(session, claimed)
+        absent = self._absent(claimed.instances)
+        if origin is None or not _must_be_fetched(origin, absent):
+            return claimed
+        began = time.monotonic()
+        try:
+            peer = peer_of(origin, self._site)
+            self._pauses.refuse_paused(troubles.subject_of(peer))
+            fetched = self._fetch(origin, peer)
+        except Away as error:
+            raise self._noted(error) from None
+        instances = self._record(claimed, peer, fetched, absent)
+        log.info(
+            "study_fetched",
+            peer=peer.name,
+            way=origin.way.value,
+            instances=len(instances),
+            seconds=round(time.monotonic() - began, 3),
+        )
+        return replace(claimed, instances=instances)
+
+    def _absent(self, instances: tuple[ClaimedInstance, ...]) -> frozenset[str]:
+        # What left by the retention rule keeps its outcome and is not fetched for it again.
+        names = {instance.file_name for instance in instances if not instance.file_removed}
+        return frozenset(name for name in names if not self._storage.path_of(name).is_file())
+
+    def _fetch(self, origin: Origin, peer: Peer) -> Fetched:
+        refuse_when_nearly_full(self._site)
+        fetching = Fetching(
+            peer=peer,
+            study_instance_uid=origin.study_instance_uid,
+            storage=self._storage,
+            deadline=time.monotonic() + self._site.study_limit_s * SHARE_OF_LIMIT,
+        )
+        nobody = {"tls_certificate": None, "tls_key": None}
+        site = self._site if origin.peer else self._site.model_copy(update=nobody)
+        try:
+            fetched = _WAYS[origin.way](fetching, site)
+        except Transient as error:
+            if error.code == troubles.RETRIEVE_FAILED and self._is_unknown(origin, peer):
+                raise troubles.not_there(peer) from None
+            raise
+        if fetched.expected is None and peer.count:
+            return replace(fetched, expected=self._count(origin, peer))
+        return fetched
+
+    def _is_unknown(self, origin: Origin, peer: Peer) -> bool:
+        """Whether it says that it has no such study; some retrievals only say "unable"."""
+        return bool(peer.count or peer.search) and self._count(origin, peer) is None
+
+    def _count(self, origin: Origin, peer: Peer) -> int | None:
+        with asking(peer, self._site, str(peer.count or peer.search)) as ask:
+            return count_instances(ask, origin.study_instance_uid)
+
+    def _record(
+        self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]
+    ) -> tuple[ClaimedInstance, ...]:
+        """Rows, and the end of the condition; nothing if fewer are here than the archive has."""
+        subject = troubles.subject_of(peer)
+        received = _received(claimed, self._without_own(fetched))
+        if received is None:
+            with self._database.reading() as session:
+                here = instances_here(session, claimed)
+        else:
+            here = len({header.sop_instance_uid for _, header in fetched.images})
+        if received is None and not here:
+            raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
+        if fetched.expected is not None and here < fetched.expected:
+            raise troubles.incomplete(peer, here, fetched.expected)
+        try:
+            instances = in_transaction(
+                self._database,
+                lambda session: record_fetch(
+                    session, claimed, received, expected=fetched.expected, absent=absent
+                ),
+            )
+        except FetchedOtherwise as error:
+            raise Rejected(error.code, error.sentence) from None
+        self._pauses.succeeded(subject)
+        in_transaction(self._database, lambda session: end_condition(session, subject))
+        return instances
+
+    def _without_own(self, fetched: Fetched) -> Fetched:
+        """What the archive keeps of ours in the study is no image of it."""
+        images = tuple(
+            (stored, header)
+            for stored, header in fetched.images
+            if not is_own_result(header, self._database)
+        )
+        return replace(fetched, images=images or fetched.images)
+
+    def _noted(self, error: Away) -> Away:
+        """With the time to wait; a failure that was met, and not only remembered, is on record."""
+        if error.wait_s:
+            return error
+        in_transaction(
+            self._database,
+            lambda session: note_condition(session, error.subject, error.code, error.sentence),
+        )
+        return self._pauses.failed(error)
+
+
+def peer_of(origin: Origin, site: Settings) -> Peer:
+    """The archive of an origin. Raises Away if this process's file of peers does not have it."""
+    if origin.base_url is not None:
+        return Peer.model_validate(
+            {"name": BY_ADDRESS, "dicomweb": origin.base_url, "retrieve": "wado-rs"}
+        )
+    name = origin.peer or ""
+    try:
+        return read_peers(site.peers).named(name)
+    except Rejected as error:
+        raise troubles.misconfigured(name, error) from None
+
+
+def _must_be_fetched(origin: Origin, absent: frozenset[str]) -> bool:
+    if origin.way is RetrieveWay.C_MOVE:  # it would come to the listener's disk, not to this one
+        return not origin.fetched
+    return bool(absent) or not origin.fetched
+
+
+def _received(claimed: Claim, fetched: Fetched) -> ReceivedStudy | None:
+    if not fetched.images:
+        return None
+    return received_study(
+        fetched.images,
+        priority=Priority(claimed.priority),
+        site_ae_title=None,
+        source=claimed.source,
+    )

@@ -1,0 +1,153 @@
+"""What can be wrong with an archive, each as one error: whose fault it is says what becomes of a study.
+
+The archive's or the site's fault is `Away`: the study waits, and `pneumo status` shows the condition.
+What one study meets alone is `Transient` (tried again, in the end parked) or `Rejected` (parked).
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from worker.errors import Away, Rejected, Transient
+from worker.peers import Peer
+
+RETRIEVE_FAILED = "RETRIEVE_FAILED"
+
+
+def subject_of(peer: Peer) -> str:
+    """How `pneumo status` calls it."""
+    return f"archive {peer.name}"
+
+
+def away(peer: Peer, what: str) -> Away:
+    """No connection, no answer, or an answer that says "later"."""
+    return Away(
+        "ARCHIVE_AWAY",
+        f"{peer.name} {what}. What is to be fetched from it waits and comes by itself. Check that "
+        "it runs and that this machine reaches it.",
+        subject=subject_of(peer),
+    )
+
+
+def refuses_us(peer: Peer, how: str, advice: str) -> Away:
+    """It is there and does not want to talk with us."""
+    return Away(
+        "ARCHIVE_REFUSES_US",
+        f"{peer.name} refuses us ({how}). {advice} What is to be fetched from it waits until then.",
+        subject=subject_of(peer),
+    )
+
+
+def certificate(peer: Peer, error: BaseException) -> Away:
+    """TLS does not come about."""
+    return Away(
+        "ARCHIVE_CERTIFICATE",
+        f"No TLS connection to {peer.name} ({_reason(error)}). Check its certificate against "
+        "`authorities` and its host name, and that it trusts ours (`certificate`, `key`), in the "
+        "file that PNEUMO_PEERS names. What is to be fetched from it waits until then.",
+        subject=subject_of(peer),
+    )
+
+
+def destination_unknown(peer: Peer, ae_title: str) -> Away:
+    """C-MOVE: it does not know where our listener is."""
+    return Away(
+        "MOVE_DESTINATION_UNKNOWN",
+        f"{peer.name} does not know the move destination {ae_title}. Enter our listener there (AE "
+        f"title {ae_title}, its address and PNEUMO_LISTEN_PORT), or let PNEUMO_AE_TITLE be what it "
+        "knows. What is to be fetched from it waits until then.",
+        subject=subject_of(peer),
+    )
+
+
+def moved_elsewhere(peer: Peer, ae_title: str) -> Away:
+    """C-MOVE: it has sent the images, and not to us."""
+    return Away(
+        "MOVED_ELSEWHERE",
+        f"{peer.name} says that it sent a study to {ae_title}, and none of it came to our listener. "
+        "Correct the address that it has for this AE title, and check that listener and workers "
+        "use the same database. What is to be fetched from it waits until then.",
+        subject=subject_of(peer),
+    )
+
+
+def misconfigured(name: str, error: Rejected) -> Away:
+    """What the site says about an archive cannot be used by this process."""
+    return Away(
+        error.code,
+        f"{error.sentence} What is to be fetched from {name} waits until then.",
+        subject=f"archive {name}",
+    )
+
+
+def not_there(peer: Peer) -> Rejected:
+    """It answers, and has no such study."""
+    return Rejected(
+        "STUDY_NOT_IN_ARCHIVE",
+        f"{peer.name} has no image of this study. Check the Study Instance UID and the archive, "
+        "then run `pneumo retry`.",
+    )
+
+
+def other_study(peer: Peer) -> Rejected:
+    """It answers with something else than was asked for."""
+    return Rejected(
+        "OTHER_STUDY",
+        f"{peer.name} gave an image of another study than was asked for, so nothing was taken "
+        "over. Ask who runs it.",
+    )
+
+
+def failed(peer: Peer, how: str) -> Transient:
+    """It answers, and cannot give this study."""
+    return Transient(
+        RETRIEVE_FAILED,
+        f"{peer.name} could not give this study ({how}). It is tried again by itself; if it is "
+        "parked, ask who runs the archive, then run `pneumo retry`.",
+    )
+
+
+def incomplete(peer: Peer, here: int, expected: int | None) -> Transient:
+    """Fewer images than it says there are."""
+    of = f" of {expected} images" if expected is not None else " image(s), then broke off"
+    return Transient(
+        "RETRIEVE_INCOMPLETE",
+        f"{peer.name} gave {here}{of}. The study is tried again by itself; if it is parked, "
+        "ask who runs the archive, then run `pneumo retry`.",
+    )
+
+
+_VERIFY_REASONS = {
+    10: "its certificate has expired",
+    18: "its certificate is signed by itself",
+    19: "its certificate is signed by nobody that we trust",
+    20: "its certificate is signed by nobody that we trust",
+    21: "its certificate is signed by nobody that we trust",
+    62: "its certificate is for another host name",
+    64: "its certificate is for another address",
+}
+"""X509_V_ERR_* of OpenSSL in words; its own would quote the address."""
+
+
+def _reason(error: BaseException) -> str:
+    found = _inside(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return _VERIFY_REASONS.get(found.verify_code, f"verify error {found.verify_code}")
+    reason = getattr(found, "reason", None)
+    return reason if isinstance(reason, str) else "the handshake failed"
+
+
+def _inside(error: BaseException | None) -> BaseException | None:
+    """The ssl module's own error, within those that libraries put around it."""
+    for _ in range(8):
+        if error is None or isinstance(error, ssl.SSLError):
+            return error
+        reason, first = getattr(error, "reason", None), next(iter(error.args), None)
+        inner = (reason, first, error.__cause__, error.__context__)
+        error = next((it for it in inner if isinstance(it, BaseException)), None)
+    return None
+
+
+def is_tls_trouble(error: BaseException) -> bool:
+    """Whether TLS is what failed, however deep it is wrapped."""
+    return isinstance(_inside(error), ssl.SSLError)
