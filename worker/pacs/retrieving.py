@@ -19,8 +19,8 @@ from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
 from worker.delivery.own_results import is_own_result
 from worker.errors import Away, Rejected, Transient
-from worker.intake.received import received_study
 from worker.intake.disk import refuse_when_nearly_full
+from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
