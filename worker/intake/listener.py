@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from db.session import Database
 from worker.errors import Resource
 from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
+from worker.intake.connections import Connection, Connections
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
@@ -34,8 +34,6 @@ log = get_logger(__name__)
 
 MAXIMUM_PDU_BYTES = 131_072
 """Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
-BACKLOG = 64
-"""Connections that may wait to be taken; with the default 5 a burst of senders meets timeouts."""
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
 LEFTOVER_S = 3600.0
@@ -72,15 +70,19 @@ def start_listener(site: Settings, database: Database) -> Listener:
     handlers = [
         (evt.EVT_C_STORE, answer, [site, database]),
         (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
-        (evt.EVT_CONN_CLOSE, _forget_probe),
     ]
-    address = (site.listen_host, site.listen_port)
     try:
-        server = ae.start_server(address, block=False, evt_handlers=handlers)
-        server.socket.listen(BACKLOG)
+        server = ae.make_server(
+            (site.listen_host, site.listen_port),
+            evt_handlers=handlers,
+            server_class=Connections,
+            request_handler=Connection,
+        )
     except OSError as error:
         raise _cannot_listen(site, error) from None
-    server.handle_error = _connection_failed
+    server.storage = IntakeStorage(site.intake_dir)
+    ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
+    threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae)
 
 
@@ -96,12 +98,20 @@ def run(site: Settings) -> None:
     threading.excepthook = _thread_died
     database = Database(site.database_url)
     listener = start_listener(site, database)
-    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
-    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, leftovers=swept)
-    stop.wait()
+    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title)
+    _sweep_now_and_then(IntakeStorage(site.intake_dir), stop)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
+
+
+def _sweep_now_and_then(storage: IntakeStorage, stop: threading.Event) -> None:
+    """Until `stop`; a process that was killed has left what it was receiving."""
+    while True:
+        if swept := storage.sweep_leftovers(older_than_s=LEFTOVER_S):
+            log.info("leftovers_swept", files=swept)
+        if stop.wait(LEFTOVER_S):
+            return
 
 
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
@@ -169,21 +179,6 @@ def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:
     until = time.monotonic() + at_most_s
     while holds() and time.monotonic() < until:
         time.sleep(0.02)
-
-
-def _forget_probe(event: Any) -> None:
-    """Let a connection that closes before it asks for an association give back its place at once.
-
-    Load balancers and port scanners come every few seconds; pynetdicom would keep each for the
-    30 s that it waits for a request, until they keep real senders out.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # what waiting in vain would have given
-
-
-def _connection_failed(_request: object, _address: object) -> None:
-    """In place of socketserver's, which prints the exception with its words."""
-    log.warning("connection_failed", error_type=type(sys.exception()).__qualname__)
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:
