@@ -89,11 +89,18 @@ class ArrivingMessages(DIMSEServiceProvider):
         self._storage = storage
 
     def receive_primitive(self, primitive: Any) -> None:
-        """Take the next part of a message. pynetdicom calls it for every P-DATA-TF."""
+        """Take the next part of a message. pynetdicom calls it for every P-DATA-TF.
+
+        Once a data set has begun, what comes next of it is taken past pynetdicom, whose seven
+        copies and state machine cost more than disk and digest together.
+        """
         if self.message is None:
             self.message = DIMSEMessage()
             self.message.data_set = Arriving(self.message, self.assoc, self._storage)
         super().receive_primitive(primitive)
+        if isinstance(self.message, C_STORE_RQ):
+            for fragment in self.dul.socket.middle_fragments(self.message.context_id):
+                self.message.data_set.write(fragment)
 
     def discard_unfinished(self) -> None:
         """The connection is closed: leave no file of the message that was arriving.

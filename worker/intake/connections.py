@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from typing import Any
 
 from pynetdicom import evt
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from worker.intake.arriving import ArrivingMessages
+from worker.intake.incoming import Incoming
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 
@@ -17,8 +17,6 @@ log = get_logger(__name__)
 
 BACKLOG = 64
 """Connections that may wait to be taken; with the default 5 a burst of senders meets timeouts."""
-LONGEST_PDU_BYTES = 1 << 22
-"""Some senders pass over the length that we ask for (PS3.8 D.1); but memory has an end."""
 
 
 class Connections(ThreadedAssociationServer):
@@ -43,7 +41,8 @@ class Connection(RequestHandler):
         association = super()._create_association()
         association.dimse = ArrivingMessages(association, self.server.storage)
         association.bind(evt.EVT_CONN_CLOSE, _closed)
-        association.dul.socket.recv = partial(_receive, association.dul.socket)
+        association.dul.event_queue.get_nowait()  # the plain socket made by now announced itself
+        association.dul.socket = Incoming(association, self.request)
         return association
 
 
@@ -56,21 +55,3 @@ def _closed(event: Any) -> None:
     event.assoc.dimse.discard_unfinished()
     if event.assoc.requestor.primitive is None:
         event.assoc.dul.to_user_queue.put(None)  # what waiting in vain would have given
-
-
-def _receive(connection: AssociationSocket, size: int) -> bytearray:
-    """`size` bytes, or fewer if the connection ends; pynetdicom's own asks for 4 KiB at a time.
-
-    Raises OSError, which closes the connection.
-    """
-    if size > LONGEST_PDU_BYTES:
-        raise OSError("a PDU longer than any sender has a reason for")
-    received = bytearray(size)
-    left = memoryview(received)
-    while left and (count := connection.socket.recv_into(left)):
-        left = left[count:]
-    missing = len(left)
-    left.release()
-    if missing:
-        del received[size - missing :]
-    return received
