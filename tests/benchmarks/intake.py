@@ -1,7 +1,8 @@
 """The listener beside dcmtk's storescp: the same files, the same senders, in turns of one run.
 
 storescp answers when the file is written but not flushed to the disk, and knows no database; it has
-no option for either. Ours answers after fsync, rename, fsync of the folder and a commit. It is run
+no option for either ("then flushed" is what it would come to if all files were flushed together at
+the end). Ours answers after fsync, rename, fsync of the folder and a commit. It is run
 as fast as it goes: a process for each association, longest PDUs, data sets written as read.
 
 And: what 25 associations with 60 MB each under way cost in memory.
@@ -9,16 +10,17 @@ And: what 25 associations with 60 MB each under way cost in memory.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from statistics import median
 
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless
 from rich.console import Console
 from rich.table import Table
 
@@ -33,8 +35,11 @@ SENDERS = 4
 EACH = 8
 """Files of a sender."""
 TURNS = 5
-SIZES = {"15 MB, uncompressed": (3000, 2500, None), "some MB, JPEG 2000": (2000, 1700, "j2k")}
-"""Rows, columns and encoding."""
+KINDS = {
+    "15 MB, uncompressed": (3000, 2500, ExplicitVRLittleEndian),
+    "JPEG 2000 lossless": (2500, 2000, JPEG2000Lossless),
+}
+"""Rows, columns and transfer syntax."""
 
 
 def main() -> None:
@@ -42,28 +47,32 @@ def main() -> None:
     if shutil.which("storescp") is None:
         Console().print("The intake benchmark needs Debian's dcmtk.")
         return
-    table = Table(title=f"{SENDERS} x storescu, {EACH} files each: MB/s taken over")
-    for heading in ("files", "storescp", "pneumo", "ratio (median of turns)"):
+    table = Table(title=f"{SENDERS} x dcmsend, {EACH} files each: MB/s taken over")
+    for heading in ("files", "storescp", "then flushed", "pneumo", "pneumo : storescp"):
         table.add_column(heading, justify="left" if heading == "files" else "right")
     with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder:
-        for name, (rows, columns, encoding) in SIZES.items():
-            files = Path(folder) / name.replace(" ", "-")
-            megabytes = write_files(files, rows, columns, compressed=encoding is not None)
+        for name, (rows, columns, syntax) in KINDS.items():
+            files = Path(folder) / "files"
+            megabytes = write_files(files, rows, columns, syntax)
             turns = [
-                (rate_of(storescp, files, megabytes), rate_of(pneumo, files, megabytes))
+                (
+                    *rates_of(storescp, files, megabytes),
+                    rates_of(pneumo, files, megabytes)[0],
+                )
                 for _ in range(TURNS)
             ]
-            theirs, ours = (median(column) for column in zip(*turns, strict=True))
-            ratio = median(ours / theirs for theirs, ours in turns)
-            table.add_row(name, f"{theirs:.0f}", f"{ours:.0f}", f"{ratio:.2f}")
+            theirs, flushed, ours = (median(column) for column in zip(*turns, strict=True))
+            ratio = median(ours / theirs for theirs, _, ours in turns)
+            table.add_row(
+                name, *(f"{rate:.0f}" for rate in (theirs, flushed, ours)), f"{ratio:.2f}"
+            )
             shutil.rmtree(files)
     Console().print(table)
     print_memory(senders=25, megabytes=60)
 
 
-def write_files(folder: Path, rows: int, columns: int, *, compressed: bool) -> float:
+def write_files(folder: Path, rows: int, columns: int, syntax: UID) -> float:
     """A folder for each sender; returns megabytes in all."""
-    syntax = {"transfer_syntax": JPEG2000Lossless} if compressed else {}
     template = chest_like_pixels(rows, columns)
     for sender in range(SENDERS):
         (folder / str(sender)).mkdir(parents=True)
@@ -74,31 +83,44 @@ def write_files(folder: Path, rows: int, columns: int, *, compressed: bool) -> f
                 pixels=template,
                 sop_instance_uid=uid,
                 study_instance_uid=uid,
-                **syntax,
+                transfer_syntax=syntax,
             )
     return sum(file.stat().st_size for file in folder.rglob("*.dcm")) / 1e6
 
 
-Receiver = Callable[[Path], "contextmanager[int]"]
+Receiver = Callable[[Path], AbstractContextManager[int]]
 
 
-def rate_of(receiver: Receiver, files: Path, megabytes: float) -> float:
-    """Megabytes per second while all senders send at once."""
-    with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder, receiver(
-        Path(folder)
-    ) as port:
+def rates_of(receiver: Receiver, files: Path, megabytes: float) -> tuple[float, float]:
+    """Megabytes per second while all senders send at once; and if all is flushed after that."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder,
+        receiver(Path(folder)) as port,
+    ):
         started = time.perf_counter()
         senders = [
             subprocess.Popen(
-                ["storescu", "-xw", "-aec", "PNEUMO", "+sd", "127.0.0.1", str(port), str(each)]
-                if False
-                else ["dcmsend", "-dn", "-aec", "PNEUMO", "+sd", "127.0.0.1", str(port), str(each)],
+                ["dcmsend", "-dn", "-aec", "PNEUMO", "+sd", "127.0.0.1", str(port), str(each)],
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             for each in sorted(files.iterdir())
         ]
         assert [sender.wait() for sender in senders] == [0] * SENDERS
-        return megabytes / (time.perf_counter() - started)
+        sent = time.perf_counter() - started
+        for file in Path(folder).rglob("*"):
+            if file.is_file():
+                flush(file)
+        return megabytes / sent, megabytes / (time.perf_counter() - started)
+
+
+def flush(file: Path) -> None:
+    """Wait until a file is on the disk."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -108,8 +130,8 @@ def storescp(folder: Path) -> Iterator[int]:
     options = ["--fork", "-pdu", "131072", "+xa", "+B", "-od", str(folder), "-aet", "PNEUMO"]
     process = subprocess.Popen(["storescp", *options, str(port)], stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: subprocess.run(["echoscu", "127.0.0.1", str(port)],
-            stderr=subprocess.DEVNULL, check=False).returncode == 0)
+        echo = ["echoscu", "127.0.0.1", str(port)]
+        wait_until(lambda: subprocess.run(echo, capture_output=True, check=False).returncode == 0)
         yield port
     finally:
         process.terminate()
@@ -138,9 +160,10 @@ def listening(folder: Path) -> Iterator[tuple[Site, subprocess.Popen]]:
 
 def print_memory(*, senders: int, megabytes: int) -> None:
     """The listener's largest memory, when of every instance all but the end has arrived."""
-    with tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder, listening(
-        Path(folder)
-    ) as (site, process):
+    with (
+        tempfile.TemporaryDirectory(prefix="pneumo-bench-") as folder,
+        listening(Path(folder)) as (site, process),
+    ):
         idle = peak_memory(process.pid)
         with half_sent(site, senders=senders, instance_bytes=megabytes * 1_000_000) as requests:
             assert {request.finish() for request in requests} == {0}

@@ -99,8 +99,8 @@ class ArrivingMessages(DIMSEServiceProvider):
             self.message.data_set = Arriving(self.message, self.assoc, self._storage)
         super().receive_primitive(primitive)
         if isinstance(self.message, C_STORE_RQ):
-            for fragment in self.dul.socket.middle_fragments(self.message.context_id):
-                self.message.data_set.write(fragment)
+            for piece in self.dul.socket.middle_of_data_set(self.message.context_id):
+                self.message.data_set.write(piece)
 
     def discard_unfinished(self) -> None:
         """The connection is closed: leave no file of the message that was arriving.

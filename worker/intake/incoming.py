@@ -21,10 +21,10 @@ LONGEST_PDU_BYTES = 1 << 22
 SILENCE_S = 60
 """A sender that says nothing for so long in the middle of a PDU is gone."""
 
-_PDU = struct.Struct(">BxL")
-"""PDU type and length (PS3.8 9.3.1)."""
+_PDU_HEAD_BYTES = 6
+"""PDU type and length, which does not count itself (PS3.8 9.3.1)."""
 _FRAGMENT = struct.Struct(">BxLLBB")
-"""PDU type and length, then length, context and control header of its first PDV (PS3.8 9.3.5)."""
+"""PDU type and length; then length, context and control header of its first value (PS3.8 9.3.5)."""
 _P_DATA_TF = 4
 _MIDDLE_OF_DATA_SET = 0
 """Message control header: of a data set, and not its last fragment (PS3.8 E.2)."""
@@ -58,31 +58,54 @@ class Incoming(AssociationSocket):
             self._start = upto
         return received
 
-    def middle_fragments(self, context_id: int) -> Iterator[memoryview]:
+    def middle_of_data_set(self, context_id: int) -> Iterator[memoryview]:
         """What there is of a data set, up to and without its last fragment.
 
-        A fragment is valid until the next one is asked for. Whatever else comes (the last
-        fragment, an abort, nonsense, nothing at all) is left for pynetdicom to read.
+        A piece is valid until the next one is asked for. Whatever else comes (the last fragment,
+        an abort, nonsense, nothing at all) is left for pynetdicom to read.
         """
-        while (length := self._middle_fragment(context_id)) and self._nothing_to_send():
-            begin = self._start + _FRAGMENT.size
-            self._start += _PDU.size + length
-            yield self._buffer[begin : self._start]
+        while self._nothing_to_send() and self._waits_for_fragment(context_id):
+            yield self._fragments(context_id)
 
-    def _middle_fragment(self, context_id: int) -> int:
-        """Length of the PDU that comes next if it is one such fragment, whole; 0 if not."""
+    def _fragments(self, context_id: int) -> memoryview:
+        """All whole fragments in the buffer, moved together: digest and disk like large pieces.
+
+        Each piece makes threads wait for each other several times (Python's lock).
+        """
+        begin = end = self._start + _FRAGMENT.size
+        while (whole := self._fragment_in_buffer(context_id)) and self._holds(whole):
+            value = self._buffer[self._start + _FRAGMENT.size : self._start + whole]
+            self._buffer[end : end + len(value)] = value
+            end += len(value)
+            self._start += whole
+        return self._buffer[begin:end]
+
+    def _waits_for_fragment(self, context_id: int) -> bool:
+        """Whether a fragment comes next; once it has begun, all of it is waited for."""
         if not self._has(_FRAGMENT.size):
+            return False
+        whole = self._fragment_in_buffer(context_id)
+        return bool(whole) and self._has(whole)
+
+    def _fragment_in_buffer(self, context_id: int) -> int:
+        """Length of the PDU that comes next, if its head is here and says that it is one; else 0.
+
+        One with several values is left to pynetdicom; no sender is known that makes such.
+        """
+        if not self._holds(_FRAGMENT.size):
             return 0
         kind, length, of_value, context, control = _FRAGMENT.unpack_from(self._buffer, self._start)
         expected = (_P_DATA_TF, length - 4, context_id, _MIDDLE_OF_DATA_SET)
-        whole = _PDU.size + length
-        if (kind, of_value, context, control) != expected or whole > BUFFER_BYTES:
-            return 0
-        return length if self._has(whole) else 0
+        whole = _PDU_HEAD_BYTES + length
+        fits = (kind, of_value, context, control) == expected and whole <= BUFFER_BYTES
+        return int(whole) if fits else 0
+
+    def _holds(self, size: int) -> bool:
+        return self._end - self._start >= size
 
     def _has(self, size: int) -> bool:
         """Whether so many bytes are in the buffer; waits for the rest of what has begun."""
-        while self._end - self._start < size:
+        while not self._holds(size):
             if self._end == self._start and not super().ready:
                 return False
             try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,14 @@ class HalfSent:
     def finish(self) -> int:
         """Send the rest; the status that is answered."""
         self.association.dul.send_pdu(self.last)
-        _, answer = self.association.dimse.get_msg(block=True)
-        return answer.Status
+        return answered(self.association)
+
+
+def answered(association: Any) -> int:
+    """Wait for the answer to `in_pieces`."""
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return answer.Status
 
 
 @contextmanager
@@ -50,21 +55,24 @@ def half_sent(site: Site, *, senders: int, instance_bytes: int):
 
 
 def _send_most(association: Any, *, uid: str, instance_bytes: int) -> HalfSent:
+    *pieces, last = in_pieces(association, uid, _data_set(uid, instance_bytes))
+    for piece in pieces:
+        association.dul.send_pdu(piece)
+    wait_until(association.dul.to_provider_queue.empty)
+    return HalfSent(association, last)
+
+
+def in_pieces(association: Any, uid: str, data_set: bytes, *, pdu_bytes: int = 131_072) -> list:
+    """The P-DATA of a C-STORE request; its answer is left for whoever sends them."""
     request = C_STORE()
-    request.MessageID = 1
+    request.MessageID, request.Priority = 1, 0
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CR, uid
-    request.Priority = 0
-    request.DataSet = BytesIO(_data_set(uid, instance_bytes))
+    request.DataSet = BytesIO(data_set)
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     (context,) = association.accepted_contexts
-    last = None
-    association._reactor_checkpoint.clear()  # the answer is for us, not for its own thread
-    for piece, last in pairwise(message.encode_msg(context.context_id, 131_072)):
-        association.dul.send_pdu(piece)
-        wait_until(lambda: association.dul.to_provider_queue.qsize() < 8)
-    wait_until(association.dul.to_provider_queue.empty)
-    return HalfSent(association, last)
+    association._reactor_checkpoint.clear()  # else pynetdicom's own thread takes the answer
+    return list(message.encode_msg(context.context_id, pdu_bytes))
 
 
 def _data_set(uid: str, size: int) -> bytes:
