@@ -22,13 +22,15 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from db.session import Database
-from worker.errors import Resource
+from worker.errors import Rejected, Resource
 from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
 from worker.intake.connections import Connection, Connections
+from worker.intake.own_certificate import certificate_trouble, keep_note
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
+from worker.tls import accepting_context, probing_context
 
 log = get_logger(__name__)
 
@@ -61,8 +63,12 @@ class Listener:
 
 
 def start_listener(site: Settings, database: Database) -> Listener:
-    """Listen in threads of this process. Raises Resource PORT_TAKEN, PORT_REFUSED."""
+    """Listen in threads of this process.
+
+    Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
+    """
     _configure_pynetdicom()
+    tls = None if site.listen_tls == "off" else accepting_context(site)
     ae = AE(ae_title=site.ae_title)
     ae.maximum_associations = site.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
@@ -80,7 +86,7 @@ def start_listener(site: Settings, database: Database) -> Listener:
         )
     except OSError as error:
         raise _cannot_listen(site, error) from None
-    server.storage = IntakeStorage(site.intake_dir)
+    server.storage, server.tls = IntakeStorage(site.intake_dir), tls
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae)
@@ -97,25 +103,36 @@ def run(site: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     threading.excepthook = _thread_died
     database = Database(site.database_url)
-    listener = start_listener(site, database)
-    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title)
-    _sweep_now_and_then(IntakeStorage(site.intake_dir), stop)
+    listener = _start_with_note(site, database)
+    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, tls=site.listen_tls)
+    _look_after(site, database, stop)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
 
 
-def _sweep_now_and_then(storage: IntakeStorage, stop: threading.Event) -> None:
-    """Until `stop`; a process that was killed has left what it was receiving."""
+def _start_with_note(site: Settings, database: Database) -> Listener:
+    """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
+    try:
+        return start_listener(site, database)
+    except Rejected as refusal:
+        keep_note(database, refusal)
+        raise
+
+
+def _look_after(site: Settings, database: Database, stop: threading.Event) -> None:
+    """Until `stop`: what processes that were killed left behind, and our certificate's end."""
+    storage = IntakeStorage(site.intake_dir)
     while True:
         if swept := storage.sweep_leftovers(older_than_s=LEFTOVER_S):
             log.info("leftovers_swept", files=swept)
+        keep_note(database, certificate_trouble(site))
         if stop.wait(LEFTOVER_S):
             return
 
 
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
-    """C-ECHO to our own listener (PS3.4 annex A): does it answer?"""
+    """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
     _configure_pynetdicom()
     address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
     if not _somebody_listens(address, timeout_s):
@@ -123,7 +140,8 @@ def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
     ae = AE(ae_title=HEALTH_AE_TITLE)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    association = ae.associate(*address, ae_title=site.ae_title)
+    tls = None if site.listen_tls == "off" else (probing_context(site), address[0])
+    association = ae.associate(*address, ae_title=site.ae_title, tls_args=tls)
     if not association.is_established:
         return False
     status = association.send_c_echo()
