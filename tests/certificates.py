@@ -32,6 +32,18 @@ def make_certificate(folder: Path, name: str, authority: Pair, *, days: int = 90
     )
 
 
+def make_parties(folder: Path) -> dict[str, Pair]:
+    """Our authority with two certificates, and another authority with one."""
+    ours, theirs = make_authority(folder, "ours"), make_authority(folder, "theirs")
+    return {
+        "authority": ours,
+        "listener": make_certificate(folder, "listener", ours),
+        "modality": make_certificate(folder, "modality", ours),
+        "their authority": theirs,
+        "stranger": make_certificate(folder, "stranger", theirs),
+    }
+
+
 def _made(folder: Path, name: str, *more: object) -> Pair:
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
     _openssl(

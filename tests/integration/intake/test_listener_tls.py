@@ -14,7 +14,7 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
 from db.conditions import conditions
 from tests.builders import make_instance
-from tests.certificates import make_authority, make_certificate
+from tests.certificates import make_certificate, make_parties
 from tests.integration.intake.sites import data_set_of, store_file, wait_until, write_as
 from worker.errors import Rejected
 from worker.intake.listener import echo, start_listener
@@ -27,14 +27,7 @@ SOP = "1.2.3.30"
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     """Our authority with two certificates, and another authority with one."""
-    folder = tmp_path_factory.mktemp("pki")
-    ours, theirs = make_authority(folder, "ours"), make_authority(folder, "theirs")
-    return {
-        "authority": ours,
-        "listener": make_certificate(folder, "listener", ours),
-        "modality": make_certificate(folder, "modality", ours),
-        "stranger": make_certificate(folder, "stranger", theirs),
-    }
+    return make_parties(tmp_path_factory.mktemp("pki"))
 
 
 def with_tls(site, pki, mode, *, own="listener"):
@@ -132,20 +125,14 @@ def test_health_is_asked_over_tls_too(site, pki, mode, own):
     assert not echo(site.settings, timeout_s=1)
 
 
-def test_trusting_our_own_certificate_does_not_trust_who_signed_it(site, pki):
+def test_trusting_our_own_certificate_does_not_trust_who_signed_it(site, pki, tmp_path):
     with_tls(site, pki, "mutual", own="stranger").listen()
     context = caller(pki, "modality")
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     assert is_let_in(site, context)
-    other = make_certificate(pki["stranger"].key.parent, "another", theirs(pki))
+    other = make_certificate(tmp_path, "another", pki["their authority"])
     context.load_cert_chain(other.certificate, other.key)
     assert not is_let_in(site, context)
-
-
-def theirs(pki):
-    """The other authority."""
-    folder = pki["stranger"].key.parent
-    return type(pki["stranger"])(folder / "theirs.pem", folder / "theirs.key")
 
 
 # -- our own certificate ------------------------------------------------------------------------
