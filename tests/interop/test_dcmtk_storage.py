@@ -36,6 +36,7 @@ from pydicom.uid import (
 from tests.builders import chest_like_pixels, make_instance, write_instance
 from tests.certificates import make_parties
 from tests.integration.intake.sites import data_set_of, wait_until, write_as
+from tests.integration.intake.slow_sender import half_sent
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"
