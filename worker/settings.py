@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     called_ae_titles: str = ""
     """AE titles by which we may be called, beside our own two; empty: any."""
     max_associations: int = Field(25, ge=1, le=1000)
-    """At once; each holds an instance in memory. One more is rejected as over the local limit
+    """At once; each costs a few MB, however large its instances. One more is rejected as over the local limit
     (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
     idle_window_s: Seconds = 10.0
     """A study that came by C-STORE is closed after so long without a further instance."""

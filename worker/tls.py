@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from worker.certificates import first_certificate
 from worker.errors import Rejected
 from worker.peers import Peer
 from worker.settings import Settings
@@ -27,7 +28,22 @@ def accepting_context(site: Settings) -> ssl.SSLContext:
     )
     if site.listen_tls == "mutual":
         _trust(context, _named(site.tls_authorities, "PNEUMO_TLS_AUTHORITIES"))
+        _trust_ourselves(context, site)
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def probing_context(site: Settings) -> ssl.SSLContext:
+    """For our own question whether our listener answers: asked by address, so no name is checked.
+
+    Raises Rejected TLS_FILE_UNUSABLE.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if site.tls_certificate and site.tls_key:
+        _show(context, site.tls_certificate, site.tls_key)
     return context
 
 
@@ -70,6 +86,16 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
         context.load_verify_locations(authorities)
     except (OSError, ValueError) as error:
         raise _unusable(authorities.name, error) from None
+
+
+def _trust_ourselves(context: ssl.SSLContext, site: Settings) -> None:
+    """`pneumo health listener` shows our certificate, which another authority may have signed.
+
+    The certificate alone is trusted, and not who signed it.
+    """
+    ours = _named(site.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
+    context.load_verify_locations(cadata=first_certificate(ours))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def _no_password() -> str:

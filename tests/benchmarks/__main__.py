@@ -1,5 +1,7 @@
 """`make bench`: how many times faster than the plain loop, measured in one and the same run.
 
+After that the way in (`intake`): our listener beside dcmtk's storescp, and its memory.
+
 The plain loop is what most scripts do: dcmread, pixel_array, pydicom's VOI, PIL resize, one image
 at a time. Both read the same files, on one core, and the figures are CPU milliseconds for an image;
 only their ratio says something beyond this machine.
@@ -20,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from tests.benchmarks import intake
 from tests.builders import make_instance
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
@@ -47,6 +50,7 @@ def main() -> None:
         plain, ours = cpu_ms(lambda f=file: plain_loop(f)), cpu_ms(lambda f=file: our_way(f))
         table.add_row(name, f"{plain:.0f}", f"{ours:.0f}", f"{plain / ours:.1f}")
     Console().print(table)
+    intake.main()
 
 
 def encoded(syntax: str) -> bytes:

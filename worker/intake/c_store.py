@@ -1,17 +1,15 @@
 """One C-STORE request: disk, row, then yes; whatever goes wrong is an answer with a code.
 
-The data set is kept byte for byte as it came, in whatever transfer syntax, behind a file meta of
-ours: nothing is decoded that might be changed by encoding it again.
+The data set is kept byte for byte as it came (`arriving`), in whatever transfer syntax, behind a
+file meta of ours: nothing is decoded that might be changed by encoding it again.
 """
 
 from __future__ import annotations
 
-import io
 import time
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.enums import InstanceReceipt, Priority
@@ -24,7 +22,6 @@ from worker.imaging.reading import read_header
 from worker.intake.accept import accept_instance
 from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.disk_condition import note_if_disk
-from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger, keep_traceback
 from worker.settings import Settings
 
@@ -43,10 +40,6 @@ OTHER_INSTANCE, STATUS_OTHER_INSTANCE = "OTHER_INSTANCE", 0xA900
 
 HIGH = 0x0001
 """(0000,0700) Priority: LOW 2, MEDIUM 0, HIGH 1 (PS3.7 9.3.1.1)."""
-
-IMPLEMENTATION_UID = "2.25.32809342408453178338295591675636093279"
-IMPLEMENTATION_VERSION = "PNEUMO_1"
-"""Who wrote the file (PS3.10 7.1). Constant over all versions: a resend gives the same bytes."""
 
 
 def answer(event: Any, site: Settings, database: Database) -> Dataset:
@@ -78,12 +71,15 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
 
 def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptance, int] | None:
     """What became of the instance, and its size; None for a result of ours that came back."""
-    encoded = encode_file(event)
-    header = read_header(io.BytesIO(encoded))
-    _refuse_other_instance(event.request, header)
-    if is_own_result(header, database):
-        return None
-    stored = IntakeStorage(site.intake_dir).keep_bytes(encoded)
+    part = event.request.DataSet.take()
+    try:
+        header = read_header(part.path)
+        _refuse_other_instance(event.request, header)
+        if is_own_result(header, database):
+            return None
+        stored = part.keep()
+    finally:
+        part.discard()
     acceptance = accept_instance(
         stored,
         header,
@@ -93,19 +89,6 @@ def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptan
         site=site,
     )
     return acceptance, stored.size
-
-
-def encode_file(event: Any) -> bytes:
-    """The request as a DICOM file (PS3.10): preamble, file meta, then the sender's own bytes."""
-    file_meta = create_file_meta(
-        sop_class_uid=event.request.AffectedSOPClassUID,
-        sop_instance_uid=event.request.AffectedSOPInstanceUID,
-        transfer_syntax=event.context.transfer_syntax,
-        implementation_uid=IMPLEMENTATION_UID,
-        implementation_version=IMPLEMENTATION_VERSION,
-    )
-    data_set = event.request.DataSet.getbuffer()
-    return b"".join((b"\0" * 128, b"DICM", encode_file_meta(file_meta), data_set))
 
 
 def _refuse_other_instance(request: Any, header: InstanceHeader) -> None:
@@ -132,6 +115,8 @@ def _as_known(error: Exception) -> PneumoError:
         return error
     if isinstance(error, MemoryError):
         return Resource("OUT_OF_MEMORY", "The instance does not fit into memory.")
+    if isinstance(error, OSError):  # of the file that was just written
+        return Resource("DISK_ERROR", "The instance cannot be read back from the intake folder.")
     reference = keep_traceback(error, log, code="LISTENER_FAILED")
     if isinstance(error, SQLAlchemyError):  # e.g. not migrated: it will do once that is mended
         return Transient("DATABASE_FAILED", f"See the traceback {reference} in the log.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,20 +23,21 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from db.session import Database
 from worker.delivery.commitment import handlers as commitment_handlers
-from worker.errors import Resource
+from worker.errors import Rejected, Resource
 from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
+from worker.intake.connections import Connection, Connections
 from worker.intake.disk import turn_away_when_nearly_full
+from worker.intake.own_certificate import certificate_trouble, keep_note
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
+from worker.tls import accepting_context, probing_context
 
 log = get_logger(__name__)
 
 MAXIMUM_PDU_BYTES = 131_072
 """Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
-BACKLOG = 64
-"""Connections that may wait to be taken; with the default 5 a burst of senders meets timeouts."""
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
 LEFTOVER_S = 3600.0
@@ -65,8 +65,12 @@ class Listener:
 
 
 def start_listener(site: Settings, database: Database) -> Listener:
-    """Listen in threads of this process. Raises Resource PORT_TAKEN, PORT_REFUSED."""
+    """Listen in threads of this process.
+
+    Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
+    """
     _configure_pynetdicom()
+    tls = None if site.listen_tls == "off" else accepting_context(site)
     ae = AE(ae_title=site.ae_title)
     ae.maximum_associations = site.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
@@ -78,15 +82,19 @@ def start_listener(site: Settings, database: Database) -> Listener:
         (evt.EVT_C_STORE, answer, [site, database]),
         (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
         (evt.EVT_REQUESTED, turn_away_when_nearly_full, [site]),
-        (evt.EVT_CONN_CLOSE, _forget_probe),
     ]
-    address = (site.listen_host, site.listen_port)
     try:
-        server = ae.start_server(address, block=False, evt_handlers=handlers)
-        server.socket.listen(BACKLOG)
+        server = ae.make_server(
+            (site.listen_host, site.listen_port),
+            evt_handlers=handlers,
+            server_class=Connections,
+            request_handler=Connection,
+        )
     except OSError as error:
         raise _cannot_listen(site, error) from None
-    server.handle_error = _connection_failed
+    server.storage, server.tls = IntakeStorage(site.intake_dir), tls
+    ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
+    threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae)
 
 
@@ -101,17 +109,36 @@ def run(site: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     threading.excepthook = _thread_died
     database = Database(site.database_url)
-    listener = start_listener(site, database)
-    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
-    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, leftovers=swept)
-    stop.wait()
+    listener = _start_with_note(site, database)
+    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, tls=site.listen_tls)
+    _look_after(site, database, stop)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
 
 
+def _start_with_note(site: Settings, database: Database) -> Listener:
+    """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
+    try:
+        return start_listener(site, database)
+    except Rejected as refusal:
+        keep_note(database, refusal)
+        raise
+
+
+def _look_after(site: Settings, database: Database, stop: threading.Event) -> None:
+    """Until `stop`: what processes that were killed left behind, and our certificate's end."""
+    storage = IntakeStorage(site.intake_dir)
+    while True:
+        if swept := storage.sweep_leftovers(older_than_s=LEFTOVER_S):
+            log.info("leftovers_swept", files=swept)
+        keep_note(database, certificate_trouble(site))
+        if stop.wait(LEFTOVER_S):
+            return
+
+
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
-    """C-ECHO to our own listener (PS3.4 annex A): does it answer?"""
+    """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
     _configure_pynetdicom()
     address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
     if not _somebody_listens(address, timeout_s):
@@ -119,7 +146,8 @@ def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
     ae = AE(ae_title=HEALTH_AE_TITLE)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    association = ae.associate(*address, ae_title=site.ae_title)
+    tls = None if site.listen_tls == "off" else (probing_context(site), address[0])
+    association = ae.associate(*address, ae_title=site.ae_title, tls_args=tls)
     if not association.is_established:
         return False
     status = association.send_c_echo()
@@ -175,21 +203,6 @@ def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:
     until = time.monotonic() + at_most_s
     while holds() and time.monotonic() < until:
         time.sleep(0.02)
-
-
-def _forget_probe(event: Any) -> None:
-    """Let a connection that closes before it asks for an association give back its place at once.
-
-    Load balancers and port scanners come every few seconds; pynetdicom would keep each for the
-    30 s that it waits for a request, until they keep real senders out.
-    """
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)  # what waiting in vain would have given
-
-
-def _connection_failed(_request: object, _address: object) -> None:
-    """In place of socketserver's, which prints the exception with its words."""
-    log.warning("connection_failed", error_type=type(sys.exception()).__qualname__)
 
 
 def _thread_died(args: threading.ExceptHookArgs) -> None:

@@ -14,11 +14,12 @@ import os
 import secrets
 import shutil
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from worker.errors import Rejected, Resource
 from worker.intake.data_set import data_set_sha256
@@ -27,6 +28,8 @@ Bytes = bytes | memoryview
 
 CHUNK = 1 << 20
 """Bytes copied at a time."""
+EARLY_BYTES = 1 << 22
+"""After so many bytes the disk is set to work, while more are still coming."""
 SUFFIX, INCOMING = ".dcm", "incoming"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No room on the device, in the quota, or under the process's limit: the same to a sender."""
@@ -51,6 +54,11 @@ class IntakeStorage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def begin(self) -> PartFile:
+        """A new file of which nothing is written yet. Raises Resource DISK_FULL or DISK_ERROR."""
+        with _as_resource():
+            return PartFile(self.folder)
 
     def keep_bytes(self, *parts: Bytes) -> StoredFile:
         """Keep the parts, one after the other, as one file.
@@ -104,24 +112,86 @@ class IntakeStorage:
         return swept
 
     def _keep(self, chunks: Iterable[Bytes]) -> StoredFile:
-        """Write aside while hashing, then give the file its name."""
-        with _as_resource():
-            incoming = _folder(self.folder / INCOMING)
-            part = incoming / f"{secrets.token_hex(16)}.part"
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        part = self.begin()
         try:
-            sha256, size = _write_through(descriptor, chunks)
-            with _as_resource():
-                data_set = data_set_sha256(part)
-            name = f"{sha256[:2]}/{sha256}{SUFFIX}"
-            with _as_resource():
-                target = _folder(self.folder / sha256[:2]) / f"{sha256}{SUFFIX}"
-                part.replace(target)
-                _flush(target.parent)
-                _flush(self.folder)  # whoever made the inner folder may not have got so far yet
+            for chunk in chunks:
+                part.write(chunk)
+            return part.keep()
         finally:
-            part.unlink(missing_ok=True)
-        return StoredFile(name=name, sha256=sha256, data_set_sha256=data_set, size=size)
+            part.discard()
+
+
+class PartFile:
+    """A file that is being written aside, hashed as it grows; without a name until it is kept.
+
+    One thread at a time. What is never kept vanishes: when it is discarded, with its last
+    reference, or at the end of the process, and after a kill by `sweep_leftovers`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.path = _folder(folder / INCOMING) / f"{secrets.token_hex(16)}.part"
+        """Where it lies until it is kept; it may be read there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        self._descriptor = os.open(self.path, flags, 0o640)
+        self._undo = weakref.finalize(self, _throw_away, self._descriptor, self.path)
+        self._digest = hashlib.sha256()
+        self._data_set: Any = None
+        """Digest of what follows the file meta, where its begin was told."""
+        self._size = self._on_its_way = 0
+
+    def write(self, piece: Bytes) -> None:
+        """Append. Raises Resource DISK_FULL or DISK_ERROR; then it can only be discarded."""
+        self._digest.update(piece)
+        if self._data_set is not None:
+            self._data_set.update(piece)
+        self._size += len(piece)
+        with _as_resource():
+            _write_all(self._descriptor, memoryview(piece))
+            if self._size - self._on_its_way >= EARLY_BYTES:
+                self._set_out()
+
+    def begin_data_set(self) -> None:
+        """What comes from now on follows the file meta; else `keep` reads the file for its digest."""
+        self._data_set = hashlib.sha256()
+
+    def keep(self) -> StoredFile:
+        """Flush it to the disk and give it the name of its content. Raises as `write`."""
+        sha256 = self._digest.hexdigest()
+        with _as_resource():
+            os.fsync(self._descriptor)
+            data_set = self._data_set.hexdigest() if self._data_set else data_set_sha256(self.path)
+            target = _folder(self._folder / sha256[:2]) / f"{sha256}{SUFFIX}"
+            self.path.replace(target)
+            _flush(target.parent)
+            _flush(self._folder)  # whoever made the inner folder may not have got so far yet
+        self.discard()  # nothing but the open descriptor
+        return StoredFile(
+            name=f"{sha256[:2]}/{target.name}",
+            sha256=sha256,
+            data_set_sha256=data_set,
+            size=self._size,
+        )
+
+    def _set_out(self) -> None:
+        """Let the disk begin with what is there, so that `keep` has less to wait for.
+
+        Linux takes this advice as "write it back now"; pages that are still dirty stay in memory.
+        """
+        length = self._size - self._on_its_way
+        os.posix_fadvise(self._descriptor, self._on_its_way, length, os.POSIX_FADV_DONTNEED)
+        self._on_its_way = self._size
+
+    def discard(self) -> None:
+        """Leave nothing behind; harmless after `keep`."""
+        self._undo()
+
+
+def _throw_away(descriptor: int, path: Path) -> None:
+    with suppress(OSError):  # a device may tell only now that it failed; nobody needs this file
+        os.close(descriptor)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def unreadable(error: OSError) -> Rejected:
@@ -136,22 +206,6 @@ def unreadable(error: OSError) -> Rejected:
 def _chunks(source: BinaryIO) -> Iterator[bytes]:
     while chunk := source.read(CHUNK):
         yield chunk
-
-
-def _write_through(descriptor: int, chunks: Iterable[Bytes]) -> tuple[str, int]:
-    """Write, hash, flush and close; returns (sha256, size). What `chunks` raises passes as it is."""
-    digest, size = hashlib.sha256(), 0
-    try:
-        for chunk in chunks:
-            digest.update(chunk)
-            size += len(chunk)
-            with _as_resource():
-                _write_all(descriptor, memoryview(chunk))
-        with _as_resource():
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return digest.hexdigest(), size
 
 
 def _write_all(descriptor: int, left: memoryview) -> None:

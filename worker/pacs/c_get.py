@@ -20,7 +20,7 @@ from pynetdicom.presentation import PresentationContext, StoragePresentationCont
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
 from worker.errors import PneumoError
-from worker.intake.c_store import encode_file
+from worker.intake.arriving import encode_file
 from worker.logging import get_logger, keep_traceback
 from worker.pacs import troubles
 from worker.pacs.dimse import PENDING, SUCCESS, association, of_status

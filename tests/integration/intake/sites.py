@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -109,13 +110,19 @@ class Site:
         called: str = "PNEUMO",
         calling: str = "SENDER",
         patience_s: float = 30,
+        tls: ssl.SSLContext | None = None,
     ):
         """An open association that proposes these (SOP class, transfer syntax)."""
         unit = AE(ae_title=calling)
         unit.dimse_timeout = patience_s  # pynetdicom waits so long even for a process that died
         for sop_class, syntax in contexts:
             unit.add_requested_context(sop_class, syntax)
-        opened = unit.associate("127.0.0.1", self.settings.listen_port, ae_title=called)
+        opened = unit.associate(
+            "127.0.0.1",
+            self.settings.listen_port,
+            ae_title=called,
+            tls_args=(tls, "127.0.0.1") if tls else None,
+        )
         assert opened.is_established
         yield opened
         if opened.is_established:

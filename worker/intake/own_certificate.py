@@ -1,0 +1,59 @@
+"""What is wrong with the listener's own certificate, for `pneumo status`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.conditions import end_condition, note_condition
+from db.session import Database
+from worker.certificates import ends_at
+from worker.errors import Rejected
+from worker.logging import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+SUBJECT = "listener tls"
+SOON = timedelta(days=30)
+"""Hospitals need some weeks for a certificate."""
+
+
+def certificate_trouble(site: Settings, *, moment: datetime | None = None) -> Rejected | None:
+    """Whether the certificate has ended, or will soon; None if all is well or TLS is off."""
+    if site.listen_tls == "off" or site.tls_certificate is None:
+        return None
+    try:
+        end = ends_at(site.tls_certificate)
+    except (OSError, ValueError):
+        return Rejected(
+            "TLS_FILE_UNUSABLE",
+            "The certificate of PNEUMO_TLS_CERTIFICATE cannot be read any more. The listener goes "
+            "on with what it read, and will not start again: put the PEM file back.",
+        )
+    left = end - (moment or datetime.now(UTC))
+    if left > SOON:
+        return None
+    what = "Get a new one, put it in place of PNEUMO_TLS_CERTIFICATE and start the listener again."
+    if left <= timedelta(0):
+        return Rejected(
+            "CERTIFICATE_EXPIRED",
+            f"The listener's certificate has ended on {end:%Y-%m-%d}; senders refuse it. {what}",
+        )
+    return Rejected(
+        "CERTIFICATE_EXPIRES_SOON",
+        f"The listener's certificate ends on {end:%Y-%m-%d}, in {left.days} days. {what}",
+    )
+
+
+def keep_note(database: Database, trouble: Rejected | None) -> None:
+    """Write down what is wrong, or that nothing is; a database that is away is no reason to stop."""
+    try:
+        with database.transaction() as session:
+            if trouble is None:
+                end_condition(session, SUBJECT)
+            else:
+                note_condition(session, SUBJECT, trouble.code, trouble.sentence)
+    except SQLAlchemyError as error:
+        log.warning("condition_not_kept", error_type=type(error).__qualname__)
