@@ -52,14 +52,11 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
 
 def start_node_apart(site: Installation, folder: Path) -> None:
     """A worker whose disk is its own: it shares database and broker, and no intake folder."""
-    folder.mkdir()
-    (folder / "models").symlink_to(site.site.models_dir)
-    apart = site.site.model_copy(
-        update={"state_dir": folder, "run_dir": site.site.state_dir / "run"}
-    )
-    site.site, whole = apart, site.site
+    shared = site.site
+    apart = {"state_dir": folder, "run_dir": shared.alive_dir}
+    site.site = shared.model_copy(update=apart)
     site.start(*celery_command("stat,routine", "threads", 2), log="worker-apart")
-    site.site = whole
+    site.site = shared
 
 
 def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
