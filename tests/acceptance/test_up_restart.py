@@ -58,7 +58,7 @@ def site(tmp_path):
         listen_port=free_port(),
         lease_s=5,
         lease_renewal_s=1.5,
-        requeue_after_s=120,
+        requeue_after_s=5,
     )
     upgrade(site.database_url)
     return site

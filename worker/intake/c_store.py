@@ -49,7 +49,6 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     """
     started = time.perf_counter()
     try:
-        refuse_when_nearly_full(site)
         taken = _take_over(event, site, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
         known = _as_known(error)
@@ -73,6 +72,7 @@ def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptan
     """What became of the instance, and its size; None for a result of ours that came back."""
     part = event.request.DataSet.take()
     try:
+        refuse_when_nearly_full(site)
         header = read_header(part.path)
         _refuse_other_instance(event.request, header)
         if is_own_result(header, database):

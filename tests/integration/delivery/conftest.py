@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import _config
 
 from db.conditions import conditions
 from db.delivery_relaying import due_for_delivery
@@ -118,8 +119,10 @@ def sender(tmp_path_factory):
 
 
 @pytest.fixture
-def pacs() -> Callable[..., Pacs]:
+def pacs(monkeypatch) -> Callable[..., Pacs]:
     """A factory of PACS; those that run are stopped with the test."""
+    # A listener of an earlier test of this process may have set it; a PACS takes what it lists.
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
     made: list[Pacs] = []
 
     def make(**values) -> Pacs:

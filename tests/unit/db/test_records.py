@@ -53,7 +53,8 @@ def test_each_field_has_a_sentence(record):
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: words.__name__)
 def test_each_word_has_a_sentence_and_is_lower_case(words):
     assert documented(words) == [member.name for member in words]
-    assert all(member.value == member.name.lower() for member in words)
+    # DICOM's own names have a hyphen: "wado-rs", "c-get".
+    assert all(member.value.replace("-", "_") == member.name.lower() for member in words)
 
 
 def documented(owner):
