@@ -152,6 +152,26 @@ def read_peers(path: Path | None) -> Peers:
     return Peers(_peers(path))
 
 
+def authorization(peer: Peer) -> dict[str, str]:
+    """The HTTP header with its bearer token, read at each use, so that it may be renewed.
+
+    Raises Rejected TOKEN_FILE_UNREADABLE.
+    """
+    if peer.token_file is None:
+        return {}
+    try:
+        token = peer.token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        token = ""
+    if not token or any(not sign.isprintable() for sign in token):
+        raise Rejected(
+            "TOKEN_FILE_UNREADABLE",
+            f"The token_file of {peer.name} holds no bearer token that this process can read: one "
+            "line of ASCII is expected.",
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
 def _peers(path: Path) -> Iterator[Peer]:
     for name, values in _tables(path).items():
         if not isinstance(values, dict):

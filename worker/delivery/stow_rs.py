@@ -15,7 +15,7 @@ from worker.delivery.connecting import CONNECT_WITHIN_S, context_for, why_tls_fa
 from worker.delivery.made import MadeObject
 from worker.delivery.trouble import DestinationFailed, away, certificate, fails, refuses
 from worker.errors import Rejected
-from worker.peers import Peer
+from worker.peers import Peer, authorization
 from worker.settings import Settings
 
 MOST_OF_AN_ANSWER = 4 * 1024 * 1024
@@ -93,16 +93,12 @@ def _multipart(objects: Sequence[MadeObject], boundary: str) -> bytes:
 
 
 def _authorisation(peer: Peer) -> dict[str, str]:
-    """The token is read at each use, so that it may be renewed."""
-    if peer.token_file is None:
-        return {}
     try:
-        return {"Authorization": f"Bearer {peer.token_file.read_text().strip()}"}
-    except OSError as error:
+        return authorization(peer)
+    except Rejected as error:
         raise DestinationFailed(
             "DESTINATION_TOKEN",
-            f"The file with the bearer token for {peer.name} cannot be read ({error.strerror}). "
-            "Results wait; correct token_file or its rights.",
+            f"{error.sentence} Results wait; correct token_file or its rights.",
         ) from None
 
 

@@ -2,8 +2,8 @@
 
 Once a second it takes back the studies of dead workers, closes studies whose sender fell silent,
 lets no routine study starve, and publishes what is due: studies, folders that a bridge left, and
-results on their way to the PACS. It publishes first and marks afterwards: a death in between makes a second message, which the claim drops, and never a missing one. Any
-number of relays may run.
+results on their way to the PACS. It publishes first and marks afterwards: a death in between makes a
+second message, which the claim drops, and never a missing one. Any number of relays may run.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 
 from worker.errors import PneumoError, Rejected
 from worker.pacs import troubles
-from worker.peers import Peer
+from worker.peers import Peer, authorization
 from worker.settings import Settings
 from worker.tls import calling_context
 
@@ -44,7 +44,7 @@ def session_with(peer: Peer, site: Settings) -> Iterator[requests.Session]:
         try:
             if (peer.dicomweb or "").startswith("https://"):
                 session.mount("https://", _Verified(peer, site))
-            session.headers.update(_authorization(peer))
+            session.headers.update(authorization(peer))
         except Rejected as error:
             raise troubles.misconfigured(peer.name, error) from None
         try:
@@ -95,23 +95,6 @@ class _Verified(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """requests would add the public authorities to ours; the context verifies alone."""
-
-
-def _authorization(peer: Peer) -> dict[str, str]:
-    """Read at each use, so that a token may be renewed."""
-    if peer.token_file is None:
-        return {}
-    try:
-        token = peer.token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        token = ""
-    if not token or any(not sign.isprintable() for sign in token):
-        raise Rejected(
-            "TOKEN_FILE_UNREADABLE",
-            f"The token_file of {peer.name} holds no bearer token that this process can read: one "
-            "line of ASCII is expected.",
-        )
-    return {"Authorization": f"Bearer {token}"}
 
 
 def _told(peer: Peer, error: Exception) -> PneumoError:
