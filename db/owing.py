@@ -7,7 +7,6 @@ not owed, whatever dies. Where there is no destination this is one SELECT.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -20,7 +19,8 @@ from db.statements import insert_if_new
 UNSENT = (DeliveryState.WAITING, DeliveryState.PARKED)
 """States in which nobody is at it and the destination was not told that it has everything."""
 OWED = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT)
-"""States in which the study's files are still needed."""
+"""States in which the study's files are still needed: a result is made from them at each try. A parked
+one counts, since a person may send it round again."""
 
 
 def owe_result(session: Session, study: Study, moment: datetime) -> None:
@@ -48,20 +48,6 @@ def owe_result(session: Session, study: Study, moment: datetime) -> None:
         .values(predecessor_id=predecessor),
         execution_options={"synchronize_session": False},
     )
-
-
-def studies_that_owe(session: Session, study_keys: Iterable[str]) -> set[str]:
-    """Which of these studies have a result that is still to be delivered or confirmed.
-
-    Their files are needed: a result is made from them at each try. A parked one counts, since a
-    person may send it round again.
-    """
-    rows = session.scalars(
-        select(ResultDelivery.study_key)
-        .where(ResultDelivery.study_key.in_(list(study_keys)), ResultDelivery.state.in_(OWED))
-        .distinct()
-    )
-    return set(rows)
 
 
 def _destinations(session: Session, verdict: Verdict) -> list[str]:

@@ -17,7 +17,7 @@ from db.delivery_relaying import CRASHES_UNTIL_PARKED, sweep_deliveries
 from db.destinations import note_failure, note_success, probe_in
 from db.enums import DeliveryState, FailureKind
 from db.errors import StaleClaim
-from db.owing import studies_that_owe
+from db.retention import due_to_leave
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -325,7 +325,11 @@ def test_files_are_needed_until_all_is_delivered(database):
     other = finish_one(database, uid=uid_of(2))
     sent(database, claimed(database, due(database)[0]))
     with database.reading() as session:
-        assert studies_that_owe(session, [key, other, "none"]) == {other}
+        leaving = due_to_leave(session, keep_days=0, limit=10)
+    assert [one(database, "SELECT study_key FROM study WHERE id = :id", id=i) for i in leaving] == [
+        key
+    ]
+    assert other != key
 
 
 def test_a_parked_one_is_shown_and_sent_round_again(database):

@@ -124,6 +124,10 @@ def test_a_token_is_read_at_each_use(sender, web, tmp_path):
     sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(web) == "DESTINATION_TOKEN"
+    for unusable in (b"", b"two\nlines", b"\xff"):
+        token.write_bytes(unusable)
+        assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+        assert sender.wrong(web) == "DESTINATION_TOKEN"
     token.write_text("first\n")
     assert sender.deliver() == [DeliveryEnd.SENT]
     token.write_text("second\n")
