@@ -7,12 +7,13 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.arrival import accepted_entry
 from db.audit import append_all
 from db.clock import now
-from db.delivery import accepted_entry, close
 from db.enums import ClosedBy, StudyState
 from db.models import Instance, Study
 from db.records import OpenStudy
+from db.study_settling import close
 
 
 def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenStudy]:

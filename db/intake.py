@@ -8,36 +8,28 @@ processes at once.
 from __future__ import annotations
 
 import secrets
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from db.arrival import Arrival, accepted_entry, entry, note_changes, note_conflicts
+from db.arrived_instances import (
+    IsHere,
+    add_instances,
+    known_contents,
+    replace_changed_instances,
+    sort_out,
+    take_files_back,
+)
 from db.audit import AuditEntry, append_all
 from db.clock import now
-from db.delivery import (
-    Delivery,
-    Patience,
-    accepted_entry,
-    close,
-    entry,
-    is_being_fetched,
-    note_changes,
-    note_conflicts,
-    raise_to_stat,
-    settle_announcement,
-    settle_part,
-    settle_whole,
-)
 from db.enums import (
     AuditEvent,
     ClosedBy,
     FailureKind,
-    InstanceReceipt,
-    InstanceState,
     Lane,
     Priority,
     Source,
@@ -48,15 +40,21 @@ from db.models import Instance, Study, StudyIdentity
 from db.records import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
 from db.results import park_study
 from db.statements import insert_if_new
+from db.study_settling import (
+    Patience,
+    close,
+    is_being_fetched,
+    raise_to_stat,
+    settle_announcement,
+    settle_part,
+    settle_whole,
+)
 
 NOTHING_CAME = "NOTHING_CAME"
 NOTHING_CAME_SENTENCE = (
     "A manifest announced this study, and none of its images came in time, so there is nothing to "
     "predict. Ask its sender to send the images; the study goes on by itself when they come."
 )
-
-IsHere = Callable[[str], bool]
-"""Whether a file of this name lies in the intake folder; asked while the study is locked."""
 
 
 def nowhere(_file_name: str) -> bool:
@@ -86,7 +84,7 @@ def accept(
     return _take_over(
         session,
         received,
-        lambda delivery: settle_whole(delivery, closed_by, patience),
+        lambda arrival: settle_whole(arrival, closed_by, patience),
         manifest=manifest,
         is_here=is_here,
     )
@@ -103,7 +101,7 @@ def receive_instance(
     """Take over one instance of a study that is still coming in; each moves the end of the wait."""
     patience = Patience.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
     return _take_over(
-        session, received, lambda delivery: settle_part(delivery, patience), is_here=is_here
+        session, received, lambda arrival: settle_part(arrival, patience), is_here=is_here
     )
 
 
@@ -121,12 +119,12 @@ def announce(
     `manifest`: SOP Instance UIDs. A study that is still received is closed by it as soon as
     everything is here; one that was closed before stays as it is, and late images revise it.
     """
-    announced = _Arrival(study_instance_uid=study_instance_uid, priority=priority, source=source)
+    announced = _Announced(study_instance_uid=study_instance_uid, priority=priority, source=source)
     patience = Patience.of(manifest_s=manifest_patience_s)
     return _take_over(
         session,
         announced,
-        lambda delivery: settle_announcement(delivery, patience),
+        lambda arrival: settle_announcement(arrival, patience),
         manifest=manifest,
     )
 
@@ -160,7 +158,7 @@ def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Arrival:
+class _Announced:
     """A study of which nothing is here yet; the same fields as `ReceivedStudy`."""
 
     study_instance_uid: str = field(repr=False)
@@ -176,31 +174,31 @@ class _Arrival:
 
 def _take_over(
     session: Session,
-    received: ReceivedStudy | _Arrival,
-    settle: Callable[[Delivery], None],
+    received: ReceivedStudy | _Announced,
+    settle: Callable[[Arrival], None],
     *,
     manifest: Sequence[str] | None = None,
     is_here: IsHere = nowhere,
 ) -> Acceptance:
     moment = now(session)
     study, is_new = _lock_study(session, received, moment)
-    known = _known_contents(session, study.id)
-    sorted_out = _sort_out(known, received.instances)
-    delivery = Delivery(session=session, moment=moment, study=study, outcomes=sorted_out)
+    known = known_contents(session, study.id)
+    sorted_out = sort_out(known, received.instances)
+    arrival = Arrival(session=session, moment=moment, study=study, outcomes=sorted_out)
     if manifest is not None:
         named = keep_manifest(session, study.id, manifest, moment)
-        delivery.note(AuditEvent.MANIFEST_RECEIVED, instances=named)
+        arrival.note(AuditEvent.MANIFEST_RECEIVED, instances=named)
     here = {*known, *(instance.sop_instance_uid for instance in received.instances)}
-    delivery.missing = missing(session, study.id, here)
-    settle(delivery)
-    note_changes(delivery)
-    _replace_changed_instances(delivery)
-    _add_instances(delivery)
-    note_conflicts(delivery)
-    _take_files_back(delivery, is_here)
+    arrival.missing = missing(session, study.id, here)
+    settle(arrival)
+    note_changes(arrival)
+    replace_changed_instances(arrival)
+    add_instances(arrival)
+    note_conflicts(arrival)
+    take_files_back(arrival, is_here)
     if received.priority is Priority.STAT:
-        raise_to_stat(delivery)
-    append_all(session, delivery.entries())
+        raise_to_stat(arrival)
+    append_all(session, arrival.entries())
     return Acceptance(
         study_key=study.study_key,
         is_new=is_new,
@@ -214,7 +212,7 @@ def _take_over(
 
 
 def _lock_study(
-    session: Session, received: ReceivedStudy | _Arrival, moment: datetime
+    session: Session, received: ReceivedStudy | _Announced, moment: datetime
 ) -> tuple[Study, bool]:
     """The study's row, ours until the commit, and whether it is new."""
     study_id = insert_if_new(
@@ -246,7 +244,7 @@ def _lock_study(
 
 
 def fill_in(
-    session: Session, study: Study, received: ReceivedStudy | _Arrival, moment: datetime
+    session: Session, study: Study, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
     """What an order could not know of the patient, from the first images that come."""
     study.patient_sex = study.patient_sex or received.patient_sex
@@ -258,9 +256,9 @@ def fill_in(
 
 
 def _keep_identity(
-    session: Session, study_id: int, received: ReceivedStudy | _Arrival, moment: datetime
+    session: Session, study_id: int, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
-    """Only with the first delivery: what was erased must not come back with a resend."""
+    """Only with the first arrival: what was erased must not come back with a resend."""
     if received.patient_id is None and received.accession_number is None:
         return
     session.add(
@@ -269,114 +267,5 @@ def _keep_identity(
             patient_id=received.patient_id,
             accession_number=received.accession_number,
             recorded_at=moment,
-        )
-    )
-
-
-def _known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
-    """SOP Instance UID -> digests of all its contents; the study's row is locked meanwhile."""
-    known: dict[str, set[str]] = defaultdict(set)
-    query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.data_set_sha256)
-    for row in session.execute(query.where(Instance.study_id == study_id)):
-        known[row.sop_instance_uid] |= {row.file_sha256, row.data_set_sha256 or row.file_sha256}
-    return known
-
-
-def _sort_out(
-    known: Mapping[str, set[str]], instances: Sequence[ReceivedInstance]
-) -> list[tuple[ReceivedInstance, InstanceReceipt]]:
-    """What each instance is. A content that was replaced long ago is known, too: senders that hold
-    different versions of an image must not take turns for ever."""
-    first: dict[str, set[str]] = {}
-    sorted_out = []
-    for instance in instances:
-        uid, contents = instance.sop_instance_uid, _contents(instance)
-        if uid in first:
-            same = bool(first[uid] & contents)
-            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
-        elif uid not in known:
-            receipt = InstanceReceipt.NEW
-        else:
-            same = bool(known[uid] & contents)
-            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CHANGED
-        first.setdefault(uid, contents)
-        sorted_out.append((instance, receipt))
-    return sorted_out
-
-
-def _contents(instance: ReceivedInstance) -> set[str]:
-    return {instance.file_sha256, instance.data_set_sha256 or instance.file_sha256}
-
-
-def _take_files_back(delivery: Delivery, is_here: IsHere) -> None:
-    """Files that left by the retention rule and were sent again are kept as long as new ones.
-
-    The retention rule removes files under the same lock (db/retention.py): one that it was quicker
-    with is not here, and its row goes on saying so.
-    """
-    sent_again = {i.sop_instance_uid for i in delivery.having(InstanceReceipt.DUPLICATE)}
-    if not sent_again:
-        return
-    removed = delivery.session.scalars(
-        select(Instance).where(
-            Instance.study_id == delivery.study.id,
-            Instance.file_removed_at.is_not(None),
-        )
-    )
-    returned = [
-        instance
-        for instance in removed
-        if instance.sop_instance_uid in sent_again and is_here(instance.file_name)
-    ]
-    for instance in returned:
-        instance.file_removed_at, instance.file_returned_at = None, delivery.moment
-    if returned:
-        delivery.note(AuditEvent.FILES_RETURNED, files=len(returned))
-
-
-def _replace_changed_instances(delivery: Delivery) -> None:
-    """The content before stays, with its predictions, and no longer counts."""
-    for instance in delivery.having(InstanceReceipt.CHANGED):
-        delivery.session.execute(
-            update(Instance)
-            .where(
-                Instance.study_id == delivery.study.id,
-                Instance.sop_instance_uid == instance.sop_instance_uid,
-                Instance.replaced_in_revision.is_(None),
-            )
-            .values(replaced_in_revision=delivery.study.revision)
-        )
-
-
-def _add_instances(delivery: Delivery) -> None:
-    for instance in delivery.brought():
-        add_instance(delivery.session, delivery.study, instance, delivery.moment)
-
-
-def add_instance(
-    session: Session, study: Study, instance: ReceivedInstance, moment: datetime
-) -> None:
-    """One more row; the study's row is locked."""
-    session.add(
-        Instance(
-            study_id=study.id,
-            revision=study.revision,
-            sop_instance_uid=instance.sop_instance_uid,
-            series_instance_uid=instance.series_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            transfer_syntax_name=instance.transfer_syntax_name,
-            file_sha256=instance.file_sha256,
-            data_set_sha256=instance.data_set_sha256,
-            file_name=instance.file_name,
-            file_bytes=instance.file_bytes,
-            modality=instance.modality,
-            body_part=instance.body_part,
-            view_position=instance.view_position,
-            manufacturer=instance.manufacturer,
-            rows=instance.rows,
-            columns=instance.columns,
-            state=InstanceState.PENDING,
-            received_at=moment,
         )
     )

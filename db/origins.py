@@ -13,13 +13,14 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.arrival import Arrival, accepted_entry
+from db.arrived_instances import add_instance
 from db.audit import append, append_all
 from db.claims import claimed_instances, held_study
 from db.clock import now
-from db.delivery import FETCHED_BY_US, FINISHED, Delivery, accepted_entry, raise_to_stat
 from db.enums import AuditEvent, ClosedBy, InstanceState, Lane, Priority, StudyState
 from db.errors import FetchedOtherwise
-from db.intake import add_instance, fill_in
+from db.intake import fill_in
 from db.models import Instance, Study, StudyOrigin
 from db.records import (
     Claim,
@@ -31,6 +32,7 @@ from db.records import (
     StudyOrder,
 )
 from db.statements import insert_if_new
+from db.study_settling import FETCHED_BY_US, FINISHED, raise_to_stat
 
 # --- ordering -------------------------------------------------------------------------------------
 
@@ -87,9 +89,9 @@ def order(session: Session, wanted: StudyOrder) -> Ordered:
 
 def _raise_if_stat(session: Session, study: Study, asked: Priority, moment: datetime) -> None:
     if asked is Priority.STAT:
-        delivery = Delivery(session=session, moment=moment, study=study, outcomes=())
-        raise_to_stat(delivery)
-        append_all(session, delivery.entries())
+        arrival = Arrival(session=session, moment=moment, study=study, outcomes=())
+        raise_to_stat(arrival)
+        append_all(session, arrival.entries())
 
 
 def known_studies(session: Session, uids: Collection[str]) -> set[str]:

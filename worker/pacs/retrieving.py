@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.delivery import FETCHED_BY_US
 from db.enums import Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
+from db.study_settling import FETCHED_BY_US
 from worker.delivery.own_results import is_own_result
 from worker.errors import Away, Rejected, Transient
 from worker.intake.disk import refuse_when_nearly_full

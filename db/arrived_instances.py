@@ -1,0 +1,127 @@
+"""The images of an arrival: which of them are new, and what becomes of their rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from db.arrival import Arrival
+from db.enums import AuditEvent, InstanceReceipt, InstanceState
+from db.models import Instance, Study
+from db.records import ReceivedInstance
+
+IsHere = Callable[[str], bool]
+"""Whether a file of this name lies in the intake folder; asked while the study is locked."""
+
+
+def known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
+    """SOP Instance UID -> digests of all its contents; the study's row is locked meanwhile."""
+    known: dict[str, set[str]] = defaultdict(set)
+    query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.data_set_sha256)
+    for row in session.execute(query.where(Instance.study_id == study_id)):
+        known[row.sop_instance_uid] |= {row.file_sha256, row.data_set_sha256 or row.file_sha256}
+    return known
+
+
+def sort_out(
+    known: Mapping[str, set[str]], instances: Sequence[ReceivedInstance]
+) -> list[tuple[ReceivedInstance, InstanceReceipt]]:
+    """What each instance is. A content that was replaced long ago is known, too: senders that hold
+    different versions of an image must not take turns for ever."""
+    first: dict[str, set[str]] = {}
+    sorted_out = []
+    for instance in instances:
+        uid, contents = instance.sop_instance_uid, _contents(instance)
+        if uid in first:
+            same = bool(first[uid] & contents)
+            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
+        elif uid not in known:
+            receipt = InstanceReceipt.NEW
+        else:
+            same = bool(known[uid] & contents)
+            receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CHANGED
+        first.setdefault(uid, contents)
+        sorted_out.append((instance, receipt))
+    return sorted_out
+
+
+def _contents(instance: ReceivedInstance) -> set[str]:
+    return {instance.file_sha256, instance.data_set_sha256 or instance.file_sha256}
+
+
+def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
+    """Files that left by the retention rule and were sent again are kept as long as new ones.
+
+    The retention rule removes files under the same lock (db/retention.py): one that it was quicker
+    with is not here, and its row goes on saying so.
+    """
+    sent_again = {i.sop_instance_uid for i in arrival.having(InstanceReceipt.DUPLICATE)}
+    if not sent_again:
+        return
+    removed = arrival.session.scalars(
+        select(Instance).where(
+            Instance.study_id == arrival.study.id,
+            Instance.file_removed_at.is_not(None),
+        )
+    )
+    returned = [
+        instance
+        for instance in removed
+        if instance.sop_instance_uid in sent_again and is_here(instance.file_name)
+    ]
+    for instance in returned:
+        instance.file_removed_at, instance.file_returned_at = None, arrival.moment
+    if returned:
+        arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
+
+
+def replace_changed_instances(arrival: Arrival) -> None:
+    """The content before stays, with its predictions, and no longer counts."""
+    for instance in arrival.having(InstanceReceipt.CHANGED):
+        arrival.session.execute(
+            update(Instance)
+            .where(
+                Instance.study_id == arrival.study.id,
+                Instance.sop_instance_uid == instance.sop_instance_uid,
+                Instance.replaced_in_revision.is_(None),
+            )
+            .values(replaced_in_revision=arrival.study.revision)
+        )
+
+
+def add_instances(arrival: Arrival) -> None:
+    for instance in arrival.brought():
+        add_instance(arrival.session, arrival.study, instance, arrival.moment)
+
+
+def add_instance(
+    session: Session, study: Study, instance: ReceivedInstance, moment: datetime
+) -> None:
+    """One more row; the study's row is locked."""
+    session.add(
+        Instance(
+            study_id=study.id,
+            revision=study.revision,
+            sop_instance_uid=instance.sop_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            transfer_syntax_name=instance.transfer_syntax_name,
+            file_sha256=instance.file_sha256,
+            data_set_sha256=instance.data_set_sha256,
+            file_name=instance.file_name,
+            file_bytes=instance.file_bytes,
+            modality=instance.modality,
+            body_part=instance.body_part,
+            view_position=instance.view_position,
+            manufacturer=instance.manufacturer,
+            rows=instance.rows,
+            columns=instance.columns,
+            state=InstanceState.PENDING,
+            received_at=moment,
+        )
+    )
