@@ -54,7 +54,7 @@ def note_changes(arrival: Arrival) -> None:
     """Both contents' digests go on record, before the rows change."""
     for instance in arrival.having(InstanceReceipt.CHANGED):
         replaced = arrival.session.execute(
-            select(Instance.file_sha256, Instance.data_set_sha256).where(
+            select(Instance.file_sha256, Instance.content_sha256).where(
                 Instance.study_id == arrival.study.id,
                 Instance.sop_instance_uid == instance.sop_instance_uid,
                 Instance.replaced_in_revision.is_(None),
@@ -64,9 +64,9 @@ def note_changes(arrival: Arrival) -> None:
             AuditEvent.CHANGED_INSTANCE_RECEIVED,
             revision=arrival.study.revision,
             replaced_file_sha256=replaced.file_sha256,
-            replaced_data_set_sha256=replaced.data_set_sha256,
+            replaced_content_sha256=replaced.content_sha256,
             received_file_sha256=instance.file_sha256,
-            received_data_set_sha256=instance.data_set_sha256,
+            received_content_sha256=instance.content_sha256,
         )
 
 

@@ -21,9 +21,9 @@ IsHere = Callable[[str], bool]
 def known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
     """SOP Instance UID -> digests of all its contents; the study's row is locked meanwhile."""
     known: dict[str, set[str]] = defaultdict(set)
-    query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.data_set_sha256)
+    query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.content_sha256)
     for row in session.execute(query.where(Instance.study_id == study_id)):
-        known[row.sop_instance_uid] |= {row.file_sha256, row.data_set_sha256 or row.file_sha256}
+        known[row.sop_instance_uid] |= {row.file_sha256, row.content_sha256 or row.file_sha256}
     return known
 
 
@@ -50,7 +50,7 @@ def sort_out(
 
 
 def _contents(instance: ReceivedInstance) -> set[str]:
-    return {instance.file_sha256, instance.data_set_sha256 or instance.file_sha256}
+    return {instance.file_sha256, instance.content_sha256 or instance.file_sha256}
 
 
 def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
@@ -112,7 +112,7 @@ def add_instance(
             transfer_syntax_uid=instance.transfer_syntax_uid,
             transfer_syntax_name=instance.transfer_syntax_name,
             file_sha256=instance.file_sha256,
-            data_set_sha256=instance.data_set_sha256,
+            content_sha256=instance.content_sha256,
             file_name=instance.file_name,
             file_bytes=instance.file_bytes,
             modality=instance.modality,

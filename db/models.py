@@ -174,8 +174,9 @@ class Instance(Base):
     transfer_syntax_uid: Mapped[str]
     transfer_syntax_name: Mapped[str | None]
     file_sha256: Mapped[str] = mapped_column(String(64))
-    data_set_sha256: Mapped[str | None] = mapped_column(String(64))
-    """Over the bytes after the file meta: the same however the file was wrapped on its way."""
+    content_sha256: Mapped[str | None] = mapped_column(String(64))
+    """What the file's SHA-256 would be, had it come by C-STORE: the same however it was wrapped on its
+    way. None where that is not known: then `file_sha256` speaks for it."""
     file_name: Mapped[str]
     file_bytes: Mapped[int] = mapped_column(RowId)
     modality: Mapped[str | None]

@@ -229,7 +229,7 @@ def _add(
             if row.state is not InstanceState.PENDING:
                 raise FetchedOtherwise
             row.file_sha256, row.file_name = instance.file_sha256, instance.file_name
-            row.file_bytes, row.data_set_sha256 = instance.file_bytes, instance.data_set_sha256
+            row.file_bytes, row.content_sha256 = instance.file_bytes, instance.content_sha256
             row.transfer_syntax_uid = instance.transfer_syntax_uid
             row.transfer_syntax_name = instance.transfer_syntax_name
             replaced += 1

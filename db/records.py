@@ -85,8 +85,8 @@ class ReceivedInstance:
     """Its name for people, e.g. "JPEG 2000 Lossless"; this is what the views show."""
     file_sha256: str
     """64 hex digits over the file's bytes."""
-    data_set_sha256: str | None = None
-    """64 hex digits over the bytes after the file meta, which each program writes in its own way."""
+    content_sha256: str | None = None
+    """64 hex digits that do not depend on the file meta, which each program writes in its own way."""
     file_name: str
     """Opaque name relative to the intake folder."""
     file_bytes: int

@@ -12,13 +12,9 @@ from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
 
+from worker.intake.content import file_head
 from worker.intake.storage import Bytes, IntakeStorage, PartFile
-
-IMPLEMENTATION_UID = "2.25.32809342408453178338295591675636093279"
-IMPLEMENTATION_VERSION = "PNEUMO_1"
-"""Who wrote the file (PS3.10 7.1). Constant over all versions: a resend gives the same bytes."""
 
 OTHER_MESSAGE_BYTES = 1 << 20
 """Of a message that is no C-STORE request: identifiers and reports of a few hundred bytes."""
@@ -68,7 +64,7 @@ class Arriving(io.BytesIO):
         if self._part is None:
             self._part = self._storage.begin()
             self._part.write(_file_head(self._message, self._association))
-            self._part.begin_data_set()
+            self._part.has_our_head()
         return self._part
 
     def _into_memory(self, piece: Bytes) -> int:
@@ -123,18 +119,6 @@ def encode_file(event: Any) -> bytes:
         event.context.transfer_syntax,
     )
     return head + bytes(event.request.DataSet.getbuffer())
-
-
-def file_head(sop_class_uid: Any, sop_instance_uid: Any, transfer_syntax: Any) -> bytes:
-    """What stands before the data set in a DICOM file (PS3.10 7.1): preamble, mark, file meta."""
-    file_meta = create_file_meta(
-        sop_class_uid=sop_class_uid,
-        sop_instance_uid=sop_instance_uid,
-        transfer_syntax=transfer_syntax,
-        implementation_uid=IMPLEMENTATION_UID,
-        implementation_version=IMPLEMENTATION_VERSION,
-    )
-    return b"".join((b"\0" * 128, b"DICM", encode_file_meta(file_meta)))
 
 
 def _file_head(message: Any, association: Any) -> bytes:

@@ -46,7 +46,7 @@ def _received_instance(stored: StoredFile, header: InstanceHeader) -> ReceivedIn
         transfer_syntax_uid=header.transfer_syntax_uid,
         transfer_syntax_name=_syntax_name(header.transfer_syntax_uid),
         file_sha256=stored.sha256,
-        data_set_sha256=stored.data_set_sha256,
+        content_sha256=stored.content_sha256,
         file_name=stored.name,
         file_bytes=stored.size,
         modality=_quotable(header.modality, vocabulary.MODALITIES),

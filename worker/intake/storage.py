@@ -19,10 +19,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from worker.errors import Rejected, Resource
-from worker.intake.data_set import data_set_sha256
+from worker.intake.content import content_sha256
 
 Bytes = bytes | memoryview
 
@@ -43,8 +43,8 @@ class StoredFile:
     """Relative to the intake folder and opaque: "ab/<sha256>.dcm", "ab" its first two digits."""
     sha256: str
     """64 hex digits over the file's bytes."""
-    data_set_sha256: str
-    """64 hex digits over the bytes after the file meta."""
+    content_sha256: str
+    """64 hex digits: the same for the same data set, however it was wrapped (`content`)."""
     size: int
     """Bytes."""
 
@@ -136,31 +136,28 @@ class PartFile:
         self._descriptor = os.open(self.path, flags, 0o640)
         self._undo = weakref.finalize(self, _throw_away, self._descriptor, self.path)
         self._digest = hashlib.sha256()
-        self._data_set: Any = None
-        """Digest of what follows the file meta, where its begin was told."""
+        self._our_head = False
         self._size = self._on_its_way = 0
 
     def write(self, piece: Bytes) -> None:
         """Append. Raises Resource DISK_FULL or DISK_ERROR; then it can only be discarded."""
         self._digest.update(piece)
-        if self._data_set is not None:
-            self._data_set.update(piece)
         self._size += len(piece)
         with _as_resource():
             _write_all(self._descriptor, memoryview(piece))
             if self._size - self._on_its_way >= EARLY_BYTES:
                 self._set_out()
 
-    def begin_data_set(self) -> None:
-        """What comes from now on follows the file meta; else `keep` reads the file for its digest."""
-        self._data_set = hashlib.sha256()
+    def has_our_head(self) -> None:
+        """It begins with `content.file_head`; else `keep` reads it again for its content's digest."""
+        self._our_head = True
 
     def keep(self) -> StoredFile:
         """Flush it to the disk and give it the name of its content. Raises as `write`."""
         sha256 = self._digest.hexdigest()
         with _as_resource():
             os.fsync(self._descriptor)
-            data_set = self._data_set.hexdigest() if self._data_set else data_set_sha256(self.path)
+            content = sha256 if self._our_head else content_sha256(self.path)
             target = _folder(self._folder / sha256[:2]) / f"{sha256}{SUFFIX}"
             self.path.replace(target)
             _flush(target.parent)
@@ -169,7 +166,7 @@ class PartFile:
         return StoredFile(
             name=f"{sha256[:2]}/{target.name}",
             sha256=sha256,
-            data_set_sha256=data_set,
+            content_sha256=content,
             size=self._size,
         )
 

@@ -25,7 +25,7 @@ from tests.database_builders import (
     store,
 )
 
-CHANGED = make_instance(1, content="other pixels", data_set_sha256=digest("other data set"))
+CHANGED = make_instance(1, content="other pixels", content_sha256=digest("other data set"))
 
 
 def outcomes(acceptance):
@@ -50,7 +50,7 @@ def test_a_finished_study_is_revised_and_predicts_the_new_content_alone(database
 
 
 def test_both_digests_of_both_kinds_are_on_record(database):
-    first = make_instance(1, data_set_sha256=digest("data set"))
+    first = make_instance(1, content_sha256=digest("data set"))
     key = accept_one(database, instances=[first]).study_key
 
     changed_again(database)
@@ -64,9 +64,9 @@ def test_both_digests_of_both_kinds_are_on_record(database):
     assert detail == {
         "revision": 2,
         "replaced_file_sha256": first.file_sha256,
-        "replaced_data_set_sha256": first.data_set_sha256,
+        "replaced_content_sha256": first.content_sha256,
         "received_file_sha256": CHANGED.file_sha256,
-        "received_data_set_sha256": CHANGED.data_set_sha256,
+        "received_content_sha256": CHANGED.content_sha256,
     }
     assert rows(
         database, "SELECT file_sha256, replaced_in_revision, revision FROM instance ORDER BY id"
@@ -74,8 +74,8 @@ def test_both_digests_of_both_kinds_are_on_record(database):
 
 
 def test_the_same_data_set_in_another_file_is_no_change(database):
-    first = make_instance(1, data_set_sha256=digest("data set"))
-    other_file = make_instance(1, content="other file meta", data_set_sha256=digest("data set"))
+    first = make_instance(1, content_sha256=digest("data set"))
+    other_file = make_instance(1, content="other file meta", content_sha256=digest("data set"))
     accept_one(database, instances=[first])
 
     again = accept_one(database, instances=[other_file])

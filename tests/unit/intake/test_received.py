@@ -13,7 +13,7 @@ from worker.imaging.reading import read_header
 from worker.intake.received import received_study
 from worker.intake.storage import StoredFile
 
-STORED = StoredFile(name="ab/ab.dcm", sha256="ab" * 32, data_set_sha256="cd" * 32, size=7)
+STORED = StoredFile(name="ab/ab.dcm", sha256="ab" * 32, content_sha256="cd" * 32, size=7)
 
 
 def received(*headers):

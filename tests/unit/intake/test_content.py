@@ -1,4 +1,4 @@
-"""The digest of a data set does not know how its file was wrapped."""
+"""The digest of a content does not know how its file was wrapped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.filewriter import dcmwrite
 
 from tests.builders import ALL_SYNTAXES, write_instance
-from worker.intake.data_set import data_set_sha256
+from worker.intake.content import content_sha256, file_head
 
 
 def rewrap(path, target, **file_meta):
@@ -33,7 +33,7 @@ def test_another_file_meta_is_the_same_data_set(tmp_path, syntax):
         PrivateInformation=b"\x02\x00" * 300,  # OB, whose length has four bytes
     )
     assert path.read_bytes() != other.read_bytes()
-    assert data_set_sha256(path) == data_set_sha256(other)
+    assert content_sha256(path) == content_sha256(other)
 
 
 def test_another_pixel_is_another_data_set(tmp_path):
@@ -41,20 +41,39 @@ def test_another_pixel_is_another_data_set(tmp_path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     (tmp_path / "b.dcm").write_bytes(content)
-    assert data_set_sha256(path) != data_set_sha256(tmp_path / "b.dcm")
+    assert content_sha256(path) != content_sha256(tmp_path / "b.dcm")
 
 
-def test_it_is_the_digest_of_what_follows_the_file_meta(tmp_path):
+def test_it_is_the_digest_of_the_data_set_behind_our_own_file_meta(tmp_path):
+    """So a file that came by C-STORE, which has this head already, is its own content."""
+    path = write_instance(tmp_path / "a.dcm")
+    content, meta = path.read_bytes(), dcmread(path).file_meta
+    begin = content.index(b"\x08\x00\x05\x00")  # (0008,0005), its first element
+    head = file_head(
+        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID
+    )
+    (tmp_path / "ours.dcm").write_bytes(head + content[begin:])
+    ours = hashlib.sha256(head + content[begin:]).hexdigest()
+    assert content_sha256(path) == content_sha256(tmp_path / "ours.dcm") == ours
+
+
+def test_another_transfer_syntax_is_another_content(tmp_path):
+    """The same bytes, read in another way: other pixels."""
     path = write_instance(tmp_path / "a.dcm")
     content = path.read_bytes()
-    begin = content.index(b"\x08\x00\x05\x00")  # (0008,0005), its first element
-    assert data_set_sha256(path) == hashlib.sha256(content[begin:]).hexdigest()
+    little, big = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"
+    assert content.count(little) == 1
+    (tmp_path / "b.dcm").write_bytes(content.replace(little, big))
+    assert content_sha256(path) != content_sha256(tmp_path / "b.dcm")
 
-    (tmp_path / "naked.dcm").write_bytes(content[begin:])
-    assert data_set_sha256(tmp_path / "naked.dcm") == data_set_sha256(path)
+
+def test_of_a_file_that_does_not_say_what_it_is_only_the_data_set_counts(tmp_path):
+    naked = b"\x08\x00\x05\x00\0\0\0\0"
+    (tmp_path / "naked.dcm").write_bytes(naked)
+    assert content_sha256(tmp_path / "naked.dcm") == hashlib.sha256(naked).hexdigest()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x02\x00", b"\x02\x00\x00\x00UL", b"x" * 131])
 def test_a_file_that_ends_too_soon_has_a_digest_as_well(tmp_path, content):
     (tmp_path / "short").write_bytes(content)
-    assert len(data_set_sha256(tmp_path / "short")) == 64
+    assert len(content_sha256(tmp_path / "short")) == 64
