@@ -31,11 +31,8 @@ D = ElementMaker(namespace=NAMESPACE, nsmap={None: NAMESPACE})
 # The tables have each macro written out where it is included, and without the row that said when.
 # For all but one the macro is included always. That one is the content of SR (PS3.3 Table C.17-5),
 # whose macros (C.18) are included "if and only if Value Type is ...", and which contains itself.
-CONTENT, RELATIONSHIP, SR_CONTENT = (
-    "document-content",
-    "document-relationship",
-    "sr-document-content",
-)
+SR_CONTENT = "sr-document-content"
+CONTENT, RELATIONSHIP = "document-content", "document-relationship"
 MACRO_OF_VALUE_TYPE = {
     "NUM": "numeric-measurement",
     "CODE": "code",
@@ -101,18 +98,15 @@ def _information_objects(iods: Iterable[Row]) -> Node:
         for iod in listed.values()
     ]
     own = [row for row in _table("module_to_attributes") if row["moduleId"] in modules]
-    macros = list(_table("macro_to_attributes")) if SR_CONTENT in modules else []
     chapters = [
         D.chapter(_attributes(rows), label=module)
         for module, rows in groupby(own, key=lambda row: row["moduleId"])
         if module != SR_CONTENT
     ]
-    if macros:
-        chapters += [D.chapter(table, label=table.get("label")) for table in _sr_content(macros)]
-    used = [*own, *(row for row in macros if row["macroId"] in MACRO_OF_VALUE_TYPE.values())]
-    return D.book(
-        D.chapter(general, *objects, label="A"), *chapters, D.chapter(*_referenced(used), label="x")
-    )
+    if SR_CONTENT in modules:
+        chapters += [D.chapter(table, label=table.get("label")) for table in _sr_content()]
+    referenced = D.chapter(*_referenced(own), label="referenced")
+    return D.book(D.chapter(general, *objects, label="A"), *chapters, referenced)
 
 
 def _usages(iod: Row, usages: Iterable[Row], titles: dict[str, str]) -> Node:
@@ -135,19 +129,25 @@ def _attributes(rows: Iterable[Row], label: str = "") -> Node:
 
 def _attribute(row: Row) -> Node:
     level = row["path"].count(":") - 1  # module:sequence:attribute
-    name = ">" * level + _names()[row["tag"].upper()]
+    name = ">" * level + _names()[_tag(row)]
     type_ = row["type"] if row["type"] != "None" else ""
     cell = _as_docbook(etree.fromstring(row["description"]), _links(row))
-    return D.tr(D.td(D.para(name)), D.td(D.para(row["tag"].upper())), D.td(D.para(type_)), cell)
+    return D.tr(D.td(D.para(name)), D.td(D.para(_tag(row))), D.td(D.para(type_)), cell)
+
+
+def _tag(row: Row) -> str:
+    """As the standard writes it: (0040,A040), and (60xx,3000) for those that repeat."""
+    return str(row["tag"]).upper().replace("X", "x")
 
 
 @cache
 def _names() -> dict[str, str]:
-    return {row["tag"].upper(): row["name"] for row in _table("attributes")}
+    return {_tag(row): row["name"] for row in _table("attributes")}
 
 
-def _sr_content(macros: list[Row]) -> Iterator[Node]:
+def _sr_content() -> Iterator[Node]:
     """The content tree as PS3.3 states it: macros by value type, and relationships within themselves."""
+    macros = _table("macro_to_attributes")
     rows_of = {
         name: [row for row in macros if row["macroId"] == name]
         for name in (CONTENT, RELATIONSHIP, *MACRO_OF_VALUE_TYPE.values())
@@ -160,20 +160,20 @@ def _sr_content(macros: list[Row]) -> Iterator[Node]:
         _include(name, f" if and only if Value Type (0040,A040) is {value_type}")
         for value_type, name in MACRO_OF_VALUE_TYPE.items()
     ]
-    relationship = []
-    for row in rows_of[RELATIONSHIP]:
-        within = row["path"].split(":")[2:]
-        if _first_tag(row) != CONTENT_SEQUENCE or not within:
-            relationship.append(_attribute(row))
-        elif within in ([RELATIONSHIP_TYPE], [REFERENCED_ITEM]):
-            relationship.append(_attribute(row))
-        if within == [RELATIONSHIP_TYPE]:
-            relationship += [_include(CONTENT, level=1), _include(RELATIONSHIP, level=1)]
+    # Of a content item within another the tables repeat the attributes down to some depth; the
+    # standard has two of its own there, and says the rest by including both macros.
+    relationship = [_attribute(row) for row in rows_of[RELATIONSHIP] if _is_its_own(row)]
+    relationship += [_include(CONTENT, level=1), _include(RELATIONSHIP, level=1)]
     yield _table_of([_include(CONTENT), _include(RELATIONSHIP)], SR_CONTENT)
     yield _table_of(content, CONTENT)
     yield _table_of(relationship, RELATIONSHIP)
     for name in MACRO_OF_VALUE_TYPE.values():
         yield _attributes(rows_of[name], name)
+
+
+def _is_its_own(row: Row) -> bool:
+    _, first, *within = row["path"].split(":")
+    return first != CONTENT_SEQUENCE or within in ([], [RELATIONSHIP_TYPE], [REFERENCED_ITEM])
 
 
 def _first_tag(row: Row) -> str:
@@ -248,9 +248,10 @@ def _storage_classes(iods: dict[str, Row]) -> Node:
 
 
 def _dictionary() -> Node:
-    columns = ("tag", "name", "keyword", "valueRepresentation", "valueMultiplicity")
+    columns = ("name", "keyword", "valueRepresentation", "valueMultiplicity")
     rows = (
         D.tr(
+            D.td(D.para(_tag(row))),
             *(D.td(D.para(row[column])) for column in columns),
             D.td(D.para("RET" if row["retired"] == "Y" else "")),
         )
