@@ -117,7 +117,7 @@ class RunOutcome(StrEnum):
     DONE = "done"
     """Its results were stored."""
     RETRY = "retry"
-    """It met a passing failure; the study is due again later."""
+    """It met a passing failure, or new images came during it: the study is due again."""
     PARKED = "parked"
     """It met a failure that waiting does not mend."""
     CRASHED = "crashed"
