@@ -15,7 +15,7 @@ from tests.integration.pacs.fetches import Node, with_peers, with_settings
 from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header
-from worker.pacs.finding import asking, count_instances, find_day
+from worker.pacs.finding import asking, count_images, find_day
 from worker.peers import read_peers
 
 __all__ = ["migrated", "site"]
@@ -160,13 +160,13 @@ def test_c_move_to_a_destination_that_the_archive_does_not_know(site, archive, t
 def test_what_it_has_and_how_many(site, archive, tmp_path, way):
     node = node_for(site, archive, tmp_path, search=way, count=way)
     (pacs,) = read_peers(node.settings.peers)
-    found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR", "DX"])
+    found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR", "DX"]).studies
     assert [(f.study_instance_uid, f.instances, f.modalities) for f in found] == [
         (UID, 4, frozenset({"CR"}))
     ]
-    everything = find_day(pacs, node.settings, date(2026, 1, 2))
+    everything = find_day(pacs, node.settings, date(2026, 1, 2)).studies
     assert {f.study_instance_uid for f in everything} == {UID, CT}
-    assert find_day(pacs, node.settings, date(2026, 1, 9)) == []
-    with asking(pacs, node.settings, way) as ask:
-        assert count_instances(ask, UID) == 4
-        assert count_instances(ask, "1.2.3.999") is None
+    assert find_day(pacs, node.settings, date(2026, 1, 9)).studies == ()
+    with asking(pacs, node.settings, way) as asked:
+        assert count_images(asked, UID) == 4
+        assert count_images(asked, "1.2.3.999") is None
