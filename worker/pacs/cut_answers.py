@@ -14,8 +14,8 @@ from datetime import date
 from worker.pacs.answers import Answer, Archive, FoundStudy, Keys, Whole
 
 DAY_MINUTES = 24 * 60
-REFUSED_OUTRIGHT_MINUTES = 60
-"""An archive without any answer to so short a span is out of resources, not out of its limit."""
+REFUSED_OUTRIGHT_MINUTES = 180
+"""An archive that refuses even so short a span, and every other, is not itself: no limit of its."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +79,8 @@ class _Asked:
         self.found: dict[str, FoundStudy] = {}
         """By the spans of time, the whole day's answer not among them."""
         self.doubt: Doubt | None = None
+        self._answers = False
+        """Whether it has answered to anything as it should."""
 
     def is_suspicious(self, answer: Answer) -> bool:
         if answer.whole is not Whole.YES:
@@ -88,7 +90,7 @@ class _Asked:
 
     def split(self, span: _Span, cut: Answer) -> None:
         """Ask for both halves of a span whose answer may be cut off, and on until it is whole."""
-        if not cut.studies and cut.error and span.minutes <= REFUSED_OUTRIGHT_MINUTES:
+        if cut.error and not cut.studies and self._is_too_short(span):
             raise cut.error
         if span.minutes == 1:
             self._note(cut)
@@ -96,6 +98,7 @@ class _Asked:
         halves = [(half, self._ask(half)) for half in span.halves()]
         for _, answer in halves:
             self.found |= answer.by_uid
+            self._answers = self._answers or answer.whole is not Whole.NO
         if _ignores_time(cut, [answer for _, answer in halves]):
             self._note(cut)
             return
@@ -114,6 +117,10 @@ class _Asked:
         if half.whole is Whole.NO:
             return True
         return len(half.studies) >= len(cut.studies) if cut.studies else self.is_suspicious(half)
+
+    def _is_too_short(self, span: _Span) -> bool:
+        """To blame a limit for a refusal without a single study."""
+        return span.minutes == 1 or (not self._answers and span.minutes <= REFUSED_OUTRIGHT_MINUTES)
 
     def _ask(self, span: _Span) -> Answer:
         return self._archive.studies(self._keys | {"StudyTime": span.matching()})

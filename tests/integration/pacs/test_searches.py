@@ -298,9 +298,9 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     )
     shown = capsys.readouterr().out
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]
-    assert ["2026-01-02", "3", "0", "0", "1", "1", "1"] in lines
-    assert ["2026-01-03", "1", "0", "0", "0", "0", "1"] in lines
-    assert ["all", "4", "0", "0", "1", "1", "2"] in lines
+    assert ["2026-01-02", "3", "0", "0", "1", "1", "1", "0", "%"] in lines
+    assert ["2026-01-03", "1", "0", "0", "0", "0", "1", "0", "%"] in lines
+    assert ["all", "4", "0", "0", "1", "1", "2", "0", "%"] in lines
     assert ["failed", "DISK_FULL", "1"] in lines
     assert code == 1
     assert sorted(listing.read_text().split()) == ["1.2.3.3", "1.2.3.4"]
