@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 
 from sqlalchemy import func, select
@@ -11,7 +12,7 @@ from db.arrival import accepted_entry
 from db.audit import append_all
 from db.clock import now
 from db.enums import ClosedBy, StudyState
-from db.models import Instance, Study
+from db.models import Instance, ResultDelivery, ResultObject, Study
 from db.records import OpenStudy
 from db.study_settling import close
 
@@ -37,6 +38,19 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
         OpenStudy(study_key=key, study_instance_uid=uid, site_ae_title=title, instances=here)
         for key, uid, title, here in rows
     ]
+
+
+def results_of(session: Session, study_key: str) -> dict[str, set[str]]:
+    """What we sent, or were about to, of our own into a study: SOP Instance UIDs by series."""
+    rows = session.execute(
+        select(ResultObject.series_instance_uid, ResultObject.sop_instance_uid)
+        .join(ResultDelivery, ResultDelivery.id == ResultObject.delivery_id)
+        .where(ResultDelivery.study_key == study_key)
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for series, uid in rows:
+        found[series].add(uid)
+    return dict(found)
 
 
 def close_counted(session: Session, study_key: str, count: int) -> bool:

@@ -61,6 +61,8 @@ class Peer(BaseModel):
     # What it does for us
     search: Literal["c-find", "qido-rs"] | None = None
     """Lists its studies (`pneumo backfill`, `pneumo coverage`)."""
+    search_limit: int | None = Field(None, ge=1)
+    """It lists so many at most; where that is not said, round numbers are taken for a limit."""
     count: Literal["c-find", "qido-rs"] | None = None
     """Says how many instances a study has, which closes the study without an idle window."""
     retrieve: Literal["c-get", "c-move", "wado-rs"] | None = None
@@ -80,6 +82,8 @@ class Peer(BaseModel):
         for way in sorted(asked & _BY_WEB):
             if not self.dicomweb:
                 raise ValueError(f"{way} needs dicomweb, the base URL")
+        if self.search_limit and not self.search:
+            raise ValueError("search_limit needs search")
         if self.storage_commitment and self.results != "c-store":
             raise ValueError('storage_commitment needs results = "c-store"')
         if bool(self.certificate) != bool(self.key):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 
@@ -19,7 +19,7 @@ from db.session import Database
 from worker.errors import Away, Rejected
 from worker.intake.order import order_study
 from worker.pacs import troubles
-from worker.pacs.finding import FoundStudy, find_day
+from worker.pacs.finding import Doubt, FoundDay, FoundStudy, find_day
 from worker.patience import in_transaction
 from worker.peers import Peer
 from worker.settings import Settings
@@ -115,6 +115,8 @@ class Progress:
     """Of those, here already."""
     ordered: int = 0
     """Of those, ordered now."""
+    doubts: dict[date, Doubt] = field(default_factory=dict)
+    """Days of which the archive may have more than it told."""
     waits_for: str = ""
     """What it waits for now, in words; empty while it works."""
 
@@ -150,9 +152,11 @@ def backfill(
     for day in days:
         politeness.await_window()
         found = _find(wanted, site, database, day, politeness)
-        new = _unknown(database, found)
-        progress.found += len(found)
-        progress.known += len(found) - len(new)
+        new = _unknown(database, found.studies)
+        progress.found += len(found.studies)
+        progress.known += len(found.studies) - len(new)
+        if found.doubt is not None:
+            progress.doubts[day] = found.doubt
         for study in new:
             politeness.await_turn()
             _order(wanted, study, site, database, progress)
@@ -164,7 +168,7 @@ def backfill(
 
 def _find(
     wanted: Backfill, site: Settings, database: Database, day: date, politeness: _Politeness
-) -> list[FoundStudy]:
+) -> FoundDay:
     """The day's studies; while the archive is away, `pneumo status` says so and we wait."""
     subject, was_away = troubles.subject_of(wanted.peer), False
     while True:

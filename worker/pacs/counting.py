@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from db.conditions import end_condition, note_condition
-from db.counting import close_counted, open_studies
+from db.counting import close_counted, open_studies, results_of
 from db.records import OpenStudy
 from db.session import Database
 from worker.errors import Away, PneumoError, Rejected
 from worker.logging import get_logger
 from worker.pacs import troubles
-from worker.pacs.finding import asking, count_instances
+from worker.pacs.finding import Archive, asking, count_images
 from worker.pacs.pausing import Pauses
 from worker.peers import Peer, Peers, read_peers
 from worker.settings import Settings
@@ -87,9 +87,9 @@ class Counting:
         subject, closed = troubles.subject_of(peer), 0
         try:
             self._pauses.refuse_paused(subject)
-            with asking(peer, self._site, str(peer.count)) as ask:
+            with asking(peer, self._site, str(peer.count)) as archive:
                 for study in studies:
-                    count = count_instances(ask, study.study_instance_uid)
+                    count = self._count(archive, study)
                     closed += bool(count and count <= study.instances and self._close(study, count))
         except Away as error:
             if not error.wait_s:
@@ -102,6 +102,16 @@ class Counting:
         self._pauses.succeeded(subject)
         self._end(subject)
         return closed
+
+    def _count(self, archive: Archive, study: OpenStudy) -> int | None:
+        """Images alone: once our results are in the archive, it counts them in."""
+        uid = study.study_instance_uid
+        count = count_images(archive, uid)
+        if count is None or count <= study.instances:
+            return count
+        with self._database.reading() as session:
+            own = results_of(session, study.study_key)
+        return count_images(archive, uid, own=own) if own else count
 
     def _close(self, study: OpenStudy, count: int) -> bool:
         with self._database.transaction() as session:

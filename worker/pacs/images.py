@@ -12,6 +12,9 @@ from worker.intake.storage import IntakeStorage, StoredFile
 from worker.pacs import troubles
 from worker.peers import Peer
 
+Images = tuple[tuple[StoredFile, InstanceHeader], ...]
+"""Kept files with their headers."""
+
 
 @dataclass(kw_only=True)
 class Fetching:
@@ -55,7 +58,7 @@ class Fetching:
 class Fetched:
     """What one retrieval came to."""
 
-    images: tuple[tuple[StoredFile, InstanceHeader], ...] = field(repr=False)
+    images: Images = field(repr=False)
     """Kept files, in order of arrival; none if they came through our listener."""
     expected: int | None
     """How many the archive says there are; None if it did not say."""

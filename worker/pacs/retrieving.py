@@ -24,8 +24,8 @@ from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
-from worker.pacs.finding import asking, count_instances
-from worker.pacs.images import Fetched, Fetching
+from worker.pacs.finding import asking, count_images
+from worker.pacs.images import Fetched, Fetching, Images
 from worker.pacs.pausing import Pauses
 from worker.patience import in_transaction
 from worker.peers import Peer, read_peers
@@ -114,15 +114,18 @@ class Retriever:
         return bool(peer.count or peer.search) and self._count(origin, peer) is None
 
     def _count(self, origin: Origin, peer: Peer) -> int | None:
-        with asking(peer, self._site, str(peer.count or peer.search)) as ask:
-            return count_instances(ask, origin.study_instance_uid)
+        with asking(peer, self._site, str(peer.count or peer.search)) as archive:
+            return count_images(archive, origin.study_instance_uid)
 
     def _record(
         self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]
     ) -> tuple[ClaimedInstance, ...]:
         """Rows, and the end of the condition; nothing if fewer are here than the archive has."""
         subject = troubles.subject_of(peer)
-        received = _received(claimed, self._without_own(fetched))
+        images = self._without_own(fetched)
+        if fetched.images and not images:
+            raise troubles.not_there(peer)
+        received = _received(claimed, images)
         if received is None:
             with self._database.reading() as session:
                 here = instances_here(session, claimed)
@@ -132,11 +135,13 @@ class Retriever:
             raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
         if fetched.expected is not None and here < fetched.expected:
             raise troubles.incomplete(peer, here, fetched.expected)
+        own = len(fetched.images) - len(images)
+        expected = None if fetched.expected is None else fetched.expected - own
         try:
             instances = in_transaction(
                 self._database,
                 lambda session: record_fetch(
-                    session, claimed, received, expected=fetched.expected, absent=absent
+                    session, claimed, received, expected=expected, absent=absent
                 ),
             )
         except FetchedOtherwise as error:
@@ -145,14 +150,13 @@ class Retriever:
         in_transaction(self._database, lambda session: end_condition(session, subject))
         return instances
 
-    def _without_own(self, fetched: Fetched) -> Fetched:
+    def _without_own(self, fetched: Fetched) -> Images:
         """What the archive keeps of ours in the study is no image of it."""
-        images = tuple(
+        return tuple(
             (stored, header)
             for stored, header in fetched.images
             if not is_own_result(header, self._database)
         )
-        return replace(fetched, images=images or fetched.images)
 
     def _noted(self, error: Away) -> Away:
         """With the time to wait; a failure that was met, and not only remembered, is on record."""
@@ -184,11 +188,11 @@ def _must_be_fetched(origin: Origin, absent: frozenset[str]) -> bool:
     return bool(absent) or not origin.fetched
 
 
-def _received(claimed: Claim, fetched: Fetched) -> ReceivedStudy | None:
-    if not fetched.images:
+def _received(claimed: Claim, images: Images) -> ReceivedStudy | None:
+    if not images:
         return None
     return received_study(
-        fetched.images,
+        images,
         priority=Priority(claimed.priority),
         site_ae_title=None,
         source=claimed.source,

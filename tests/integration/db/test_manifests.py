@@ -25,6 +25,7 @@ from tests.database_builders import (
     rows,
     store,
 )
+from tests.delivery_builders import begun, claimed, destined, objects
 
 BOTH = [make_instance(number).sop_instance_uid for number in (1, 2)]
 THREE = [*BOTH, make_instance(3).sop_instance_uid]
@@ -190,3 +191,16 @@ def test_a_study_parked_with_nothing_may_be_retried(database):
     with database.transaction() as session:
         assert retry_parked(session, key, actor="test")
     assert claim_one(database, key).instances == ()
+
+
+def test_our_own_results_are_not_waited_for(database):
+    """A PACS that holds them names them, and at the door they are dropped."""
+    destined(database)
+    key = finish_one(database)
+    begun(database, claimed(database))
+    ours = [item.sop_instance_uid for item in objects()]
+    announce_study(database, [*THREE, *ours])
+    assert receive(database, 3).state is StudyState.RECEIVING
+
+    assert receive(database, 2).state is StudyState.ACCEPTED
+    assert closed_by(database, key) == (StudyState.ACCEPTED, ClosedBy.MANIFEST)

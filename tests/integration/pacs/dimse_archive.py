@@ -30,21 +30,26 @@ class DimseArchive:
     """AE title -> port, of move destinations."""
     counts: dict[str, int] = field(default_factory=dict)
     says_modalities: bool = True
+    most: int | None = None
+    """So many answers to a query, then it ends with `cut_status`."""
+    cut_status: int = 0x0000
+    only_refuses: bool = False
+    """Where there are more than `most` it gives none at all."""
+    matches_time: bool = True
     asked: list[Dataset] = field(default_factory=list)
     port: int = 0
 
     def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        """Matches UID and date; of modalities it knows nothing."""
+        """Matches UID, date and range of time; of modalities it knows nothing."""
         query = event.identifier
         self.asked.append(query)
         if self.status is not None:
             yield self.status, None
             return
-        for uid, datasets in self.studies.items():
-            if query.StudyInstanceUID not in ("", uid):
-                continue
-            if query.get("StudyDate") not in (None, "", datasets[0].StudyDate):
-                continue
+        found = [uid for uid, datasets in self.studies.items() if self._matches(query, datasets[0])]
+        is_cut = self.most is not None and len(found) > self.most
+        for uid in [] if is_cut and self.only_refuses else found[: self.most]:
+            datasets = self.studies[uid]
             answer = Dataset()
             answer.QueryRetrieveLevel = "STUDY"
             answer.StudyInstanceUID = uid
@@ -52,6 +57,20 @@ class DimseArchive:
                 answer.ModalitiesInStudy = datasets[0].Modality
             answer.NumberOfStudyRelatedInstances = self.counts.get(uid, len(datasets))
             yield 0xFF00, answer
+        if is_cut and self.cut_status:
+            yield self.cut_status, None
+
+    def _matches(self, query: Dataset, study: Dataset) -> bool:
+        """A study without a time is in no range."""
+        if query.StudyInstanceUID not in ("", study.StudyInstanceUID):
+            return False
+        if query.get("StudyDate") not in (None, "", study.StudyDate):
+            return False
+        time = str(query.get("StudyTime") or "")
+        if not (time and self.matches_time):
+            return True
+        begin, end = time.split("-")
+        return begin <= str(study.get("StudyTime") or "") <= end
 
     def get(self, event: Any) -> Iterator[Any]:
         datasets = self._asked_for(event)

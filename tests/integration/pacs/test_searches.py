@@ -21,7 +21,7 @@ from worker.operations.coverage_screen import show_coverage
 from worker.pacs import counting
 from worker.pacs.backfilling import Backfill, Progress, Rate, Window, backfill
 from worker.pacs.counting import Counting
-from worker.pacs.finding import asking, count_instances, find_day
+from worker.pacs.finding import asking, count_images, find_day
 from worker.peers import read_peers
 
 DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
@@ -62,7 +62,7 @@ def peer_at(site, folder, port: int, says: str = WAYS):
 def test_modalities_are_looked_over_again(site, tmp_path, archive, says_modalities):
     archive.says_modalities = says_modalities
     peer = peer_at(site, tmp_path, archive.port)
-    found = find_day(peer, site.settings, DAY, ["DX", "CR"])
+    found = find_day(peer, site.settings, DAY, ["DX", "CR"]).studies
     expected = {"1.2.3.1", "1.2.3.2"} if says_modalities else {"1.2.3.1", "1.2.3.2", "1.2.3.4"}
     assert {study.study_instance_uid for study in found} == expected
     assert len(found) == len(expected), "each once"
@@ -83,7 +83,7 @@ def test_pages_of_any_size_are_read_to_their_end(site, tmp_path, knows_offset):
     with serving_web(served):
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\nsearch = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
-        found = find_day(peer, site.settings, DAY)
+        found = find_day(peer, site.settings, DAY).studies
     assert len(found) == (7 if knows_offset else 3)
     assert "StudyDate=20260102" in served.asked[0]
 
@@ -93,11 +93,11 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
     with serving_web(served):
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\ncount = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
-        with asking(peer, site.settings, "qido-rs") as ask:
-            assert count_instances(ask, "1.2.3.1") is None
+        with asking(peer, site.settings, "qido-rs") as archive:
+            assert count_images(archive, "1.2.3.1") is None
             served.counts["1.2.3.1"] = 2
-            assert count_instances(ask, "1.2.3.1") == 2
-            assert count_instances(ask, "1.2.3.9") is None
+            assert count_images(archive, "1.2.3.1") == 2
+            assert count_images(archive, "1.2.3.9") is None
 
 
 # --- counting ------------------------------------------------------------------------------------
@@ -298,9 +298,9 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     )
     shown = capsys.readouterr().out
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]
-    assert ["2026-01-02", "3", "0", "0", "1", "1", "1"] in lines
-    assert ["2026-01-03", "1", "0", "0", "0", "0", "1"] in lines
-    assert ["all", "4", "0", "0", "1", "1", "2"] in lines
+    assert ["2026-01-02", "3", "0", "0", "1", "1", "1", "0", "%"] in lines
+    assert ["2026-01-03", "1", "0", "0", "0", "0", "1", "0", "%"] in lines
+    assert ["all", "4", "0", "0", "1", "1", "2", "0", "%"] in lines
     assert ["failed", "DISK_FULL", "1"] in lines
     assert code == 1
     assert sorted(listing.read_text().split()) == ["1.2.3.3", "1.2.3.4"]
