@@ -7,10 +7,10 @@ from copy import copy
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from worker.delivery.made import MadeObject
-from worker.delivery.trouble import fails
+from worker.delivery.trouble import fails, lacks_classes
 from worker.errors import Rejected
 
 SUCCESS = 0x0000
@@ -27,11 +27,10 @@ def send_all(
 ) -> str | None:
     """Send them in turn; the last warning's status, if there was one (PS3.4 B.2.3).
 
-    `on_object` is called before each. Raises Rejected DESTINATION_LACKS_SOP_CLASS,
-    DESTINATION_REFUSES_RESULT; DestinationFailed DESTINATION_FAILS.
+    `on_object` is called before each. Raises Rejected DESTINATION_REFUSES_RESULT;
+    DestinationFailed DESTINATION_FAILS.
     """
     accepted = _accepted(association)
-    _require_classes(name, objects, accepted)
     warning = None
     for number, made in enumerate(objects, start=1):
         on_object()
@@ -40,6 +39,13 @@ def send_all(
             raise judged(status, name, f"object {number} of {len(objects)}")
         warning = warning if status == SUCCESS else f"{status:04X}"
     return warning
+
+
+def require_classes(association: Any, name: str, objects: Sequence[MadeObject]) -> None:
+    """Ask before anything is sent. Raises Rejected DESTINATION_LACKS_SOP_CLASS."""
+    lacking = {made.sent.sop_class_uid for made in objects} - _accepted(association).keys()
+    if lacking:
+        raise lacks_classes(name, lacking)
 
 
 def judged(status: int, name: str, what: str) -> Exception:
@@ -72,20 +78,6 @@ def _accepted(association: Any) -> dict[str, set[str]]:
             str(syntax) for syntax in context.transfer_syntax
         )
     return found
-
-
-def _require_classes(
-    name: str, objects: Sequence[MadeObject], accepted: dict[str, set[str]]
-) -> None:
-    lacking = sorted(
-        {UID(o.sent.sop_class_uid).name for o in objects} - {UID(c).name for c in accepted}
-    )
-    if lacking:
-        raise Rejected(
-            "DESTINATION_LACKS_SOP_CLASS",
-            f"{name} does not take {' and '.join(lacking)}. Allow it there, then run `pneumo "
-            "deliveries --retry`.",
-        )
 
 
 def _as_accepted(dataset: Dataset, accepted: dict[str, set[str]]) -> Dataset:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.commitment import settle_commitment
 from db.delivery_records import CommitmentOutcome, SentObject
 from db.session import Database
-from worker.delivery.trouble import fails
+from worker.delivery.trouble import commitment_not_offered, fails
 from worker.errors import Transient
 from worker.logging import get_logger
 from worker.patience import in_transaction
@@ -54,11 +54,7 @@ def ask(association: Any, name: str, transaction_uid: str, objects: Sequence[Sen
     """
     offered = {UID(str(context.abstract_syntax)) for context in association.accepted_contexts}
     if StorageCommitmentPushModel not in offered:
-        raise Transient(
-            "COMMITMENT_NOT_OFFERED",
-            f"{name} is to confirm that it keeps results and does not offer storage commitment. Allow "
-            "it there, or take storage_commitment out of the file of PNEUMO_PEERS.",
-        )
+        raise commitment_not_offered(name)
     try:
         status, _ = association.send_n_action(
             _action_information(transaction_uid, objects),

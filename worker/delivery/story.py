@@ -13,7 +13,7 @@ from db.delivery_records import CommitmentRequest, DeliveryClaim
 from db.errors import StaleClaim
 from worker.delivery import commitment
 from worker.delivery.asking import ask, ask_again, peer_of
-from worker.delivery.c_store import send_all
+from worker.delivery.c_store import require_classes, send_all
 from worker.delivery.connecting import associated
 from worker.delivery.made import MadeObject, make_result
 from worker.delivery.runtime import DeliveryRuntime
@@ -118,6 +118,7 @@ def _send_by_dimse(
         classes[str(StorageCommitmentPushModel)] = None
     handlers = commitment.handlers(runtime.site, runtime.database)
     with associated(peer, runtime.site, classes, handlers) as association:
+        require_classes(association, peer.name, objects)
         if not begin():
             return DeliveryEnd.SUPERSEDED
         warning = send_all(association, peer.name, objects, renew)

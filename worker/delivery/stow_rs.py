@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.associations import CONNECT_S, NoAssociation, tls_context, why_tls_failed
 from worker.delivery.c_store import DUPLICATE, judged
-from worker.delivery.connecting import CONNECT_WITHIN_S, context_for, why_tls_failed
+from worker.delivery.connecting import told
 from worker.delivery.made import MadeObject
 from worker.delivery.trouble import DestinationFailed, away, certificate, fails, refuses
 from worker.errors import Rejected
@@ -49,10 +50,13 @@ def send_by_web(
 def _connection(
     host: str, port: int | None, scheme: str, peer: Peer, site: Settings
 ) -> http.client.HTTPConnection:
-    within = min(CONNECT_WITHIN_S, site.delivery_timeout_s)
+    within = min(CONNECT_S, site.delivery_timeout_s)
     if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=within)
-    context = context_for(peer, site)
+    try:
+        context = tls_context(peer, site)
+    except NoAssociation as none:
+        raise told(peer, none) from None
     return http.client.HTTPSConnection(host, port, timeout=within, context=context)
 
 

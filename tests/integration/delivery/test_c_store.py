@@ -7,7 +7,11 @@ import ssl
 import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom.sop_class import SecondaryCaptureImageStorage
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
 from tests.pacs import ABORT, make_authority, make_certificate
 from worker.delivery.story import DeliveryEnd
@@ -59,15 +63,34 @@ def test_what_is_refused_is_parked_after_a_few_tries(sender, pacs, tmp_path, sta
     )
 
 
-def test_a_node_that_does_not_take_reports_is_told_by_their_name(sender, pacs, tmp_path):
-    archive = pacs(classes=[SecondaryCaptureImageStorage])
+@pytest.mark.parametrize(
+    ("takes", "lacks", "instead"),
+    [
+        (SecondaryCaptureImageStorage, ["Comprehensive 3D SR Storage"], 'result_objects = ["capture"]'),
+        (Comprehensive3DSRStorage, ["Secondary Capture Image Storage"], 'result_objects = ["sr"]'),
+        (
+            ComputedRadiographyImageStorage,
+            ["Comprehensive 3D SR Storage", "Secondary Capture Image Storage"],
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_a_class_that_a_node_does_not_take_is_told_by_its_name(
+    sender, pacs, tmp_path, takes, lacks, instead
+):
+    archive = pacs(classes=[takes])
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
-    sender.deliver()
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     (row,) = sender.deliveries(key)
     assert row["error_code"] == "DESTINATION_LACKS_SOP_CLASS"
-    assert "Comprehensive 3D SR Storage" in row["error_sentence"]
-    assert archive.received == []
+    assert f"does not take {' and '.join(lacks)}. Allow it there" in row["error_sentence"]
+    if instead:
+        assert instead in row["error_sentence"]
+    else:
+        assert "result_objects" not in row["error_sentence"]
+    assert (archive.received, row["begun_at"]) == ([], None)
+    assert sender.wrong(archive) is None
     archive.stop()
     sender.destinations()
 
