@@ -11,6 +11,7 @@ from tests.builders import make_instance, make_study, write_instance
 from tests.database_builders import ensure_model, positive_outcome, store
 from tests.delivery_builders import begun, claimed, destined, objects
 from tests.integration.intake.conftest import migrated, site
+from tests.integration.pacs.fetches import with_settings
 from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from tests.interop.test_orthanc_as_archive import kept, node_for
 from worker.errors import Rejected
@@ -78,9 +79,9 @@ def delivered(node, archive, taken, folder) -> None:
 def test_a_late_image_is_closed_by_count_all_the_same(
     site, archive, tmp_path, monkeypatch, retrieve, count
 ):
-    monkeypatch.setattr(counting, "QUIET_S", 0.0)
     monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
     node = node_for(site, archive, tmp_path, retrieve=retrieve, count=count)
+    with_settings(node, count_quiet_s=1e-6)
     site.listen()
     key = node.order(UID)
     delivered(node, archive, node.fetch(key), tmp_path)

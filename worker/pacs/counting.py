@@ -27,8 +27,6 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 TURN_S = 1.0
-QUIET_S = 2.0
-"""A study that grew within so long is still being sent: its count would be out of date."""
 ASK_AGAIN_S = 5.0
 """The same study is asked for at most so often."""
 AT_ONCE = 50
@@ -71,7 +69,7 @@ class Counting:
 
     def _due(self) -> list[OpenStudy]:
         with self._database.reading() as session:
-            waiting = open_studies(session, quiet_s=QUIET_S, limit=AT_ONCE)
+            waiting = open_studies(session, quiet_s=self._site.count_quiet_s, limit=AT_ONCE)
         moment = time.monotonic()
         due = [
             study

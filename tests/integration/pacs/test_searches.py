@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pydicom import dcmread
 from rich.console import Console
+from sqlalchemy import text
 
+from db.counting import close_counted
 from tests.builders import make_instance, make_study
 from tests.integration.intake.sites import free_port, wait_until
 from tests.integration.pacs.dimse_archive import DimseArchive
@@ -17,6 +19,7 @@ from tests.integration.pacs.fetches import with_peers, with_settings
 from tests.integration.pacs.web_archive import WebArchive
 from tests.integration.pacs.web_archive import serving as serving_web
 from worker.errors import Away, Rejected
+from worker.intake.accept import expect_instances
 from worker.operations.coverage_screen import show_coverage
 from worker.pacs import counting
 from worker.pacs.backfilling import Backfill, Progress, Rate, Window, backfill
@@ -104,8 +107,8 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    monkeypatch.setattr(counting, "QUIET_S", 0.0)
+def at_once(site, monkeypatch):
+    with_settings(site, count_quiet_s=1e-6)
     monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
 
 
@@ -127,6 +130,31 @@ def test_the_archives_count_closes_a_study(site, tmp_path, at_once, archive):
     assert ours.turn() == 1
     assert state(site) == [("accepted", "pacs_count")]
     assert ours.turn() == 0
+
+
+def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
+    """The archive has one image so far; the sender said that there will be two."""
+    peer_at(site, tmp_path, archive.port)
+    image = archive.studies["1.2.3.1"][0]
+    expect_instances(
+        "1.2.3.1", [image.SOPInstanceUID, "1.2.3.1.99"], database=site.database, site=site.settings
+    )
+    site.listen()
+    site.send(image)
+    with site.database.transaction() as session:
+        (key,) = (row.study_key for row in session.execute(text("SELECT study_key FROM study")))
+        assert not close_counted(session, key, 1)
+    assert Counting(site.settings, site.database).turn() == 0
+    assert state(site) == [("receiving", None)]
+
+
+def test_while_images_come_nobody_is_asked(site, tmp_path, at_once, archive):
+    with_settings(site, count_quiet_s=60)
+    peer_at(site, tmp_path, archive.port)
+    site.listen()
+    site.send(archive.studies["1.2.3.1"][0])
+    assert Counting(site.settings, site.database).turn() == 0
+    assert state(site) == [("receiving", None)]
 
 
 def test_a_study_that_the_archive_does_not_know_waits_for_its_window(site, tmp_path, at_once):
