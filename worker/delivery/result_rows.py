@@ -124,7 +124,9 @@ def _gone(instance: InstanceDetail) -> str:
     )
     return (
         f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects send the study again."
+        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, the "
+        "way it came: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
+        "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."
     )
 
 
