@@ -121,6 +121,8 @@ class DestinationGlance:
     """It stands in the file of peers."""
     by_state: Mapping[DeliveryState, int]
     """Deliveries in each state."""
+    parked_by_code: Mapping[str, int]
+    """Why those that wait for a person do."""
     oldest_waiting_seconds: float | None
     """How long the oldest result that was not sent yet is owed."""
     failures: int

@@ -10,13 +10,14 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import case, exists, select, update
 from sqlalchemy.orm import Session
 
 from db.enums import DeliveryState, Verdict
-from db.models import ResultDelivery, ResultDestination, Study
+from db.models import ResultDelivery, ResultDestination, ResultObject, Study
 from db.statements import insert_if_new
 
+COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 UNSENT = (DeliveryState.WAITING, DeliveryState.PARKED)
 """States in which nobody is at it and the destination was not told that it has everything."""
 OWED = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT)
@@ -126,6 +127,11 @@ def _predecessor(session: Session, study: Study, owed: Sequence[int]) -> int | N
 
 
 def _last_begun(session: Session, study_id: int, *, before: int) -> int | None:
+    """The last one of which a report may have arrived; else, for a sentence, of which anything may."""
+    report = exists().where(
+        ResultObject.delivery_id == ResultDelivery.id,
+        ResultObject.sop_class_uid == COMPREHENSIVE_3D_SR,
+    )
     return session.scalar(
         select(ResultDelivery.id)
         .where(
@@ -133,6 +139,6 @@ def _last_begun(session: Session, study_id: int, *, before: int) -> int | None:
             ResultDelivery.id < before,
             ResultDelivery.begun_at.is_not(None),
         )
-        .order_by(ResultDelivery.id.desc())
+        .order_by(case((report, 0), else_=1), ResultDelivery.id.desc())
         .limit(1)
     )

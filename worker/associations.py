@@ -111,7 +111,7 @@ def open_association(
     _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format every message for closed loggers
     if not (peer.host and peer.port and peer.ae_title):
         raise NoAssociation(Cause.NO_ADDRESS)
-    context = tls_context(peer, site) if peer.tls else None
+    context = _tls_context(peer, site) if peer.tls else None
     ae = AE(ae_title=site.ae_title)
     ae.connection_timeout, ae.acse_timeout = patience.connection, patience.association
     ae.dimse_timeout = ae.network_timeout = patience.answer
@@ -131,8 +131,7 @@ def open_association(
     raise _why_not(association, (peer.host, peer.port), context, patience.connection)
 
 
-def tls_context(peer: Peer, site: Settings) -> ssl.SSLContext:
-    """TLS as the site has it for this peer. Raises NoAssociation OUR_CERTIFICATE."""
+def _tls_context(peer: Peer, site: Settings) -> ssl.SSLContext:
     try:
         return calling_context(site, peer)
     except Rejected as error:

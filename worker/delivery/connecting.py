@@ -42,7 +42,7 @@ def associated(
     try:
         association = open_association(peer, site, contexts, _patience(site), handlers=handlers)
     except NoAssociation as none:
-        raise told(peer, none, classes) from None
+        raise _told(peer, none, classes) from None
     try:
         yield association
     finally:
@@ -51,7 +51,7 @@ def associated(
         close_socket(association)
 
 
-def told(peer: Peer, none: NoAssociation, classes: Sequence[str] = ()) -> Exception:
+def _told(peer: Peer, none: NoAssociation, classes: Sequence[str]) -> Exception:
     """Why there is none, as what is wrong with a destination."""
     if none.cause is Cause.OUR_CERTIFICATE:
         return certificate(peer.name, str(getattr(none.error, "sentence", "")).rstrip("."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from worker.active_model import find_bundle
 from worker.delivery.result_rows import Finding, objects_of
 from worker.intake.storage import IntakeStorage
 from worker.model.bundle import Bundle, load_bundle
+from worker.peers import ResultObject
 from worker.results.build import to_bytes
 from worker.results.outcome import Predecessor
 from worker.results.words import ResultWords
@@ -38,12 +39,13 @@ class MadeObject:
 
 def make_result(
     claim: DeliveryClaim,
+    kinds: Collection[ResultObject],
     site: Settings,
     database: Database,
     words: ResultWords,
     on_picture: Callable[[], None],
 ) -> list[MadeObject]:
-    """The objects of a claimed delivery: the report first, then the captures.
+    """The objects of a claimed delivery, of these kinds: the report first, then the captures.
 
     Each try makes them anew from rows and files, and they come out the same: nothing personal lies
     about while a destination is away. Raises Rejected RESULT_FILES_GONE, MODEL_BUNDLE_MISSING.
@@ -63,7 +65,7 @@ def make_result(
     bundle = _bundle(model, site)
     return [
         _made(dataset)
-        for dataset in objects_of(detail, finding, bundle, storage, words, on_picture)
+        for dataset in objects_of(detail, finding, bundle, storage, words, on_picture, kinds)
     ]
 
 
@@ -89,11 +91,9 @@ def _predecessor(earlier: EarlierResult | None) -> Predecessor | None:
         return None
     reports = (o for o in earlier.objects if o.sop_class_uid == Comprehensive3DSRStorage)
     report = next(reports, None)
-    if report is None:
-        return None
     return Predecessor(
-        sop_instance_uid=report.sop_instance_uid,
-        series_instance_uid=report.series_instance_uid,
+        sop_instance_uid=report.sop_instance_uid if report else None,
+        series_instance_uid=report.series_instance_uid if report else None,
         model=earlier.model_name,
         revision=earlier.revision,
         finished_at=earlier.finished_at,

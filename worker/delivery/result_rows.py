@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from worker.imaging.dicom_files import open_dataset
 from worker.imaging.reading import read_dataset
 from worker.intake.storage import IntakeStorage
 from worker.model.bundle import Bundle
+from worker.peers import ResultObject
 from worker.results.build import build_results
 from worker.results.outcome import (
     FrameOutcome,
@@ -52,8 +53,10 @@ def objects_of(
     storage: IntakeStorage,
     words: ResultWords,
     on_picture: Callable[[], None] = lambda: None,
+    kinds: Collection[ResultObject] = tuple(ResultObject),
 ) -> list[Dataset]:
-    """The structured report, then the captures. `on_picture` is called before each capture.
+    """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
+    capture.
 
     Raises Rejected RESULT_FILES_GONE and what `build_results` raises.
     """
@@ -75,7 +78,13 @@ def objects_of(
         instances=tuple(outcomes),
         supersedes=finding.supersedes,
     )
-    return build_results(result, words, picture)
+    return build_results(
+        result,
+        words,
+        picture,
+        report=ResultObject.SR in kinds,
+        captures=ResultObject.CAPTURE in kinds,
+    )
 
 
 def _belongs(instance: InstanceDetail, revision: int) -> bool:
@@ -115,7 +124,9 @@ def _gone(instance: InstanceDetail) -> str:
     )
     return (
         f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects send the study again."
+        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, the "
+        "way it came: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
+        "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."
     )
 
 

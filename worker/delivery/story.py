@@ -71,7 +71,8 @@ def _send(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> DeliveryEnd:
     """Made first, then sent: an association is not kept waiting for pictures."""
     peer = peer_of(claimed.destination, runtime)
     renew = _renewal(claimed, runtime)
-    objects = make_result(claimed, runtime.site, runtime.database, runtime.words, renew)
+    kinds = peer.result_objects
+    objects = make_result(claimed, kinds, runtime.site, runtime.database, runtime.words, renew)
 
     def begin() -> bool:
         renew()

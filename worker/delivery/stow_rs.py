@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
-from worker.associations import CONNECT_S, NoAssociation, tls_context, why_tls_failed
+import requests
+import urllib3
+
+from worker.associations import CONNECT_S, why_tls_failed
 from worker.delivery.c_store import DUPLICATE, judged
-from worker.delivery.connecting import told
 from worker.delivery.made import MadeObject
 from worker.delivery.trouble import DestinationFailed, away, certificate, fails, refuses
 from worker.errors import Rejected
-from worker.peers import Peer, authorization
+from worker.peers import Peer
 from worker.settings import Settings
+from worker.web_sessions import tls_error_in, web_session
 
 MOST_OF_AN_ANSWER = 4 * 1024 * 1024
 FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
@@ -35,81 +35,95 @@ def send_by_web(
     `on_connected` is called when the destination is reached, before it gets anything; if it says
     False nothing is sent. Raises DestinationFailed, Rejected DESTINATION_REFUSES_RESULT.
     """
-    address = urlsplit(str(peer.dicomweb))
-    connection = _connection(address.hostname or "", address.port, address.scheme, peer, site)
+    connected: list[bool] = []
+
+    def begin() -> None:
+        connected.append(on_connected())
+        if not connected[-1]:
+            raise _NotWanted
+
     try:
-        _connect(connection, peer, site.delivery_timeout_s)
-        if not on_connected():
-            return None
-        status, answer = _post(connection, f"{address.path.rstrip('/')}/studies", objects, peer)
-    finally:
-        connection.close()
+        with _session(peer, site, begin) as session:
+            status, answer = _post(session, peer, site, objects)
+    except _NotWanted:
+        return None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise _told(peer, error, connected=bool(connected)) from None
     return _judge(status, answer, peer.name)
 
 
-def _connection(
-    host: str, port: int | None, scheme: str, peer: Peer, site: Settings
-) -> http.client.HTTPConnection:
-    within = min(CONNECT_S, site.delivery_timeout_s)
-    if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=within)
+class _NotWanted(Exception):
+    """A newer result took its place."""
+
+
+class MultipartObjects:
+    """The request's body, part after part (PS3.18 8.6.1.2).
+
+    It knows its length: not every server takes a body that comes in chunks of which it knows none.
+    """
+
+    def __init__(self, objects: Sequence[MadeObject]) -> None:
+        self.boundary = secrets.token_hex(16)
+        self._objects = objects
+        self._head = f"--{self.boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self._end = f"--{self.boundary}--\r\n".encode()
+
+    def __len__(self) -> int:
+        around = len(self._head) + len(b"\r\n")
+        return sum(around + len(made.content) for made in self._objects) + len(self._end)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for made in self._objects:
+            yield self._head
+            yield made.content
+            yield b"\r\n"
+        yield self._end
+
+
+def _session(peer: Peer, site: Settings, begin: Callable[[], None]) -> requests.Session:
     try:
-        context = tls_context(peer, site)
-    except NoAssociation as none:
-        raise told(peer, none) from None
-    return http.client.HTTPSConnection(host, port, timeout=within, context=context)
-
-
-def _connect(connection: http.client.HTTPConnection, peer: Peer, answer_within_s: float) -> None:
-    try:
-        connection.connect()
-        connection.sock.settimeout(answer_within_s)
-    except ssl.SSLError as error:
-        raise certificate(peer.name, why_tls_failed(error)) from None
-    except OSError:
-        raise away(peer.name) from None
-
-
-def _post(
-    connection: http.client.HTTPConnection, path: str, objects: Sequence[MadeObject], peer: Peer
-) -> tuple[int, dict[str, Any]]:
-    boundary = secrets.token_hex(16)
-    headers = {
-        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-        "Accept": "application/dicom+json",
-        **_authorisation(peer),
-    }
-    try:
-        connection.request("POST", path, _multipart(objects, boundary), headers)
-        answer = connection.getresponse()
-        return answer.status, _read(answer)
-    except ssl.SSLError as error:  # with TLS 1.3 our certificate is refused after the handshake
-        raise certificate(peer.name, why_tls_failed(error)) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise fails(peer.name, f"no answer, {type(error).__name__}") from None
-
-
-def _multipart(objects: Sequence[MadeObject], boundary: str) -> bytes:
-    """PS3.18 8.6.1.2, one part for each object."""
-    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    parts = [head + made.content + b"\r\n" for made in objects]
-    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
-
-
-def _authorisation(peer: Peer) -> dict[str, str]:
-    try:
-        return authorization(peer)
+        return web_session(peer, site, begin)
     except Rejected as error:
+        if error.code != "TOKEN_FILE_UNREADABLE":
+            raise certificate(peer.name, error.sentence.rstrip(".")) from None
         raise DestinationFailed(
             "DESTINATION_TOKEN",
             f"{error.sentence} Results wait; correct token_file or its rights.",
         ) from None
 
 
-def _read(answer: http.client.HTTPResponse) -> dict[str, Any]:
+def _post(
+    session: requests.Session, peer: Peer, site: Settings, objects: Sequence[MadeObject]
+) -> tuple[int, dict[str, Any]]:
+    body = MultipartObjects(objects)
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary={body.boundary}',
+        "Accept": "application/dicom+json",
+    }
+    with session.post(
+        f"{(peer.dicomweb or '').rstrip('/')}/studies",
+        data=body,
+        headers=headers,
+        timeout=(min(CONNECT_S, site.delivery_timeout_s), site.delivery_timeout_s),
+        allow_redirects=False,
+        stream=True,  # the answer is read up to a limit
+    ) as answer:
+        return answer.status_code, _read(answer)
+
+
+def _told(peer: Peer, error: Exception, *, connected: bool) -> DestinationFailed:
+    """With TLS 1.3 our certificate is refused after the handshake, when the connection stands."""
+    if tls := tls_error_in(error):
+        return certificate(peer.name, why_tls_failed(tls))
+    if not connected:
+        return away(peer.name)
+    return fails(peer.name, f"no answer, {type(error).__name__}")
+
+
+def _read(answer: requests.Response) -> dict[str, Any]:
     """The answer's data set (PS3.18 F.2); an empty one if it is none."""
     try:
-        found = json.loads(answer.read(MOST_OF_AN_ANSWER))
+        found = json.loads(answer.raw.read(MOST_OF_AN_ANSWER, decode_content=True))
     except ValueError:
         return {}
     found = found[0] if isinstance(found, list) and found else found

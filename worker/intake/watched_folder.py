@@ -19,12 +19,12 @@ from pathlib import Path
 
 from db.enums import Priority, Source
 from db.session import Database
-from worker.delivery.own_results import is_own_result
 from worker.errors import Rejected, Resource
 from worker.imaging.reading import read_header
 from worker.intake.accept import PATIENCE_S, accept_instance
 from worker.intake.storage import IntakeStorage, unreadable
 from worker.logging import get_logger
+from worker.own_results import is_own_result
 from worker.settings import Settings
 
 log = get_logger(__name__)

@@ -20,6 +20,7 @@ from worker.errors import Rejected
 from worker.operations.screens import condition_notices, moment, wide_console
 from worker.settings import Settings
 
+RESULT_FILES_GONE = "RESULT_FILES_GONE"
 SHOWN = 20
 """Parked deliveries that are listed at once."""
 
@@ -117,14 +118,7 @@ def delivery_notices(
             )
         )
     for glance in glances:
-        if parked := glance.by_state.get(DeliveryState.PARKED, 0):
-            notices.append(
-                Text.assemble(
-                    (f"{parked} results parked that are owed to {glance.name}. ", "bold red"),
-                    "`pneumo deliveries --parked` says why; once the cause is mended: `pneumo "
-                    "deliveries --retry`.",
-                )
-            )
+        notices += _parked_notices(glance)
         if not glance.is_active and glance.oldest_waiting_seconds is not None:
             notices.append(
                 Text.assemble(
@@ -132,6 +126,29 @@ def delivery_notices(
                     "Put it back into the file of PNEUMO_PEERS, or leave them.",
                 )
             )
+    return notices
+
+
+def _parked_notices(glance: DestinationGlance) -> list[Text]:
+    """How many wait for a person, why, and what that person does."""
+    if not glance.parked_by_code:
+        return []
+    count = sum(glance.parked_by_code.values())
+    codes = ", ".join(f"{code} {number}" for code, number in glance.parked_by_code.items())
+    notices = [
+        Text.assemble(
+            (f"{count} results parked that are owed to {glance.name}: {codes}. ", "bold red"),
+            "`pneumo deliveries --parked` says why; once the cause is mended: `pneumo deliveries "
+            "--retry`.",
+        )
+    ]
+    if gone := glance.parked_by_code.get(RESULT_FILES_GONE):
+        notices.append(
+            Text(
+                f"{gone} of them need images that left by the retention rule: have these studies "
+                "sent to us once more, then `pneumo deliveries --retry`."
+            )
+        )
     return notices
 
 

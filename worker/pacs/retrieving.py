@@ -17,12 +17,12 @@ from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
 from db.study_settling import FETCHED_BY_US
-from worker.delivery.own_results import is_own_result
 from worker.errors import Away, Rejected, Transient
 from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
+from worker.own_results import is_own_result
 from worker.pacs import c_get, c_move, troubles, wado
 from worker.pacs.finding import asking, count_images
 from worker.pacs.images import Fetched, Fetching, Images

@@ -103,7 +103,7 @@ def _add_document(report: Dataset, result: ResultOfStudy) -> None:
     ]
     report.CurrentRequestedProcedureEvidenceSequence = _hierarchy(study_uid, sources)
     before = result.supersedes
-    if before:
+    if before and before.series_instance_uid and before.sop_instance_uid:
         older = (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
         report.PredecessorDocumentsSequence = _hierarchy(study_uid, [older])
 

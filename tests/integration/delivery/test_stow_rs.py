@@ -6,6 +6,7 @@ import email
 import email.policy
 import io
 import json
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pydicom
 import pytest
 
+from db.delivery_records import SentObject
 from tests.pacs import make_authority, make_certificate
+from worker.delivery.made import MadeObject
 from worker.delivery.story import DeliveryEnd
+from worker.delivery.stow_rs import MultipartObjects, send_by_web
+from worker.delivery.trouble import DestinationFailed
+from worker.peers import Peer
 
 
 class Web(ThreadingHTTPServer):
@@ -146,6 +152,70 @@ def test_a_server_that_we_do_not_trust_gets_nothing(sender, web, tmp_path):
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(web) == "DESTINATION_CERTIFICATE"
     assert web.requests == []
+
+
+def test_one_that_wants_our_certificate_gets_it(sender, web, tmp_path):
+    authority = make_authority(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "web", authority))
+    context.load_verify_locations(authority[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    table = {"scheme": "https", "authorities": authority[0]}
+    sender.destinations(web.table(**table))
+    sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+    assert sender.wrong(web) == "DESTINATION_CERTIFICATE"
+    certificate, key = make_certificate(tmp_path, "us", authority)
+    sender.destinations(web.table(**table, certificate=certificate, key=key))
+    assert sender.deliver() == [DeliveryEnd.SENT]
+
+
+@pytest.fixture
+def door():
+    """A server by hand: what it is told, until it has answered."""
+    server = socket.create_server(("127.0.0.1", 0))
+    yield server
+    server.close()
+
+
+def objects_of(size: int) -> list[MadeObject]:
+    sent = SentObject(sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", sha256="4")
+    return [MadeObject(dataset=pydicom.Dataset(), content=bytes(size), sent=sent)]
+
+
+def peer_at(door) -> Peer:
+    url = f"http://127.0.0.1:{door.getsockname()[1]}/"
+    return Peer(name="web", dicomweb=url, results="stow-rs")
+
+
+def test_nothing_at_all_is_said_once_a_newer_result_took_its_place(sender, door):
+    assert send_by_web(peer_at(door), sender.site, objects_of(9), lambda: False) is None
+    connection, _ = door.accept()
+    with connection:
+        assert connection.recv(1) == b""
+
+
+def test_a_refusal_is_heard_while_we_still_send(sender, door):
+    """As of a token that is judged by the head alone: the destination is to be told why."""
+
+    def refuse():
+        connection, _ = door.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    with pytest.raises(DestinationFailed) as met:
+        send_by_web(peer_at(door), sender.site, objects_of(50_000_000), lambda: True)
+    thread.join()
+    assert met.value.code == "DESTINATION_REFUSES"
+
+
+def test_the_length_of_a_request_is_that_of_its_body():
+    body = MultipartObjects([*objects_of(7), *objects_of(0)])
+    assert len(body) == len(b"".join(body))
 
 
 def test_one_that_is_away_gets_it_later(sender, web, tmp_path):

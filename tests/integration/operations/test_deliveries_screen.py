@@ -81,7 +81,8 @@ def test_status_says_what_a_person_should_do(site, database):
         note_condition(session, "destination archive", "DESTINATION_AWAY", "No answer.")
     said = printed(show_status, site)
     assert "1 results wait for the PACS, and no living worker delivers" in said
-    assert "1 results parked that are owed to archive" in said
+    assert "1 results parked that are owed to archive: REFUSED 1. " in said
+    assert "images that left" not in said
     assert "destination archive: DESTINATION_AWAY" in said
 
     with database.transaction() as session:
@@ -90,6 +91,19 @@ def test_status_says_what_a_person_should_do(site, database):
     said = printed(show_status, site)
     assert "no living worker delivers" not in said
     assert "archive is owed results and is no destination any more" in said
+
+
+def test_status_says_what_to_do_where_images_left(site, database):
+    destined(database, "archive")
+    for number in range(2):
+        finish_one(database, uid=uid_of(number))
+    for key, code in zip(due(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True):
+        claim = claimed(database, key)
+        with database.transaction() as session:
+            park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
+    for said in (printed(show_status, site), printed(show_deliveries, site, parked=False)):
+        assert "2 results parked that are owed to archive: REFUSED 1, RESULT_FILES_GONE 1." in said
+        assert "1 of them need images that left by the retention rule: have these studies" in said
 
 
 @pytest.mark.parametrize("named", [True, False])

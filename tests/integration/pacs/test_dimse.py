@@ -65,6 +65,13 @@ def test_it_offers_no_c_get(site, tmp_path, datasets):
     assert "no C-GET" in error.sentence
 
 
+def test_it_offers_no_c_move(site, tmp_path, datasets):
+    with serving(DimseArchive({UID: datasets}), services=(Find,)) as archive:
+        _, error = failing(site, tmp_path, archive, "c-move")
+    assert error.code == "ARCHIVE_REFUSES_US"
+    assert "none of the services" in error.sentence
+
+
 @pytest.mark.parametrize("way", ["c-get", "c-move"])
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
