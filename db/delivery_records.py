@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from db.enums import DeliveryState, Verdict
+
+
+class Urgency(IntEnum):
+    """Which results go first to a destination that has many to take."""
+
+    STAT = 0
+    """Of a study that was marked STAT: somebody waits for it."""
+    ROUTINE = 1
+    """Of a study that has just been read, and the question whether an object is kept."""
+    BELATED = 2
+    """Owed by a person's order for a study that had been read before: nobody waits for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueDelivery:
+    """A delivery that is to be published now."""
+
+    delivery_key: str
+    urgency: Urgency
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import now
-from db.delivery_records import DeliverySweep
+from db.delivery_records import DeliverySweep, DueDelivery, Urgency
 from db.delivery_rows import park_row
 from db.destinations import IN_PLACE
-from db.enums import DeliveryState, FailureKind
-from db.models import ResultDelivery, ResultDestination
+from db.enums import DeliveryState, FailureKind, Priority
+from db.models import ResultDelivery, ResultDestination, Study
 
 DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
 CRASHES_UNTIL_PARKED = 5
@@ -39,22 +39,28 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
     return swept
 
 
-def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[str]:
-    """Keys of the deliveries to be published now, longest due first.
+def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[DueDelivery]:
+    """The deliveries to be published now: by urgency, then longest due first.
 
+    So a result that is marked STAT goes before thousands that wait since a destination was away. One
+    study's results keep their order: they have the same urgency, or the earlier one is superseded.
     A destination that is away gets one, when its probe is due; one that is not active gets none.
     """
     moment = now(session)
-    found: list[tuple[datetime, str]] = []
+    found: list[tuple[int, datetime, str]] = []
     for name, failures in _reachable(session, moment):
         rows = session.execute(
-            select(ResultDelivery.due_at, ResultDelivery.delivery_key)
+            select(_URGENCY.label("urgency"), ResultDelivery.due_at, ResultDelivery.delivery_key)
+            .join(Study, Study.id == ResultDelivery.study_id)
             .where(ResultDelivery.destination == name, _due(moment, requeue_after_s))
-            .order_by(ResultDelivery.due_at, ResultDelivery.id)
+            .order_by(_URGENCY, ResultDelivery.due_at, ResultDelivery.id)
             .limit(1 if failures else limit)
         )
-        found += [(row.due_at, row.delivery_key) for row in rows]
-    return [key for _, key in sorted(found)[:limit]]
+        found += [(row.urgency, row.due_at, row.delivery_key) for row in rows]
+    return [
+        DueDelivery(delivery_key=key, urgency=Urgency(urgency))
+        for urgency, _, key in sorted(found)[:limit]
+    ]
 
 
 def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) -> None:
@@ -76,6 +82,17 @@ def _take_back(row: ResultDelivery, moment: datetime) -> DeliverySweep:
     row.state = DeliveryState.SUPERSEDED if superseded else DeliveryState.WAITING
     row.due_at = None if superseded else moment
     return DeliverySweep.WAITING
+
+
+_URGENCY = case(
+    # A result is owed in the transaction that stores it; otherwise somebody ordered it afterwards.
+    (ResultDelivery.created_at > ResultDelivery.finished_at, Urgency.BELATED.value),
+    (
+        and_(Study.priority == Priority.STAT, ResultDelivery.state == DeliveryState.WAITING),
+        Urgency.STAT.value,
+    ),
+    else_=Urgency.ROUTINE.value,
+)
 
 
 def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:

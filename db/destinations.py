@@ -23,7 +23,7 @@ def set_destinations(
 ) -> None:
     """From now on every result is owed to these and to no others.
 
-    One that is new gets nothing of what finished before. One that is no longer named gets nothing
+    One that is new gets nothing of what finished before (but see `db.belated`). One that is no longer named gets nothing
     further; what it is owed already waits until it is named again.
     """
     known = {row.name: row for row in session.scalars(select(ResultDestination).with_for_update())}

@@ -228,6 +228,8 @@ class AuditEvent(StrEnum):
     """Files of a finished study left by the retention rule; results and digests stay."""
     FILES_RETURNED = "files_returned"
     """Files that had left were sent again."""
+    RESULT_OWED = "result_owed"
+    """Somebody ordered a study's result to be sent to a destination that was named later."""
     RESULT_SENT = "result_sent"
     """A destination took a study's result."""
     RESULT_COMMITTED = "result_committed"

@@ -7,6 +7,7 @@ not owed, whatever dies. Where there is no destination this is one SELECT.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -32,22 +33,28 @@ def owe_result(session: Session, study: Study, moment: datetime) -> None:
     """
     if study.model_version_id is None or study.verdict is None:
         return
+    owe_to(session, study, _destinations(session, study.verdict), moment)
+
+
+def owe_to(session: Session, study: Study, destinations: Sequence[str], moment: datetime) -> int:
+    """Owe the result of the locked study to these; to how many it was not owed yet."""
     owed = [
         row_id
-        for name in _destinations(session, study.verdict)
+        for name in destinations
         if (row_id := _insert(session, study, name, moment)) is not None
     ]
     if not owed:
-        return
+        return 0
     for row_id in owed:
         _supersede(session, row_id, study.id)
-    predecessor = _last_begun(session, study.id, before=min(owed))
+    predecessor = _predecessor(session, study, owed)
     session.execute(
         update(ResultDelivery)
         .where(ResultDelivery.id.in_(owed))
         .values(predecessor_id=predecessor),
         execution_options={"synchronize_session": False},
     )
+    return len(owed)
 
 
 def _destinations(session: Session, verdict: Verdict) -> list[str]:
@@ -100,6 +107,22 @@ def _supersede(session: Session, row_id: int, study_id: int) -> None:
         if row.state in UNSENT:
             row.state, row.due_at = DeliveryState.SUPERSEDED, None
     session.flush()
+
+
+def _predecessor(session: Session, study: Study, owed: Sequence[int]) -> int | None:
+    """What this very result says already to others, if it is owed to some; else the last begun one."""
+    said = session.execute(
+        select(ResultDelivery.predecessor_id)
+        .where(
+            ResultDelivery.study_id == study.id,
+            ResultDelivery.revision == study.revision,
+            ResultDelivery.model_version_id == study.model_version_id,
+            ResultDelivery.id.not_in(owed),
+        )
+        .order_by(ResultDelivery.id)
+        .limit(1)
+    ).one_or_none()
+    return said.predecessor_id if said else _last_begun(session, study.id, before=min(owed))
 
 
 def _last_begun(session: Session, study_id: int, *, before: int) -> int | None:

@@ -67,6 +67,14 @@ FirstDay = Annotated[
 LastDay = Annotated[
     datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last study date, included.")
 ]
+FirstFinished = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="With --owe: finished on this day or later."),
+]
+LastFinished = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="With --owe: last such day, UTC."),
+]
 ModalityOption = Annotated[
     str, typer.Option(help="Of which a study has one; `all` for every study.")
 ]
@@ -335,10 +343,34 @@ def deliveries(
         bool, typer.Option("--retry", help="Send parked ones round again: all, or those named.")
     ] = False,
     destination: Annotated[str | None, typer.Option(help="Only of this destination.")] = None,
+    owe: Annotated[
+        bool,
+        typer.Option(
+            "--owe", help="Send results of studies that finished before --destination was named."
+        ),
+    ] = False,
+    first: FirstFinished = None,
+    last: LastFinished = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --owe: only say how many.")
+    ] = False,
 ) -> None:
     """Results on their way to the PACS: by destination and state, what is parked and why."""
     from worker.operations.delivery_screen import retry_deliveries, show_deliveries
 
+    if owe or first or last or dry_run:
+        from worker.operations.belated_screen import owe_and_show
+
+        raise typer.Exit(
+            owe_and_show(
+                _site(),
+                asked=owe and not (again or parked or keys),
+                destination=destination,
+                first=first.date() if first else None,
+                last=last.date() if last else None,
+                dry_run=dry_run,
+            )
+        )
     if again:
         raise typer.Exit(retry_deliveries(_site(), keys or [], destination=destination))
     show_deliveries(_site(), parked=parked, destination=destination)

@@ -11,7 +11,7 @@
 -- attempts            tries so far
 -- error_code          why it is parked, or why the last try failed; empty when all is well
 -- warning             status of the destination that took it with a warning, e.g. B000
--- created_at          when the result came about and was owed, UTC
+-- created_at          when the result was owed, UTC
 -- sent_at             when the destination had every object, UTC
 -- committed_at        when the destination confirmed that it keeps every object, UTC
 CREATE VIEW v1_deliveries AS

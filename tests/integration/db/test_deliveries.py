@@ -12,10 +12,10 @@ from db.commitment import (
 )
 from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
-from db.delivery_records import CommitmentOutcome, DeliverySweep
-from db.delivery_relaying import CRASHES_UNTIL_PARKED, sweep_deliveries
+from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
+from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.destinations import note_failure, note_success, probe_in
-from db.enums import DeliveryState, FailureKind
+from db.enums import DeliveryState, FailureKind, Priority
 from db.errors import StaleClaim
 from db.retention import due_to_leave
 from tests.database_builders import (
@@ -260,6 +260,87 @@ def test_one_that_was_put_off_is_due_again_later(database):
     changed(database, key, due_at=long_ago(database))
     assert due(database) == [key]
     assert claimed(database, key).failures == 1
+
+
+# --- which goes first ---------------------------------------------------------------------------
+
+
+def key_to(database, study, name="archive"):
+    """The delivery of a study's last result."""
+    sql = (
+        "SELECT delivery_key FROM result_delivery WHERE study_key = :study AND destination = :name "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return one(database, sql, study=study, name=name)
+
+
+def finish_some(database, *priorities):
+    return [
+        finish_one(database, uid=uid_of(number), priority=priority)
+        for number, priority in enumerate(priorities)
+    ]
+
+
+def test_stat_goes_before_what_waits_longer_to_every_destination(database):
+    destined(database, "archive", "web")
+    first, second, stat = finish_some(database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT)
+    for seconds, study in enumerate((stat, second, first)):
+        moment = long_ago(database, 60.0 + seconds)
+        changed(database, key_to(database, study, "web"), due_at=moment)
+
+    assert set(due(database, limit=2)) == {
+        key_to(database, stat, "archive"), key_to(database, stat, "web"),
+    }  # fmt: skip
+    assert due(database) == [
+        *(key_to(database, study, "web") for study in (first, second)),
+        *(key_to(database, study, "archive") for study in (first, second)),
+    ]
+
+
+def test_what_somebody_ordered_afterwards_goes_last_even_if_it_was_stat(database):
+    destined(database)
+    belated, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
+    changed(database, key_to(database, belated), finished_at=long_ago(database))
+    with database.reading() as session:
+        found = due_for_delivery(session, limit=9, requeue_after_s=60)
+    assert [(item.delivery_key, item.urgency) for item in found] == [
+        (key_to(database, routine), Urgency.ROUTINE),
+        (key_to(database, belated), Urgency.BELATED),
+    ]
+
+
+def test_the_question_whether_a_stat_result_is_kept_is_not_urgent(database):
+    destined(database)
+    stat, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
+    sent(database, claimed(database, key_to(database, stat)), transaction_uid="2.25.1")
+    changed(database, key_to(database, routine), due_at=long_ago(database))
+    changed(database, key_to(database, stat), due_at=long_ago(database, 60))
+    assert due(database) == [key_to(database, routine), key_to(database, stat)]
+
+
+def test_results_of_one_stat_study_go_in_their_order(database):
+    destined(database)
+    (study,) = finish_some(database, Priority.STAT)
+    first = claimed(database)
+    assert begun(database, first)
+    accept_one(database, 1, 2, uid=uid_of(0), priority=Priority.STAT)
+    again = claim_one(database, study)
+    store(database, again, positive_outcome(again, ensure_model(database)))
+
+    newer = key_to(database, study)
+    assert due(database) == [newer]
+    assert claimed(database, newer) is None, "the earlier one is on its way"
+    with database.transaction() as session:
+        finish_delivery(session, first)
+    changed(database, newer, due_at=long_ago(database))
+    assert claimed(database, newer).revision == 2
+
+
+def test_a_stat_result_is_the_probe_of_a_destination_that_is_away(database):
+    destined(database)
+    _, stat = finish_some(database, Priority.ROUTINE, Priority.STAT)
+    away(database, delay_s=0)
+    assert due(database) == [key_to(database, stat)]
 
 
 # --- a destination that is away -----------------------------------------------------------------

@@ -71,7 +71,8 @@ class Sender:
 
     def due(self) -> list[str]:
         with self.runtime.database.reading() as session:
-            return due_for_delivery(session, limit=50, requeue_after_s=0.001)
+            found = due_for_delivery(session, limit=50, requeue_after_s=0.001)
+        return [delivery.delivery_key for delivery in found]
 
     def deliver(self) -> list[DeliveryEnd]:
         """What is due now, once; what was put off a moment ago is."""

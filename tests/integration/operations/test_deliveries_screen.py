@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -12,10 +13,12 @@ from db.delivering import park_delivery
 from db.enums import FailureKind
 from db.heartbeats import beat
 from db.migrate import upgrade
+from db.retention import mark_removed
 from db.session import Database
-from tests.database_builders import finish_one, uid_of
+from tests.database_builders import finish_one, one, uid_of
 from tests.delivery_builders import claimed, destined, due, sent, states
 from worker.errors import Rejected
+from worker.operations.belated_screen import owe_and_show
 from worker.operations.delivery_screen import retry_deliveries, show_deliveries
 from worker.operations.installation import parts_of
 from worker.operations.screens import show_status
@@ -97,6 +100,51 @@ def test_parked_ones_are_sent_round_again(site, database, named):
     assert retry_deliveries(site, keys, console=console) == 0
     assert states(database) == ["sent", "waiting", "waiting"]
     assert retry_deliveries(site, [key], console=console) == 1
+
+
+TODAY = datetime.now(UTC).date()
+YESTERDAY = TODAY - timedelta(days=1)  # the test may begin at midnight
+
+
+def test_earlier_results_are_owed_and_counted(site, database):
+    first, second = finish_one(database, uid=uid_of(1)), finish_one(database, uid=uid_of(2))
+    destined(database, "web")
+    with database.transaction() as session:
+        study = one(database, "SELECT id FROM study WHERE study_key = :key", key=second)
+        mark_removed(session, study, keep_days=0, actor="test")
+    asked = {"destination": "web", "first": YESTERDAY, "last": date(9999, 12, 31)}
+
+    said = printed(owe_and_show, site, dry_run=True, **asked)
+    assert "1 results would be owed to web; 0 were before." in said
+    assert states(database) == []
+    said = printed(owe_and_show, site, dry_run=False, **asked)
+    assert "1 results are now owed to web; 0 were before." in said
+    assert "1 left out: files left by the retention rule" in said
+    assert said.endswith(second)
+    assert first not in said
+    said = printed(owe_and_show, site, dry_run=False, **asked)
+    assert "0 results are now owed to web; 1 were before." in said
+    assert owe_and_show(site, dry_run=False, console=Console(file=io.StringIO()), **asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"destination": None}, "OWE_WHICH"),
+        ({"first": None}, "OWE_WHICH"),
+        ({"last": None}, "OWE_WHICH"),
+        ({"asked": False}, "OWE_WHICH"),
+        ({"destination": "gone"}, "DESTINATION_UNKNOWN: .*known are: web"),
+        ({"destination": "nobody"}, "DESTINATION_UNKNOWN"),
+        ({"last": YESTERDAY - timedelta(days=1)}, "DAYS_INVALID"),
+    ],
+)
+def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
+    destined(database, "gone")
+    destined(database, "web")
+    asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
+    with pytest.raises(Rejected, match=code):
+        owe_and_show(site, **(asked | wrong))
 
 
 def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):
