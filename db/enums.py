@@ -153,7 +153,8 @@ class DeliveryState(StrEnum):
     COMMITTED = "committed"
     """The destination confirmed that it keeps every object (PS3.4 annex J)."""
     SUPERSEDED = "superseded"
-    """Never sent: a newer result of the study took its place before."""
+    """A newer result of the study took its place before the destination answered that it has this
+    one. If it was begun (`begun_at`) the destination may hold all of it; the newer one says so."""
     PARKED = "parked"
     """The destination refuses it, or it cannot be made; it waits for a person."""
 

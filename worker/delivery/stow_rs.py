@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import json
 import secrets
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
 from urllib.parse import urlsplit
 
-from worker.delivery.c_store import DUPLICATE, judged
 from worker.delivery.connecting import CONNECT_WITHIN_S, context_for, why_tls_failed
 from worker.delivery.made import MadeObject
-from worker.delivery.trouble import DestinationFailed, away, certificate, fails, refuses
+from worker.delivery.stow_answer import judge
+from worker.delivery.trouble import DestinationFailed, away, certificate, fails
 from worker.errors import Rejected
 from worker.peers import Peer, authorization
 from worker.settings import Settings
 
 MOST_OF_AN_ANSWER = 4 * 1024 * 1024
-FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
-REFERENCED_SOP_SEQUENCE, WARNING_REASON = "00081199", "00081196"
 
 
 def send_by_web(
@@ -43,7 +39,7 @@ def send_by_web(
         status, answer = _post(connection, f"{address.path.rstrip('/')}/studies", objects, peer)
     finally:
         connection.close()
-    return _judge(status, answer, peer.name)
+    return judge(status, answer, [made.sent.sop_instance_uid for made in objects], peer.name)
 
 
 def _connection(
@@ -68,7 +64,7 @@ def _connect(connection: http.client.HTTPConnection, peer: Peer, answer_within_s
 
 def _post(
     connection: http.client.HTTPConnection, path: str, objects: Sequence[MadeObject], peer: Peer
-) -> tuple[int, dict[str, Any]]:
+) -> tuple[int, bytes]:
     boundary = secrets.token_hex(16)
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
@@ -78,7 +74,7 @@ def _post(
     try:
         connection.request("POST", path, _multipart(objects, boundary), headers)
         answer = connection.getresponse()
-        return answer.status, _read(answer)
+        return answer.status, answer.read(MOST_OF_AN_ANSWER)
     except ssl.SSLError as error:  # with TLS 1.3 our certificate is refused after the handshake
         raise certificate(peer.name, why_tls_failed(error)) from None
     except (OSError, http.client.HTTPException) as error:
@@ -100,43 +96,3 @@ def _authorisation(peer: Peer) -> dict[str, str]:
             "DESTINATION_TOKEN",
             f"{error.sentence} Results wait; correct token_file or its rights.",
         ) from None
-
-
-def _read(answer: http.client.HTTPResponse) -> dict[str, Any]:
-    """The answer's data set (PS3.18 F.2); an empty one if it is none."""
-    try:
-        found = json.loads(answer.read(MOST_OF_AN_ANSWER))
-    except ValueError:
-        return {}
-    found = found[0] if isinstance(found, list) and found else found
-    return found if isinstance(found, dict) else {}
-
-
-def _judge(status: int, answer: dict[str, Any], name: str) -> str | None:
-    """Table 10.5.3-1: 200 all stored, 202 some or with warnings, 409 none."""
-    reasons = [r for r in _values(answer, FAILED_SOP_SEQUENCE, FAILURE_REASON) if r != DUPLICATE]
-    if reasons:
-        raise judged(reasons[0], name, f"{len(reasons)} object(s)")
-    if status in (200, 202):
-        warnings = _values(answer, REFERENCED_SOP_SEQUENCE, WARNING_REASON)
-        return f"{warnings[0]:04X}" if warnings else None
-    if status == 409 and FAILED_SOP_SEQUENCE in answer:
-        return f"{DUPLICATE:04X}"  # only duplicates failed
-    if status in (400, 409, 413, 415, 422):
-        raise Rejected(
-            "DESTINATION_REFUSES_RESULT",
-            f"{name} refuses the result: HTTP {status}. Its log says why; once that is mended run "
-            "`pneumo deliveries --retry`.",
-        )
-    if 300 <= status < 500 and status not in (408, 429):
-        raise refuses(name, f"it answers HTTP {status}")
-    raise fails(name, f"it answers HTTP {status}")
-
-
-def _values(answer: dict[str, Any], sequence: str, tag: str) -> list[int]:
-    """The first number under `tag` of each item of a sequence (PS3.18 F.2.3)."""
-    items = answer.get(sequence, {}).get("Value") or []
-    found = [
-        (item.get(tag, {}).get("Value") or [None])[0] for item in items if isinstance(item, dict)
-    ]
-    return [int(value) for value in found if isinstance(value, int)]

@@ -36,12 +36,13 @@ def test_a_node_that_knows_only_implicit_vr_gets_that(sender, pacs, tmp_path):
     assert archive.received[1].pixel_array.shape[2] == 3
 
 
-def test_a_warning_counts_as_sent_and_is_kept(sender, pacs, tmp_path):
-    archive = pacs(statuses=[0xB000])
+@pytest.mark.parametrize("status", [0xB000, 0x0107, 0x0116])
+def test_a_warning_counts_as_sent_and_is_kept(sender, pacs, tmp_path, status):
+    archive = pacs(statuses=[status])
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.SENT]
-    assert sender.deliveries(key)[0]["warning"] == "B000"
+    assert sender.deliveries(key)[0]["warning"] == f"{status:04X}"
 
 
 @pytest.mark.parametrize("status", [0xA900, 0xC000, 0x0122])
