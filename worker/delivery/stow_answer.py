@@ -72,7 +72,7 @@ def _judge_objects(
         raise fails(
             name, f"HTTP {status} without a word about {len(missing)} of {len(sent)} objects"
         )
-    warnings = [item.number for item in stored if item.number] or [i.number for i in duplicates]
+    warnings = [item.number for item in (*stored, *duplicates) if item.number]
     return f"{warnings[0]:04X}" if warnings else None
 
 
