@@ -535,6 +535,8 @@ class CommitmentAsked(Base):
     attempt: Mapped[int] = mapped_column(Integer)
     """The sending that it asks about."""
     asked_at: Mapped[datetime]
+    failed_at: Mapped[datetime | None]
+    """When the destination did not take the question; None: it did, as far as is known."""
 
 
 class SiteCondition(Base):

@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("delivery_id", ROW_ID, nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("asked_at", MOMENT, nullable=False),
+        sa.Column("failed_at", MOMENT),
         sa.PrimaryKeyConstraint("transaction_uid"),
         sa.ForeignKeyConstraint(["delivery_id"], ["result_delivery.id"]),
     )

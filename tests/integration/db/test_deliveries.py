@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, select
 
+from db.clock import now
 from db.commitment import (
     ask_for_commitment,
     forgo_commitment,
     put_off_commitment,
     settle_commitment,
 )
+from db.conditions import conditions
 from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
@@ -571,8 +573,61 @@ def test_a_destination_that_says_nothing_is_asked_again(database):
     request = ask(database, key)
     assert [item.sop_instance_uid for item in request.objects] == ALL
     assert ask(database, key) is None, "a doubled message asks once"
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.UNKNOWN
     assert report(database, "2.25.2", ALL) is CommitmentOutcome.COMMITTED
+
+
+def asked_again(database, key, times):
+    """Asked so often, each time without an answer; the pause after the last, in seconds."""
+    for number in range(2, 2 + times):
+        changed(database, key, due_at=long_ago(database))
+        assert ask(database, key, f"2.25.{number}")
+    with database.reading() as session:
+        row = session.scalars(select(ResultDelivery)).one()
+        return (row.due_at - now(session)).total_seconds()
+
+
+def silent(database):
+    with database.reading() as session:
+        return [c.code for c in conditions(session)]
+
+
+def test_an_answer_to_an_earlier_question_counts(database):
+    key = awaiting(database)
+    asked_again(database, key, 3)
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert states(database) == ["committed"]
+
+
+def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
+    key = awaiting(database)
+    assert asked_again(database, key, 3) == pytest.approx(3600 * 8, abs=100)
+    assert silent(database) == []
+    assert asked_again(database, key, 0) > 0
+    changed(database, key, due_at=long_ago(database))
+    assert ask(database, key, "2.25.8").silent == 4
+    assert silent(database) == ["COMMITMENT_SILENT"]
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert silent(database) == []
+
+
+def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
+    key = awaiting(database)
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.SEND_AGAIN
+    sent(database, claimed(database, key), transaction_uid="2.25.2")
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
+
+
+def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
+    key = awaiting(database)
+    with database.transaction() as session:
+        outcome = settle_commitment(
+            session, "2.25.1", [], {ALL[0]: 0x0112}, most_refusals=3, pause_s=lambda n: 600 + n
+        )
+    assert outcome is CommitmentOutcome.SEND_AGAIN
+    assert due(database) == []
+    changed(database, key, due_at=long_ago(database))
+    assert due(database) == [key]
 
 
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
