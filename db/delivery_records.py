@@ -88,6 +88,8 @@ class CommitmentRequest:
     objects: tuple[SentObject, ...]
     failures: int
     """How often it could not be asked, in a row."""
+    silent: int = 0
+    """Earlier questions about the same sending that it took and did not answer yet."""
 
 
 class CommitmentOutcome(StrEnum):

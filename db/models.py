@@ -427,6 +427,9 @@ class ResultDestination(Base):
     """In a row; while there are any, one delivery at a time probes whether it is back."""
     probe_at: Mapped[datetime | None]
     """No delivery to it is tried before."""
+    forgone_at: Mapped[datetime | None]
+    """Since when somebody has let go what it is owed while it is out of the file; then it is not told
+    of newer results either."""
 
 
 class ResultDelivery(Base):
@@ -444,6 +447,13 @@ class ResultDelivery(Base):
         CheckConstraint("length(delivery_key) = 32", name="delivery_key"),
         Index(None, "state", "due_at"),
         Index(None, "destination", "state"),
+        Index(
+            "ix_result_delivery_destination_due_at",
+            "destination",
+            "due_at",
+            postgresql_where=text("state IN ('waiting', 'awaiting_commitment')"),
+            sqlite_where=text("state IN ('waiting', 'awaiting_commitment')"),
+        ),
         Index(None, "study_key"),
     )
 
@@ -483,7 +493,7 @@ class ResultDelivery(Base):
     sent_at: Mapped[datetime | None]
     committed_at: Mapped[datetime | None]
     transaction_uid: Mapped[str | None] = mapped_column(String(64), unique=True)
-    """Of the last request for storage commitment; nobody can guess it."""
+    """Of the last request for storage commitment; nobody can guess it. All: `CommitmentAsked`."""
     warning: Mapped[str | None]
     """Status with which the destination took it, if that was a warning."""
     error_code: Mapped[str | None]
@@ -513,6 +523,20 @@ class ResultObject(Base):
     series_instance_uid: Mapped[str]
     sha256: Mapped[str] = mapped_column(String(64))
     """Of its bytes as a file."""
+
+
+class CommitmentAsked(Base):
+    """One request for storage commitment; its answer may come days later, after further requests."""
+
+    __tablename__ = "commitment_asked"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(RowId, ForeignKey("result_delivery.id"), index=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    """The sending that it asks about."""
+    asked_at: Mapped[datetime]
+    failed_at: Mapped[datetime | None]
+    """When the destination did not take the question; None: it did, as far as is known."""
 
 
 class SiteCondition(Base):

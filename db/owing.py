@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import case, exists, select, update
+from sqlalchemy import and_, case, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.enums import DeliveryState, Verdict
@@ -28,13 +28,22 @@ one counts, since a person may send it round again."""
 def owe_result(session: Session, study: Study, moment: datetime) -> None:
     """Owe the verdict that the locked study's row holds now to every active destination.
 
-    An earlier result of the study that waits is superseded and never sent; one that was sent, or was
-    begun to be, is named by the new one as what it takes the place of. That one is the same for all
-    destinations, since all of them get the same objects (PS3.5 9.1: one UID, one content).
+    An earlier result of the study that waits is superseded, whoever it is owed to; one that was sent,
+    or was begun to be, is named by the new one as what it takes the place of. That one is the same for
+    all destinations, since all of them get the same objects (PS3.5 9.1: one UID, one content).
+
+    A destination that may hold an earlier result gets this one in any case: also if it wants none of
+    which nothing was evaluated, and also if it is out of the file of peers just now, where it waits
+    until the destination is back. Else the earlier one would stand there as what is known.
     """
     if study.model_version_id is None or study.verdict is None:
         return
-    owe_to(session, study, _destinations(session, study.verdict), moment)
+    destinations = {
+        *_destinations(session, study.verdict),
+        *_holding_earlier(session, study),
+    }
+    owe_to(session, study, sorted(destinations), moment)
+    _supersede_elsewhere(session, study)
 
 
 def owe_to(session: Session, study: Study, destinations: Sequence[str], moment: datetime) -> int:
@@ -63,6 +72,45 @@ def _destinations(session: Session, verdict: Verdict) -> list[str]:
     if verdict is Verdict.REJECTED:
         query = query.where(ResultDestination.takes_rejected)
     return list(session.scalars(query.order_by(ResultDestination.name)))
+
+
+def _holding_earlier(session: Session, study: Study) -> list[str]:
+    """Those that may hold an earlier result, and those that are out of the file and still owed one.
+
+    Not one that is out of the file and whose results somebody let go (`db.forgoing`).
+    """
+    begun = or_(ResultDelivery.begun_at.is_not(None), ResultDelivery.state == DeliveryState.SENDING)
+    out_and_owed = and_(~ResultDestination.is_active, ResultDelivery.state.in_(UNSENT))
+    return list(
+        session.scalars(
+            select(ResultDelivery.destination)
+            .join(ResultDestination, ResultDestination.name == ResultDelivery.destination)
+            .where(
+                ResultDelivery.study_id == study.id,
+                or_(begun, out_and_owed),
+                or_(ResultDestination.is_active, ResultDestination.forgone_at.is_(None)),
+            )
+            .distinct()
+        )
+    )
+
+
+def _supersede_elsewhere(session: Session, study: Study) -> None:
+    """What still waits for a destination that is not owed this result: it is true no more."""
+    stale = session.scalars(
+        select(ResultDelivery)
+        .where(
+            ResultDelivery.study_id == study.id,
+            ResultDelivery.revision < study.revision,
+            ResultDelivery.state.in_(UNSENT),
+        )
+        .order_by(ResultDelivery.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    for row in stale:
+        row.state, row.due_at = DeliveryState.SUPERSEDED, None
+    session.flush()
 
 
 def _insert(session: Session, study: Study, destination: str, moment: datetime) -> int | None:

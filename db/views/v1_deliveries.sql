@@ -4,8 +4,10 @@
 -- revision            revision of the study that the result is about, from 1
 -- model_version       model version that gave it
 -- destination         the system's name in the site's file of peers
--- state               waiting, sending, sent, awaiting_commitment, committed, superseded (never sent,
---                     since a newer result took its place) or parked
+-- state               waiting, sending, sent, awaiting_commitment, committed, parked, superseded (a
+--                     newer result took its place before the destination answered that it has this
+--                     one; if sending had begun it may hold all of it all the same) or forgone
+--                     (somebody let it go: it is not sent any more)
 -- verdict             what the result says: positive, negative or rejected
 -- is_superseded       1 if a newer result of the study exists for this destination, else 0
 -- attempts            tries so far

@@ -16,6 +16,8 @@ from worker.errors import Rejected
 SUCCESS = 0x0000
 DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.15): it has the object already, which is all we want."""
+WARNINGS = {0x0107, 0x0116, *range(0xB000, 0xC000)}
+"""Attribute List Error and Attribute Value Out of Range are warnings as well (PS3.7 C.4.2)."""
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 TEMPORARY = {0x0110, 0x0213}
 """Processing Failure and Resource Limitation (PS3.7 C.5): no fault of the object."""
@@ -35,7 +37,7 @@ def send_all(
     for number, made in enumerate(objects, start=1):
         on_object()
         status = _send(association, name, _as_accepted(made.dataset, accepted))
-        if status not in (SUCCESS, DUPLICATE) and not 0xB000 <= status <= 0xBFFF:
+        if status not in (SUCCESS, DUPLICATE) and status not in WARNINGS:
             raise judged(status, name, f"object {number} of {len(objects)}")
         warning = warning if status == SUCCESS else f"{status:04X}"
     return warning

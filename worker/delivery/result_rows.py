@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from db.details import InstanceDetail, PredictionDetail, StudyDetail
 from db.enums import Verdict
-from worker.errors import Rejected
+from worker.errors import Rejected, Transient
 from worker.imaging.dicom_files import open_dataset
 from worker.imaging.reading import read_dataset
 from worker.intake.storage import IntakeStorage
@@ -58,7 +59,7 @@ def objects_of(
     """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
     capture.
 
-    Raises Rejected RESULT_FILES_GONE and what `build_results` raises.
+    Raises Rejected RESULT_FILES_GONE, Transient FILE_MISSING and what `build_results` raises.
     """
     members = [item for item in detail.instances if _belongs(item, finding.revision)]
     outcomes = [_outcome_of(item, storage, finding.model_name) for item in members]
@@ -66,7 +67,8 @@ def objects_of(
 
     def picture(item: InstanceOutcome, frame_number: int) -> Picture:
         on_picture()
-        dataset = read_dataset(storage.path_of(names[item.uid]))
+        with _missing_told():
+            dataset = read_dataset(storage.path_of(names[item.uid]))
         return picture_of(dataset, frame_number, bundle.model, bundle.manifest.preprocessing)
 
     result = ResultOfStudy(
@@ -97,10 +99,10 @@ def _outcome_of(
     instance: InstanceDetail, storage: IntakeStorage, model_name: str
 ) -> InstanceOutcome:
     """One instance's rows, and its header from the file."""
-    try:
+    if instance.file_removed_at is not None:
+        raise Rejected("RESULT_FILES_GONE", _gone(instance))
+    with _missing_told():
         header = open_dataset(storage.path_of(instance.file_name), stop_before_pixels=True)
-    except FileNotFoundError:
-        raise Rejected("RESULT_FILES_GONE", _gone(instance)) from None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
         return InstanceOutcome(header=header, frames=frames)
@@ -115,15 +117,25 @@ def _outcome_of(
     )
 
 
+@contextmanager
+def _missing_told() -> Iterator[None]:
+    """A file that the rows count on: a mount that is missing here, not a study without files."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Transient(
+            "FILE_MISSING",
+            "A result is made from the study's files, and one is not in this machine's intake folder "
+            "though no rule removed it. Results wait; mount the folder that PNEUMO_STATE_DIR names "
+            "where deliveries are made, or restore the file.",
+        ) from None
+
+
 def _gone(instance: InstanceDetail) -> str:
-    since = (
-        f"left on {instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
-        "(PNEUMO_KEEP_FILES_DAYS)"
-        if instance.file_removed_at
-        else "is no longer in the intake folder"
-    )
     return (
-        f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
+        f"The file of instance {instance.number} left on "
+        f"{instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
+        "(PNEUMO_KEEP_FILES_DAYS), and a result needs its header. Verdict and "
         "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, the "
         "way it came: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
         "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy.orm import Session
 
+from db.conditions import end_condition
 from db.delivering import begin_delivery, claim_delivery, finish_delivery, renew_delivery
 from db.delivery_records import CommitmentRequest, DeliveryClaim
 from db.errors import StaleClaim
@@ -17,7 +18,7 @@ from worker.delivery.c_store import require_classes, send_all
 from worker.delivery.connecting import associated
 from worker.delivery.made import MadeObject, make_result
 from worker.delivery.runtime import DeliveryRuntime
-from worker.delivery.settling import note_all_well, settle
+from worker.delivery.settling import FILES, note_all_well, settle
 from worker.delivery.stow_rs import send_by_web
 from worker.logging import get_logger
 from worker.patience import in_transaction
@@ -146,6 +147,7 @@ def _finish(
 ) -> None:
     def write(session: Session) -> None:
         note_all_well(session, claimed.destination)
+        end_condition(session, FILES)
         finish_delivery(  # last: it appends to the audit trail
             session,
             claimed,

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import requests
 import urllib3
 
 from worker.associations import CONNECT_S, why_tls_failed
-from worker.delivery.c_store import DUPLICATE, judged
 from worker.delivery.made import MadeObject
-from worker.delivery.trouble import DestinationFailed, away, certificate, fails, refuses
+from worker.delivery.stow_answer import judge
+from worker.delivery.trouble import DestinationFailed, away, certificate, fails
 from worker.errors import Rejected
 from worker.peers import Peer
 from worker.settings import Settings
 from worker.web_sessions import tls_error_in, web_session
 
 MOST_OF_AN_ANSWER = 4 * 1024 * 1024
-FAILED_SOP_SEQUENCE, FAILURE_REASON = "00081198", "00081197"
-REFERENCED_SOP_SEQUENCE, WARNING_REASON = "00081199", "00081196"
 
 
 def send_by_web(
@@ -49,7 +45,7 @@ def send_by_web(
         return None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise _told(peer, error, connected=bool(connected)) from None
-    return _judge(status, answer, peer.name)
+    return judge(status, answer, [made.sent.sop_instance_uid for made in objects], peer.name)
 
 
 class _NotWanted(Exception):
@@ -94,7 +90,7 @@ def _session(peer: Peer, site: Settings, begin: Callable[[], None]) -> requests.
 
 def _post(
     session: requests.Session, peer: Peer, site: Settings, objects: Sequence[MadeObject]
-) -> tuple[int, dict[str, Any]]:
+) -> tuple[int, bytes]:
     body = MultipartObjects(objects)
     headers = {
         "Content-Type": f'multipart/related; type="application/dicom"; boundary={body.boundary}',
@@ -108,7 +104,7 @@ def _post(
         allow_redirects=False,
         stream=True,  # the answer is read up to a limit
     ) as answer:
-        return answer.status_code, _read(answer)
+        return answer.status_code, answer.raw.read(MOST_OF_AN_ANSWER, decode_content=True)
 
 
 def _told(peer: Peer, error: Exception, *, connected: bool) -> DestinationFailed:
@@ -118,43 +114,3 @@ def _told(peer: Peer, error: Exception, *, connected: bool) -> DestinationFailed
     if not connected:
         return away(peer.name)
     return fails(peer.name, f"no answer, {type(error).__name__}")
-
-
-def _read(answer: requests.Response) -> dict[str, Any]:
-    """The answer's data set (PS3.18 F.2); an empty one if it is none."""
-    try:
-        found = json.loads(answer.raw.read(MOST_OF_AN_ANSWER, decode_content=True))
-    except ValueError:
-        return {}
-    found = found[0] if isinstance(found, list) and found else found
-    return found if isinstance(found, dict) else {}
-
-
-def _judge(status: int, answer: dict[str, Any], name: str) -> str | None:
-    """Table 10.5.3-1: 200 all stored, 202 some or with warnings, 409 none."""
-    reasons = [r for r in _values(answer, FAILED_SOP_SEQUENCE, FAILURE_REASON) if r != DUPLICATE]
-    if reasons:
-        raise judged(reasons[0], name, f"{len(reasons)} object(s)")
-    if status in (200, 202):
-        warnings = _values(answer, REFERENCED_SOP_SEQUENCE, WARNING_REASON)
-        return f"{warnings[0]:04X}" if warnings else None
-    if status == 409 and FAILED_SOP_SEQUENCE in answer:
-        return f"{DUPLICATE:04X}"  # only duplicates failed
-    if status in (400, 409, 413, 415, 422):
-        raise Rejected(
-            "DESTINATION_REFUSES_RESULT",
-            f"{name} refuses the result: HTTP {status}. Its log says why; once that is mended run "
-            "`pneumo deliveries --retry`.",
-        )
-    if 300 <= status < 500 and status not in (408, 429):
-        raise refuses(name, f"it answers HTTP {status}")
-    raise fails(name, f"it answers HTTP {status}")
-
-
-def _values(answer: dict[str, Any], sequence: str, tag: str) -> list[int]:
-    """The first number under `tag` of each item of a sequence (PS3.18 F.2.3)."""
-    items = answer.get(sequence, {}).get("Value") or []
-    found = [
-        (item.get(tag, {}).get("Value") or [None])[0] for item in items if isinstance(item, dict)
-    ]
-    return [int(value) for value in found if isinstance(value, int)]

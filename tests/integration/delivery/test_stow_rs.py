@@ -55,8 +55,10 @@ class Answering(BaseHTTPRequestHandler):
         parts = [part.get_payload(decode=True) for part in message.iter_parts()]
         self.server.received += [pydicom.dcmread(io.BytesIO(part)) for part in parts]
         self.server.requests.append((self.path, self.headers["Authorization"]))
-        status, answer = self.server.answers.pop(0) if self.server.answers else (200, {})
-        content = json.dumps(answer).encode()
+        uids = [pydicom.dcmread(io.BytesIO(part)).SOPInstanceUID for part in parts]
+        status, answer = self.server.answers.pop(0) if self.server.answers else (200, stored)
+        answer = answer(uids) if callable(answer) else answer
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -77,9 +79,38 @@ def web():
     thread.join()
 
 
-def failed(*reasons: int) -> dict:
-    items = [{"00081197": {"vr": "US", "Value": [reason]}} for reason in reasons]
-    return {"00081198": {"vr": "SQ", "Value": items}}
+def items(sequence: str, uids, tag: str | None = None, value: object = None) -> dict:
+    """A sequence of the answer's (PS3.18 annex I.2)."""
+    more = {} if tag is None else {tag: {"vr": "US", "Value": [value]}}
+    named = [{"00081155": {"vr": "UI", "Value": [str(uid)]}} | more for uid in uids]
+    return {sequence: {"vr": "SQ", "Value": named}}
+
+
+def stored(uids, **more) -> dict:
+    return items("00081199", uids)
+
+
+def stored_with(warning: int):
+    return lambda uids: items("00081199", uids, "00081196", warning)
+
+
+def failed(*reasons: object):
+    """The last objects failed for these reasons, and the first ones were stored."""
+
+    def answer(uids) -> dict:
+        last = list(uids)[-len(reasons) :]
+        found = [
+            items("00081198", [uid], reason and "00081197", reason)["00081198"]["Value"][0]
+            for uid, reason in zip(last, reasons, strict=True)
+        ]
+        return stored(uids[: -len(reasons)]) | {"00081198": {"vr": "SQ", "Value": found}}
+
+    return answer
+
+
+def failed_otherwise(uids) -> dict:
+    other = {"0008119A": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xC122]}}]}}
+    return stored(uids) | other
 
 
 def test_all_objects_go_in_one_request(sender, web, tmp_path):
@@ -94,9 +125,20 @@ def test_all_objects_go_in_one_request(sender, web, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "end", "code"),
     [
-        ((202, {"00081199": {"vr": "SQ", "Value": [{"00081196": {"Value": [0xB007]}}]}}), "sent", None),
+        ((202, stored_with(0xB007)), "sent", None),
         ((409, failed(0x0111, 0x0111)), "sent", None),
+        ((202, failed(0x0111)), "sent", None),
+        ((200, b""), "sent", None),
         ((202, failed(0xA700)), "put_off", "DESTINATION_FAILS"),
+        ((409, failed("43264", "43264")), "put_off", None),
+        ((202, failed(None)), "put_off", None),
+        ((409, failed(None)), "put_off", None),
+        ((202, failed_otherwise), "put_off", None),
+        ((202, lambda uids: stored(uids[:1])), "put_off", "DESTINATION_FAILS"),
+        ((202, {}), "put_off", "DESTINATION_FAILS"),
+        ((202, b"<NativeDicomModel/>"), "put_off", "DESTINATION_FAILS"),
+        ((200, b"<html>Sign in</html>"), "put_off", "DESTINATION_FAILS"),
+        ((200, {"00081199": "?"}), "put_off", "DESTINATION_FAILS"),
         ((503, {}), "put_off", "DESTINATION_FAILS"),
         ((429, {}), "put_off", "DESTINATION_FAILS"),
         ((401, {}), "put_off", "DESTINATION_REFUSES"),
