@@ -73,7 +73,8 @@ def read_header(source: Source) -> InstanceHeader:
     """The header of one instance; reading stops before the pixels.
 
     `source`: a path, or a binary file positioned at its start. Raises RefusedInstance
-    (NOT_DICOM, HEADER_UNREADABLE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID) and OSError.
+    (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
+    and OSError.
     """
     dataset = open_dataset(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
     uids = required_uids(dataset)

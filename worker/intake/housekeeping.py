@@ -8,6 +8,7 @@ import time
 from itertools import cycle
 
 from db.session import Database
+from worker.intake.handed_over import end_of_those_gone
 from worker.intake.leftovers import (
     FOLDERS,
     sweep_half_written,
@@ -44,6 +45,7 @@ class Housekeeping:
                 self._retained_at = moment
         if moment - self._swept_at >= INTERVAL_S:
             self._swept_at = moment
+            end_of_those_gone(self._site, self._database)
             try:
                 self._sweep()
             except OSError as error:
