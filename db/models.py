@@ -58,6 +58,16 @@ class Study(Base):
         CheckConstraint("revision >= 1", name="revision"),
         Index(None, "state", "due_at"),
         Index(None, "finished_at"),
+        # Analysts and `pneumo report` begin at the newest.
+        Index(None, "received_at"),
+        # The few of an old installation whose files are here: the retention rule looks at no others.
+        Index(
+            "ix_study_with_files",
+            "state",
+            "finished_at",
+            sqlite_where=text("files_left_at IS NULL"),
+            postgresql_where=text("files_left_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -100,6 +110,8 @@ class Study(Base):
         stored_by_value(FailureKind, "error_kind")
     )
     traceback_reference: Mapped[str | None]
+    files_left_at: Mapped[datetime | None]
+    """Since then none of its files is needed here; None as long as one may be."""
 
 
 class StudyOrigin(Base):
@@ -108,6 +120,12 @@ class StudyOrigin(Base):
     __tablename__ = "study_origin"
     __table_args__ = (
         CheckConstraint("(peer IS NULL) <> (base_url IS NULL)", name="peer_or_base_url"),
+        Index(
+            "ix_study_origin_unfetched",
+            "study_id",
+            sqlite_where=text("fetched_at IS NULL"),
+            postgresql_where=text("fetched_at IS NULL"),
+        ),
     )
 
     study_id: Mapped[int] = mapped_column(
@@ -300,6 +318,7 @@ class Prediction(Base):
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
         CheckConstraint("frame_number >= 1", name="frame_number"),
         Index(None, "inference_run_id"),
+        Index(None, "recorded_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -335,6 +354,7 @@ class ShadowPrediction(Base):
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
         CheckConstraint("frame_number >= 1", name="frame_number"),
         Index(None, "inference_run_id"),
+        Index(None, "recorded_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -455,6 +475,7 @@ class ResultDelivery(Base):
             sqlite_where=text("state IN ('waiting', 'awaiting_commitment')"),
         ),
         Index(None, "study_key"),
+        Index(None, "created_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

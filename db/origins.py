@@ -32,7 +32,7 @@ from db.records import (
     StudyOrder,
 )
 from db.statements import insert_if_new
-from db.study_settling import FETCHED_BY_US, FINISHED, raise_to_stat
+from db.study_settling import FETCHED_BY_US, UNFINISHED, raise_to_stat
 
 # --- ordering -------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ def outstanding_orders(session: Session) -> int:
         select(func.count())
         .select_from(StudyOrigin)
         .join(Study, Study.id == StudyOrigin.study_id)
-        .where(Study.state.not_in(FINISHED))
+        .where(Study.state.in_(UNFINISHED))
     ) or 0  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def unfetched_orders(session: Session) -> dict[str, int]:
     rows = session.execute(
         select(StudyOrigin.peer, func.count())
         .join(Study, Study.id == StudyOrigin.study_id)
-        .where(StudyOrigin.fetched_at.is_(None), Study.state.not_in(FINISHED))
+        .where(StudyOrigin.fetched_at.is_(None), Study.state.in_(UNFINISHED))
         .group_by(StudyOrigin.peer)
         .order_by(StudyOrigin.peer)
     )

@@ -26,6 +26,9 @@ from db.enums import AuditEvent, ClosedBy, InstanceReceipt, Lane, Priority, Sour
 from db.models import InferenceRun, Instance, Study, StudyOrigin
 
 FINISHED = frozenset({StudyState.DONE, StudyState.PARKED})
+UNFINISHED = tuple(state for state in StudyState if state not in FINISHED)
+"""To be asked for by these words: an index finds the few that are in such a state among millions,
+and "none of FINISHED" finds them by reading the whole table."""
 FETCHED_BY_US = frozenset({Source.DICOMWEB, Source.PULL})
 """Studies with a row in `study_origin`."""
 
