@@ -79,6 +79,9 @@ RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
     "several images, one not evaluated": lambda: result_of(
         predicted(0.1, number=1), refused(2), predicted(0.9, number=3)
     ),
+    "the first image without a patient": lambda: result_of(
+        refused(1, **BARE), predicted(0.9, number=2, IssuerOfPatientID="HOSPITAL")
+    ),
     "nothing evaluated": lambda: result_of(refused(1), refused(2)),
     "CR with frames": lambda: result_of(predicted(0.1, 0.9)),
     "class of several frames": lambda: result_of(

@@ -10,6 +10,7 @@ from worker.imaging.header_values import integer
 from worker.results.moments import StudyClock
 from worker.results.outcome import FrameOutcome, InstanceOutcome, ResultOfStudy, Verdict
 from worker.results.structured_report import supersedes_sentence
+from worker.results.whose import header_of_report
 from worker.results.words import ResultWords
 
 
@@ -90,7 +91,7 @@ def words_for_image(
 
 def words_for_notice(result: ResultOfStudy, words: ResultWords) -> CaptureWords:
     """What stands on the one capture of a study of which nothing was evaluated."""
-    clock = StudyClock.of(result.in_order[0].header, words)
+    clock = StudyClock.of(header_of_report(result), words)
     headline, tone = _FOUND[Verdict.REJECTED]
     reasons = [
         f"Image {number}: {_without_tag(item.not_evaluated.sentence)}"

@@ -29,6 +29,7 @@ from worker.results.picture import Picture
 from worker.results.shell import Place, coded, reference, shell
 from worker.results.sop_classes import frame_to_reference
 from worker.results.uids import ResultUids
+from worker.results.whose import completed, header_of_report
 from worker.results.words import ResultWords
 
 SERIES_NUMBER = 9102
@@ -55,7 +56,8 @@ def _capture(
 ) -> Dataset:
     uid = ResultUids.of(result, words).capture(item.uid)
     said = words_for_image(result, item, words, heat=bool(picture.heat.any()))
-    dataset = shell(result, words, _place(result, words, uid, number))
+    source = completed(item.header, result)
+    dataset = shell(result, source, words, _place(result, words, uid, number))
     dataset.BodyPartExamined = "CHEST"
     _add_image(dataset, said, f"Grad-CAM of {result.model.label} over the radiograph")
     _add_source(dataset, item)
@@ -66,7 +68,7 @@ def _capture(
 def _notice(result: ResultOfStudy, words: ResultWords) -> Dataset:
     uid = ResultUids.of(result, words).capture()
     said = words_for_notice(result, words)
-    dataset = shell(result, words, _place(result, words, uid, 1))
+    dataset = shell(result, header_of_report(result), words, _place(result, words, uid, 1))
     _add_image(dataset, said, f"Notice that {result.model.label} evaluated nothing")
     dataset.Laterality = dataset.PatientOrientation = None
     dataset.BurnedInAnnotation = "NO"

@@ -30,6 +30,7 @@ from worker.results.moments import StudyClock
 from worker.results.outcome import ResultOfStudy, Verdict
 from worker.results.shell import Place, reference, shell
 from worker.results.uids import ResultUids, device_uid
+from worker.results.whose import header_of_report
 from worker.results.words import ResultWords
 
 SERIES_NUMBER = 9101
@@ -41,9 +42,10 @@ Instance = tuple[str, str, str]
 def build_report(result: ResultOfStudy, words: ResultWords) -> Dataset:
     """The structured report of one result, ready to be sent or written."""
     uids = ResultUids.of(result, words)
-    report = shell(result, words, _place(result, uids))
+    source = header_of_report(result)
+    report = shell(result, source, words, _place(result, uids))
     _add_document(report, result)
-    for element in _content(result, words, uids):
+    for element in _content(result, words, uids, StudyClock.of(source, words)):
         report.add(element)
     return report
 
@@ -133,8 +135,9 @@ def _series_item(series_uid: str, members: Sequence[Instance]) -> Dataset:
 # --- the content tree (PS3.16 TID 1500) -------------------------------------------------------------
 
 
-def _content(result: ResultOfStudy, words: ResultWords, uids: ResultUids) -> Dataset:
-    clock = StudyClock.of(result.in_order[0].header, words)
+def _content(
+    result: ResultOfStudy, words: ResultWords, uids: ResultUids, clock: StudyClock
+) -> Dataset:
     report = MeasurementReport(
         title=codes.MEASUREMENT_REPORT,
         observation_context=_observer(result, words),
