@@ -67,7 +67,9 @@ HOT: dict[str, Query] = {
     "claim": lambda s, n: claim(s, key(n - 3 * n // 1000), worker_name="w", lease_s=60),
     "claimed instances": lambda s, n: claimed_instances(s, n // 2),
     "renew leases": lambda s, n: renew_leases(s, [(n // 2 + i, 1) for i in range(8)], lease_s=60),
-    "claim a delivery": lambda s, n: claim_delivery(s, key(f"d{n - 45 * n // 10_000 - 1}"), lease_s=60),
+    "claim a delivery": lambda s, n: claim_delivery(
+        s, key(f"d{n - 45 * n // 10_000 - 1}"), lease_s=60
+    ),
     "commitment": lambda s, n: settle_commitment(s, "2.25.1", [], {}, most_refusals=3),
     "own results": lambda s, n: own_results(s, [f"2.25.{n // 2}", "2.25.0"]),
     # fetching, each order and each day

@@ -67,6 +67,8 @@ BARE = {
     **dict.fromkeys(("PatientName", "PatientID", "StudyTime", "StudyID", "AccessionNumber")),
     "ReferringPhysicianName": None,
 }
+TIBIA = Dataset()
+TIBIA.CodeValue, TIBIA.CodingSchemeDesignator, TIBIA.CodeMeaning = "RXTIB", "99HOSPITAL", "Tibia"
 RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
     "CR": lambda: result_of(predicted(0.792826)),
     "CR, MONOCHROME1": lambda: result_of(predicted(0.1, photometric="MONOCHROME1")),
@@ -78,6 +80,13 @@ RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
     ),
     "several images, one not evaluated": lambda: result_of(
         predicted(0.1, number=1), refused(2), predicted(0.9, number=3)
+    ),
+    "the first image without a patient": lambda: result_of(
+        refused(1, **BARE), predicted(0.9, number=2, IssuerOfPatientID="HOSPITAL")
+    ),
+    "a tibia": lambda: result_of(refused(1, BodyPartExamined="LEG")),
+    "a tibia with the codes of its hospital": lambda: result_of(
+        refused(1, BodyPartExamined="LEG", ProcedureCodeSequence=[TIBIA])
     ),
     "nothing evaluated": lambda: result_of(refused(1), refused(2)),
     "CR with frames": lambda: result_of(predicted(0.1, 0.9)),
@@ -325,6 +334,21 @@ def test_dsrdump_shows_what_is_coded(tmp_path):
         assert expected in said.stdout, expected
     assert "error" not in said.stderr.lower()
     assert "violates" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "procedure"),
+    [
+        ("CR", '(399208008,SCT,"Plain chest X-ray")'),
+        ("a tibia", '(168537006,SCT,"Plain radiography")'),
+        ("a tibia with the codes of its hospital", '(RXTIB,99HOSPITAL,"Tibia")'),
+    ],
+)
+def test_dsrdump_shows_what_was_done(name, procedure, tmp_path):
+    report = written(RESULTS[name](), tmp_path, time_zone="Europe/Berlin")[0]
+    said = run(tool("dsrdump"), "+Pl", "+Pc", str(report))
+    assert (said.returncode, "error" in said.stderr.lower()) == (0, False), said.stderr
+    assert f'(121058,DCM,"Procedure reported")={procedure}' in said.stdout
 
 
 @pytest.mark.parametrize("name", ["CR", "nothing evaluated"])

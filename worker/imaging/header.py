@@ -6,6 +6,21 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
+class PixelSize:
+    """Height and width of a pixel as one element tells them."""
+
+    element: str
+    """e.g. "Pixel Aspect Ratio"."""
+    height: float
+    """Above 0; from row to row, in mm or as a part of a ratio."""
+    width: float
+    """Above 0; from column to column, in the same unit."""
+
+    def __str__(self) -> str:
+        return f"{self.element} {self.height:g}\\{self.width:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class InstanceHeader:
     """One instance without its pixels.
 
@@ -65,5 +80,7 @@ class InstanceHeader:
     """(0028,0010), H."""
     columns: int | None = None
     """(0028,0011), W."""
+    pixel_sizes: tuple[PixelSize, ...] = ()
+    """Every element that tells a pixel's height and width, and is in order."""
     number_of_frames: int = 1
     """(0028,0008); 1 where it is absent."""

@@ -5,9 +5,10 @@ Nothing of a file's content, and nothing that pydicom says about it, reaches an 
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from pydicom.dataset import Dataset
 from worker.errors import Rejected
 from worker.imaging import vocabulary
 from worker.imaging.dicom_files import Source, open_dataset
-from worker.imaging.header import InstanceHeader
-from worker.imaging.header_values import age_years, integer, printable, snomed_code, text
+from worker.imaging.header import InstanceHeader, PixelSize
+from worker.imaging.header_values import age_years, integer, numbers, printable, snomed_code, text
 from worker.imaging.identifiers import REQUIRED_KEYWORDS, required_uids
 from worker.imaging.refusals import Step, refused
 
@@ -50,6 +51,13 @@ _TERMS: dict[str, tuple[str, _Quote, frozenset[str]]] = {
     ),
     "burned_in_annotation": ("BurnedInAnnotation", vocabulary.term, vocabulary.YES_NO),
 }
+_PIXEL_SIZES = {
+    # PS3.3 C.7.6.3.1.7, C.8.7.10.1.1 and 10.7.1, C.8.6.2.1.1: row to row first, then column to column
+    "PixelAspectRatio": "Pixel Aspect Ratio",
+    "ImagerPixelSpacing": "Imager Pixel Spacing",
+    "PixelSpacing": "Pixel Spacing",
+    "NominalScannedPixelSpacing": "Nominal Scanned Pixel Spacing",
+}
 _HEADER_KEYWORDS = [
     *REQUIRED_KEYWORDS,
     *_NUMBERS.values(),
@@ -57,6 +65,7 @@ _HEADER_KEYWORDS = [
     *("SpecificCharacterSet", "PatientID", "AccessionNumber", "PatientSex", "PatientAge"),
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("PatientOrientation", "Manufacturer", "NumberOfFrames"),
+    *_PIXEL_SIZES,
 ]
 
 
@@ -92,6 +101,7 @@ def read_header(source: Source) -> InstanceHeader:
         anatomic_region=_anatomic_region(dataset),
         view_code=_view_code(dataset),
         patient_orientation=_orientation(dataset),
+        pixel_sizes=tuple(_pixel_sizes(dataset)),
         number_of_frames=integer(dataset, "NumberOfFrames") or 1,
         **_numbers_and_terms(dataset),
     )
@@ -140,9 +150,9 @@ def group_by_study(paths: Iterable[Path]) -> Studies:
 
 
 def _numbers_and_terms(dataset: Dataset) -> dict[str, Any]:
-    numbers = {name: integer(dataset, keyword) for name, keyword in _NUMBERS.items()}
+    whole = {name: integer(dataset, keyword) for name, keyword in _NUMBERS.items()}
     terms = {name: read(text(dataset, kw), words) for name, (kw, read, words) in _TERMS.items()}
-    return {**numbers, **terms}
+    return {**whole, **terms}
 
 
 def _sex(dataset: Dataset) -> str | None:
@@ -153,6 +163,13 @@ def _sex(dataset: Dataset) -> str | None:
 def _orientation(dataset: Dataset) -> str | None:
     value = (text(dataset, "PatientOrientation") or "").upper()
     return value if re.fullmatch(r"[APLRHF]{1,3}\\[APLRHF]{1,3}", value) else None
+
+
+def _pixel_sizes(dataset: Dataset) -> Iterator[PixelSize]:
+    for keyword, element in _PIXEL_SIZES.items():
+        values = numbers(dataset, keyword)
+        if len(values) == 2 and all(math.isfinite(value) and value > 0 for value in values):
+            yield PixelSize(element=element, height=values[0], width=values[1])
 
 
 def _view_code(dataset: Dataset) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from worker.imaging import vocabulary
 from worker.imaging.decoders import DECODERS
-from worker.imaging.header import InstanceHeader
+from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
 from worker.imaging.refusals import Refusal, Step
 
@@ -17,6 +17,8 @@ DIGITAL_X_RAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 _SOP_CLASSES = {COMPUTED_RADIOGRAPHY, DIGITAL_X_RAY_FOR_PRESENTATION, SECONDARY_CAPTURE}
+SQUARE_WITHIN = 0.02
+"""Height and width of a pixel may differ by so much: detectors round theirs, and nobody sees it."""
 _RADIOGRAPHY = {"CR", "DX"}
 _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
 
@@ -81,6 +83,10 @@ def _fits(name: str) -> Callable[[InstanceHeader, EligibilityPolicy], bool]:
         return policy.min_side <= (getattr(header, name) or 0) <= policy.max_side
 
     return passes
+
+
+def _not_square(header: InstanceHeader) -> list[PixelSize]:
+    return [p for p in header.pixel_sizes if abs(p.height / p.width - 1) > SQUARE_WITHIN]
 
 
 def _bits_make_sense(header: InstanceHeader) -> bool:
@@ -217,6 +223,18 @@ RULES: tuple[Rule, ...] = (
         passes=_fits("columns"),
         found=_value("columns"),
         advice="Thumbnails and stitched images are not predicted.",
+    ),
+    Rule(
+        code="PIXELS_NOT_SQUARE",
+        tag=(
+            "(0028,0034) Pixel Aspect Ratio, (0018,1164) Imager Pixel Spacing, (0028,0030) Pixel "
+            "Spacing, (0018,2010) Nominal Scanned Pixel Spacing"
+        ),
+        expected="1\\1, or the same spacing of rows and columns within 2 %",
+        passes=lambda h, _: not _not_square(h),
+        found=lambda h: ", ".join(map(str, _not_square(h))),
+        # Resampling would make a picture such as no model was trained on.
+        advice="The picture would be read squeezed; send it with square pixels.",
     ),
     Rule(
         code="MULTI_FRAME",

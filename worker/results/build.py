@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from worker.results.outcome import ResultOfStudy
 from worker.results.secondary_capture import PictureOf, build_captures
 from worker.results.structured_report import build_report
+from worker.results.whose import check_one_patient
 from worker.results.words import ResultWords
 
 
@@ -25,8 +26,9 @@ def build_results(
 
     `picture_of` is asked for the deciding frame of each predicted instance, one after another; what
     it raises (RefusedInstance, OSError) comes through. Without `report` or `captures` the others
-    come out as they are with it.
+    come out as they are with it. Raises Rejected RESULT_PATIENTS_DIFFER.
     """
+    check_one_patient(result)
     return [
         *([build_report(result, words)] if report else []),
         *(build_captures(result, words, picture_of) if captures else []),

@@ -19,8 +19,8 @@ from worker.results.picture import Picture, resized
 
 WIDTH, HEIGHT = 1024, 1280
 MARGIN = 40
-MOST_DETAILS = 6
-"""Lines of details under a radiograph; the notice without one has room for more."""
+MOST_DETAILS = 7
+"""Lines under the scale of a radiograph, its legend among them; the notice has room for more."""
 
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (244, 244, 246)
@@ -94,12 +94,15 @@ def lay_out(words: CaptureWords, font: Path | None, *, room: int | None) -> Page
     lines = _stack(foot, Style.FOOT, WHITE, foot_top + 14)
 
     body = font_for(Style.BODY, None)
+    legend = list(wrapped(words.legend, body, width))
     details = [line for sentence in words.details for line in wrapped(sentence, body, width)]
     fitting = (foot_top - MARGIN) // Style.BODY.line_height - 4
-    details = _shortened(details, room or fitting)
-    height = len(details) * Style.BODY.line_height
+    details = _shortened(details, (room or fitting) - len(legend))
+    height = (len(details) + len(legend)) * Style.BODY.line_height
     details_top = foot_top - 18 - height if room else min(220, foot_top - 18 - height)
     lines += _stack(details, Style.BODY, SOFT, details_top)
+    legend_top = details_top + len(details) * Style.BODY.line_height
+    lines += _stack(legend, Style.BODY, words.tone.value, legend_top)
 
     scale_top = None if words.probability is None else details_top - 100
     headline_top = (details_top if scale_top is None else scale_top) - 78

@@ -10,6 +10,7 @@ from worker.imaging.header_values import integer
 from worker.results.moments import StudyClock
 from worker.results.outcome import FrameOutcome, InstanceOutcome, ResultOfStudy, Verdict
 from worker.results.structured_report import supersedes_sentence
+from worker.results.whose import header_of_report
 from worker.results.words import ResultWords
 
 
@@ -32,6 +33,14 @@ _FOUND = {
     Verdict.NEGATIVE: ("Pneumonia absent", Tone.ABSENT),
     Verdict.REJECTED: ("Not evaluated", Tone.NOT_EVALUATED),
 }
+_MARKED = (
+    "Colour: where the model looked most within this picture. Its strength is relative, and no "
+    "probability."
+)
+_UNMARKED = {
+    Verdict.POSITIVE: "Nothing is marked: no part of this picture stood out.",
+    Verdict.NEGATIVE: "Nothing is marked: the result is below the threshold.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,8 @@ class CaptureWords:
     """Sentences in order of weight: what does not fit is left to the structured report."""
     disclaimer: str
     """The site's words."""
+    legend: str = ""
+    """What the marking of the radiograph means, or why there is none; never left away."""
 
     @property
     def numbers(self) -> tuple[str, str]:
@@ -64,19 +75,17 @@ class CaptureWords:
 
 
 def words_for_image(
-    result: ResultOfStudy, item: InstanceOutcome, words: ResultWords, *, heat: bool
+    result: ResultOfStudy, item: InstanceOutcome, words: ResultWords, *, marked: bool
 ) -> CaptureWords:
-    """What stands under the radiograph. `heat`: whether any of it is tinted."""
+    """What stands under the radiograph. `marked`: whether any of it is tinted."""
     frame = item.leading_frame
     clock = StudyClock.of(item.header, words)
     headline, tone = _FOUND[frame.verdict]
-    tinted = "Colour: where this picture spoke most for pneumonia."
     details = (
         f"{result.model.name} {result.model.version}  ·  {clock.for_people(frame.predicted_at)}",
         _which(result, item, frame),
         *map(_without_tag, frame.warnings),
         *_of_the_study(result, clock),
-        tinted if heat else "No part of this picture spoke for pneumonia.",
     )
     return CaptureWords(
         headline=headline,
@@ -84,13 +93,14 @@ def words_for_image(
         probability=frame.probability,
         threshold=result.model.threshold,
         details=details,
+        legend=_MARKED if marked else _UNMARKED[frame.verdict],
         disclaimer=words.disclaimer,
     )
 
 
 def words_for_notice(result: ResultOfStudy, words: ResultWords) -> CaptureWords:
     """What stands on the one capture of a study of which nothing was evaluated."""
-    clock = StudyClock.of(result.in_order[0].header, words)
+    clock = StudyClock.of(header_of_report(result), words)
     headline, tone = _FOUND[Verdict.REJECTED]
     reasons = [
         f"Image {number}: {_without_tag(item.not_evaluated.sentence)}"

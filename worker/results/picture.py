@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from pydicom.dataset import Dataset
-from torch.nn.functional import interpolate
 
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
@@ -34,9 +34,12 @@ def picture_of(
 ) -> Picture:
     """Normalise one frame, counted from 1, as for prediction, and ask where the network looked.
 
-    `model`: on the CPU, where the answer is the same each time. Raises RefusedInstance, as
-    `normalise_frame` does.
+    `model`: on the CPU. From here on torch computes on one core in this process: with another number
+    of them it adds up in another order, and the answer is another in its last digits. Raises
+    RefusedInstance, as `normalise_frame` does.
     """
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
     frame = normalise_frame(dataset, spec, frame_number).pixels
     heat = grad_cam(model, preprocess(frame, spec)[None])[0]
     return Picture(pixels=shrunk(frame, LONGEST_SIDE), heat=heat.numpy())
@@ -49,9 +52,12 @@ def shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
 
 
 def resized(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """float32 (H, W) -> (*size), without folding detail into noise where it shrinks."""
+    """float32 (H, W) -> (*size), without folding detail into noise where it shrinks.
+
+    By Pillow, which adds up in one order on every processor.
+    """
     if pixels.shape == size:
         return pixels
-    plane = torch.as_tensor(pixels, dtype=torch.float32)[None, None]  # (1, 1, H, W)
-    large = interpolate(plane, size=size, mode="bicubic", antialias=True, align_corners=False)
-    return large[0, 0].clamp(0.0, 1.0).numpy()
+    plane = Image.fromarray(pixels.astype(np.float32))
+    large = plane.resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.asarray(large).clip(0.0, 1.0)

@@ -7,6 +7,7 @@ result finds out that there is none, and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -23,12 +24,13 @@ from worker.imaging.header_values import text
 from worker.results.capture_drawing import draw
 from worker.results.capture_words import CaptureWords, words_for_image, words_for_notice
 from worker.results.codes import SOURCE_IMAGE
-from worker.results.outcome import InstanceOutcome, ResultOfStudy
+from worker.results.outcome import InstanceOutcome, ResultOfStudy, Verdict
 from worker.results.patient_and_study import sound_element
 from worker.results.picture import Picture
 from worker.results.shell import Place, coded, reference, shell
 from worker.results.sop_classes import frame_to_reference
 from worker.results.uids import ResultUids
+from worker.results.whose import completed, header_of_report
 from worker.results.words import ResultWords
 
 SERIES_NUMBER = 9102
@@ -54,19 +56,24 @@ def _capture(
     result: ResultOfStudy, words: ResultWords, item: InstanceOutcome, number: int, picture: Picture
 ) -> Dataset:
     uid = ResultUids.of(result, words).capture(item.uid)
-    said = words_for_image(result, item, words, heat=bool(picture.heat.any()))
-    dataset = shell(result, words, _place(result, words, uid, number))
+    marked = item.leading_frame.verdict is Verdict.POSITIVE and bool(picture.heat.any())
+    said = words_for_image(result, item, words, marked=marked)
+    source = completed(item.header, result)
+    dataset = shell(result, source, words, _place(result, words, uid, number))
     dataset.BodyPartExamined = "CHEST"
-    _add_image(dataset, said, f"Grad-CAM of {result.model.label} over the radiograph")
+    what = "Grad-CAM of {} over the radiograph" if marked else "Radiograph as {} saw it"
+    _add_image(dataset, said, what.format(result.model.label))
     _add_source(dataset, item)
-    _add_pixels(dataset, draw(said, picture, words.font))
+    # Heat is relative to its own picture: below the threshold its peak points at a finding that is none.
+    shown = picture if marked else replace(picture, heat=np.zeros_like(picture.heat))
+    _add_pixels(dataset, draw(said, shown, words.font))
     return dataset
 
 
 def _notice(result: ResultOfStudy, words: ResultWords) -> Dataset:
     uid = ResultUids.of(result, words).capture()
     said = words_for_notice(result, words)
-    dataset = shell(result, words, _place(result, words, uid, 1))
+    dataset = shell(result, header_of_report(result), words, _place(result, words, uid, 1))
     _add_image(dataset, said, f"Notice that {result.model.label} evaluated nothing")
     dataset.Laterality = dataset.PatientOrientation = None
     dataset.BurnedInAnnotation = "NO"

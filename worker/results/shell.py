@@ -40,9 +40,11 @@ class Place:
     """From 1 within the series."""
 
 
-def shell(result: ResultOfStudy, words: ResultWords, place: Place) -> Dataset:
-    """A dataset with file meta, patient, study, series, equipment and SOP common modules."""
-    source = result.in_order[0].header
+def shell(result: ResultOfStudy, source: Dataset, words: ResultWords, place: Place) -> Dataset:
+    """A dataset with file meta, patient, study, series, equipment and SOP common modules.
+
+    `source`: the header whose patient and study it has.
+    """
     dataset = Dataset()
     dataset.file_meta = _file_meta(place)
     terms = character_set_for(source, words.disclaimer)

@@ -28,8 +28,10 @@ from worker.results import codes
 from worker.results.measurement_groups import code_item, comment, measurement_groups
 from worker.results.moments import StudyClock
 from worker.results.outcome import ResultOfStudy, Verdict
+from worker.results.procedure import procedures_reported
 from worker.results.shell import Place, reference, shell
 from worker.results.uids import ResultUids, device_uid
+from worker.results.whose import header_of_report
 from worker.results.words import ResultWords
 
 SERIES_NUMBER = 9101
@@ -41,9 +43,10 @@ Instance = tuple[str, str, str]
 def build_report(result: ResultOfStudy, words: ResultWords) -> Dataset:
     """The structured report of one result, ready to be sent or written."""
     uids = ResultUids.of(result, words)
-    report = shell(result, words, _place(result, uids))
+    source = header_of_report(result)
+    report = shell(result, source, words, _place(result, uids))
     _add_document(report, result)
-    for element in _content(result, words, uids):
+    for element in _content(result, source, words, uids):
         report.add(element)
     return report
 
@@ -133,12 +136,14 @@ def _series_item(series_uid: str, members: Sequence[Instance]) -> Dataset:
 # --- the content tree (PS3.16 TID 1500) -------------------------------------------------------------
 
 
-def _content(result: ResultOfStudy, words: ResultWords, uids: ResultUids) -> Dataset:
-    clock = StudyClock.of(result.in_order[0].header, words)
+def _content(
+    result: ResultOfStudy, source: Dataset, words: ResultWords, uids: ResultUids
+) -> Dataset:
+    clock = StudyClock.of(source, words)
     report = MeasurementReport(
         title=codes.MEASUREMENT_REPORT,
         observation_context=_observer(result, words),
-        procedure_reported=codes.PLAIN_CHEST_RADIOGRAPHY,
+        procedure_reported=procedures_reported(result, source),
         imaging_measurements=list(measurement_groups(result, uids, clock)),
     )
     root = report[0]

@@ -16,7 +16,7 @@ from worker.results.words import ResultWords
 _NAMESPACE = uuid.UUID("6d0e9a4c-58a5-5a7e-9a52-2f3f1c7a7e11")
 """Never to be changed: every UID that was ever sent follows from it."""
 
-MAKE = "1"
+MAKE = "2"
 """Version of how our objects look. Raised with every change to their content or their rendering,
 since one SOP Instance UID must never stand for two contents (PS3.5 9.1)."""
 

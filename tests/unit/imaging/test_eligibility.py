@@ -8,7 +8,7 @@ import pytest
 
 from worker.imaging.decoders import DECODERS
 from worker.imaging.eligibility import RULES, EligibilityPolicy, MultiFrame, judge
-from worker.imaging.header import InstanceHeader
+from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.refusals import Step
 
 CR, DX, DX_PROCESSING, SC = (
@@ -39,6 +39,10 @@ def chest(**changes: object) -> InstanceHeader:
     return dataclasses.replace(CHEST, **changes)
 
 
+def sized(height: float, width: float, element: str = "Imager Pixel Spacing") -> PixelSize:
+    return PixelSize(element=element, height=height, width=width)
+
+
 ELIGIBLE = [
     {},
     {"sop_class_uid": DX, "modality": "DX", "presentation_intent_type": "FOR PRESENTATION"},
@@ -62,6 +66,9 @@ ELIGIBLE = [
     {"high_bit": 15},
     {"pixel_representation": 1},
     {"burned_in_annotation": "NO"},
+    {"pixel_sizes": (sized(1, 1, "Pixel Aspect Ratio"), sized(0.143, 0.143))},
+    {"pixel_sizes": (sized(0.1981, 0.2),)},
+    {"pixel_sizes": (sized(0.2, 0.1981),)},
     *({"transfer_syntax_uid": uid} for uid in DECODERS),
 ]
 
@@ -155,6 +162,21 @@ REFUSED = [
     ({"rows": 64}, "ROWS_OUT_OF_RANGE", "(0028,0010) Rows: found 64; expected a full-size"),
     ({"rows": None}, "ROWS_OUT_OF_RANGE", "found no value"),
     ({"columns": 60000}, "COLUMNS_OUT_OF_RANGE", "(0028,0011) Columns: found 60000"),
+    (
+        {"pixel_sizes": (sized(1, 2, "Pixel Aspect Ratio"),)},
+        "PIXELS_NOT_SQUARE",
+        "found Pixel Aspect Ratio 1\\2; expected 1\\1, or the same spacing",
+    ),
+    (
+        {"pixel_sizes": (sized(1, 1, "Pixel Aspect Ratio"), sized(0.2, 0.143))},
+        "PIXELS_NOT_SQUARE",
+        "(0018,2010) Nominal Scanned Pixel Spacing: found Imager Pixel Spacing 0.2\\0.143; expected",
+    ),
+    (
+        {"pixel_sizes": (sized(0.2, 0.1955), sized(5, 4, "Pixel Spacing"))},
+        "PIXELS_NOT_SQUARE",
+        "found Imager Pixel Spacing 0.2\\0.1955, Pixel Spacing 5\\4; expected",
+    ),
     (
         {"number_of_frames": 12},
         "MULTI_FRAME",

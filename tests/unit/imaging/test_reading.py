@@ -118,6 +118,25 @@ def test_the_manufacturer_is_short_and_printable() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("keywords", "read"),
+    [
+        ({"PixelAspectRatio": [1, 2]}, ["Pixel Aspect Ratio 1\\2"]),
+        ({"ImagerPixelSpacing": ["0.143", "0.2"]}, ["Imager Pixel Spacing 0.143\\0.2"]),
+        (
+            {"PixelSpacing": ["0.1", "0.1"], "NominalScannedPixelSpacing": ["0.2", "0.2"]},
+            ["Pixel Spacing 0.1\\0.1", "Nominal Scanned Pixel Spacing 0.2\\0.2"],
+        ),
+        ({"PixelAspectRatio": [0, 0], "PixelSpacing": ["0", "0.1"]}, []),
+        ({"PixelAspectRatio": 1, "PixelSpacing": ["-1", "1"]}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_the_size_of_a_pixel(keywords: dict, read: list[str]) -> None:
+    assert [str(size) for size in header_of(**keywords).pixel_sizes] == read
+
+
 def test_repr_shows_no_identifier() -> None:
     header = header_of(
         patient_id="SECRET-ID", accession_number="SECRET-ACC", study_instance_uid="1.9.9"

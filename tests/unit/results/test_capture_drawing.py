@@ -35,13 +35,16 @@ WORDS = CaptureWords(
     threshold=0.566,
     details=("resnet50 9.9.9  ·  2026-11-23 09:50 UTC", "Image 1 of 1"),
     disclaimer="Not for diagnostic use without a radiologist.",
+    legend="Colour: a sentence that is so long that it needs a second line on a page of this width.",
 )
 MUCH = replace(
     WORDS,
     details=tuple(f"Sentence {i} that goes on for quite a while, and then on." for i in range(40)),
     disclaimer="Word " * 24,
 )
-NOTICE = replace(MUCH, headline="Not evaluated", tone=Tone.NOT_EVALUATED, probability=None)
+NOTICE = replace(
+    MUCH, headline="Not evaluated", tone=Tone.NOT_EVALUATED, probability=None, legend=""
+)
 PAGES = {
     "plain": (WORDS, MOST_DETAILS),
     "much": (MUCH, MOST_DETAILS),
@@ -120,6 +123,18 @@ def test_what_does_not_fit_is_said_to_be_elsewhere():
     ]
     assert details[-1].words == "More in the structured report."
     assert details[0].words.startswith("Sentence 0")
+
+
+def test_the_legend_stands_there_to_the_last_word_whatever_else_is_said():
+    for name in ("plain", "much"):
+        page = page_of(name)
+        legend = [x for x in page.lines if x.style is Style.BODY and x.colour == Tone.PRESENT.value]
+        assert " ".join(line.words for line in legend) == WORDS.legend
+        under_the_scale = {line.y for line in page.lines if line.y > page.scale_top + 60}
+        assert (
+            len(under_the_scale - {x.y for x in page.lines if x.style is Style.FOOT})
+            <= MOST_DETAILS
+        )
 
 
 def test_the_notice_has_room_for_more_than_a_radiograph_leaves():

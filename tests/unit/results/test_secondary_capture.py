@@ -140,7 +140,7 @@ def test_report_and_captures_are_built_together_and_again_the_same():
 
 
 def details_of(result: ResultOfStudy, **settings) -> tuple[str, ...]:
-    return words_for_image(result, result.evaluated[0], words_of(**settings), heat=True).details
+    return words_for_image(result, result.evaluated[0], words_of(**settings), marked=True).details
 
 
 def test_model_version_and_date_stand_first():
@@ -176,7 +176,7 @@ def test_a_superseding_capture_says_so():
     for item, words in ((predicted(0.9), words_for_image), (refused(1), words_for_notice)):
         result = replace(result_of(item), supersedes=before, revision=2)
         arguments = (item,) if words is words_for_image else ()
-        options = {"heat": True} if words is words_for_image else {}
+        options = {"marked": True} if words is words_for_image else {}
         said = words(result, *arguments, words_of(), **options)
         assert (
             "Replaces the result of 2026-11-23 09:50 UTC (resnet50-9.9.8, revision 1 of the study)."
@@ -196,7 +196,36 @@ def test_a_notice_gives_each_images_reason_and_claims_nothing():
     )
 
 
-def test_without_heat_it_is_said_that_nothing_spoke_for_it():
-    result = result_of(predicted(0.1))
-    said = words_for_image(result, result.evaluated[0], words_of(), heat=False)
-    assert said.details[-1] == "No part of this picture spoke for pneumonia."
+def test_a_negative_is_shown_plain_and_says_why():
+    """Heat is relative to its own picture: at p = 0.012 its peak would be as strong as at 0.99."""
+    hot, cold = drawn_picture(), drawn_picture(hot=False)
+    (with_heat,) = captures_of(result_of(predicted(0.012)), lambda *_: hot)
+    (without,) = captures_of(result_of(predicted(0.012)), lambda *_: cold)
+    (positive,) = captures_of(result_of(predicted(0.99)), lambda *_: hot)
+    assert (with_heat.pixel_array == without.pixel_array).all()
+    radiograph = slice(0, 700)
+    assert np.ptp(with_heat.pixel_array[radiograph].astype(int), axis=2).max() == 0
+    assert np.ptp(positive.pixel_array[radiograph].astype(int), axis=2).max() > 100
+    assert "Grad-CAM" not in with_heat.DerivationDescription
+    assert "Grad-CAM" in positive.DerivationDescription
+
+
+def test_of_a_positive_study_the_negative_image_is_plain():
+    result = result_of(predicted(0.9, number=1), predicted(0.1, number=2))
+    coloured = [np.ptp(d.pixel_array[:700].astype(int), axis=2).max() for d in captures_of(result)]
+    assert coloured[0] > 100
+    assert coloured[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("probability", "heat", "legend"),
+    [
+        (0.9, True, "Its strength is relative, and no probability."),
+        (0.9, False, "Nothing is marked: no part of this picture stood out."),
+        (0.1, False, "Nothing is marked: the result is below the threshold."),
+    ],
+)
+def test_the_marking_is_explained(probability, heat, legend):
+    result = result_of(predicted(probability))
+    said = words_for_image(result, result.evaluated[0], words_of(), marked=heat)
+    assert said.legend.endswith(legend)

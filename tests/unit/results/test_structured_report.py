@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from tests.builders import make_instance
@@ -138,6 +139,50 @@ def test_frames_of_a_class_of_single_frames_are_told_apart_by_name_alone():
 def test_warnings_go_with_the_score():
     report = read_back(result_of(predicted(0.9, says=("The patient is older.", "And so on."))))
     assert comments(groups_of(report)[0][0]) == ["The patient is older.", "And so on."]
+
+
+# --- the procedure ----------------------------------------------------------------------------------
+
+
+def procedures_of(report) -> list[tuple[str, str, str]]:
+    return [
+        (c.CodeValue, c.CodingSchemeDesignator, c.CodeMeaning)
+        for item in report.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "121058"
+        for c in item.ConceptCodeSequence
+    ]
+
+
+def code_of(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+TIBIA = ("RXTIB", "99HOSPITAL", "Röntgen Unterschenkel")
+GENERAL = ("168537006", "SCT", "Plain radiography")
+
+
+@pytest.mark.parametrize(
+    ("instances", "expected"),
+    [
+        ([predicted(0.9)], ("399208008", "SCT", "Plain chest X-ray")),
+        (
+            [refused(1, BodyPartExamined="LEG"), predicted(0.9, number=2)],
+            ("399208008", "SCT", "Plain chest X-ray"),
+        ),
+        ([refused(1, BodyPartExamined="LEG")], GENERAL),
+        ([refused(1), refused(2, modality="DX")], GENERAL),
+        ([refused(1), refused(2, modality="CT")], ("363679005", "SCT", "Imaging procedure")),
+        ([refused(1, ProcedureCodeSequence=[code_of(*TIBIA)])], TIBIA),
+        ([refused(1, ProcedureCodeSequence=[code_of("", "SCT", "Tibia")])], GENERAL),
+        ([refused(1, ProcedureCodeSequence=[code_of("1" * 17, "SCT", "Tibia")])], GENERAL),
+        ([refused(1, ProcedureCodeSequence=[Dataset(), code_of(*TIBIA)])], TIBIA),
+        ([refused(1, ProcedureCodeSequence=[])], GENERAL),
+    ],
+)
+def test_the_procedure_is_a_chest_radiograph_only_if_one_was_evaluated(instances, expected):
+    assert procedures_of(read_back(result_of(*instances))) == [expected]
 
 
 # --- not evaluated ----------------------------------------------------------------------------------

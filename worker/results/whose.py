@@ -1,0 +1,79 @@
+"""Whose result it is, when the images of a study do not say the same of the patient.
+
+A patient who comes without a name gets a temporary id; the RIS corrects it, and an image that is taken
+later carries the new one under the same Study Instance UID. Which of them is right, no program knows.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+
+from worker.errors import Rejected
+from worker.imaging.header_values import text
+from worker.results.outcome import ResultOfStudy
+from worker.results.patient_and_study import TYPE_2, sound_element
+
+_NAMES = ("PatientID", "IssuerOfPatientID")
+"""By which a PACS tells patients apart (PS3.3 C.7.1.1)."""
+_PERSON = (*_NAMES, "PatientName", "PatientBirthDate", "PatientSex")
+_FILLED = (*TYPE_2, "IssuerOfPatientID")
+
+
+def check_one_patient(result: ResultOfStudy) -> None:
+    """Refuse objects about several patients, since they would be filed under one of them.
+
+    Blanks around an id are padding, capitals count (PS3.5 6.2, LO); images without an id agree with
+    every other. Raises Rejected RESULT_PATIENTS_DIFFER.
+    """
+    headers = [item.header for item in result.instances]
+    for keyword in _NAMES:
+        found = {text(header, keyword) for header in headers} - {None}
+        if len(found) > 1:
+            tag = "(0010,0020) Patient ID" if keyword == "PatientID" else "(0010,0021) its issuer"
+            raise Rejected(
+                "RESULT_PATIENTS_DIFFER",
+                f"{tag}: found {len(found)} different values in the {len(headers)} images of the "
+                "study; expected one. Nothing was sent, since it would be filed under a wrong patient. "
+                "Correct the images in the archive and send all of them again.",
+            )
+
+
+def header_of_report(result: ResultOfStudy) -> Dataset:
+    """Patient and study as the report and the notice have them.
+
+    Of an image with a Patient ID if there is one, of an evaluated one rather than of another.
+    """
+    items = sorted(
+        result.in_order, key=lambda item: (text(item.header, "PatientID") is None, not item.frames)
+    )
+    return completed(items[0].header, result)
+
+
+def completed(header: Dataset, result: ResultOfStudy) -> Dataset:
+    """The header with what it leaves empty of patient and study taken from the other images.
+
+    Of such alone as speak of the same person, and in letters that it can write.
+    """
+    whole = deepcopy(header)
+    for other in (item.header for item in result.in_order):
+        if _may_be_one_person(whole, other):
+            for keyword in _FILLED:
+                element = None if sound_element(whole, keyword) else sound_element(other, keyword)
+                if element is not None and _is_writable(element, other, header):
+                    whole[keyword] = element
+    return whole
+
+
+def _may_be_one_person(one: Dataset, other: Dataset) -> bool:
+    """Whether nothing that both of them say speaks against it."""
+    said = ((text(one, keyword), text(other, keyword)) for keyword in _PERSON)
+    return all(a is None or b is None or a == b for a, b in said)
+
+
+def _is_writable(element: DataElement, source: Dataset, target: Dataset) -> bool:
+    """Letters beyond ASCII mean something under their own character set alone."""
+    sets = [text(dataset, "SpecificCharacterSet") for dataset in (source, target)]
+    return sets[0] == sets[1] or str(element.value).isascii()
