@@ -292,7 +292,7 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
             " WHERE study_instance_uid = '1.2.3.1'"
         )
     listing = tmp_path / "never-seen.txt"
-    console = Console(width=120)
+    console = Console(width=80)
     code = show_coverage(
         site.settings, first=DAY, last=NEXT, modalities="all", listing=listing, console=console
     )
@@ -306,3 +306,4 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     assert sorted(listing.read_text().split()) == ["1.2.3.3", "1.2.3.4"]
     assert listing.stat().st_mode & 0o077 == 0
     assert "1.2.3." not in shown
+    assert "…" not in shown, "nothing is cut off in a terminal of 80 columns"
