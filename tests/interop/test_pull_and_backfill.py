@@ -89,7 +89,7 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
 
     filled = run(site, "backfill", "--from", "2026-01-02", "--to", "2026-01-02", "--rate", "50/s")
     assert filled.returncode == 0, filled.stdout + filled.stderr
-    assert "pacs has 3 studies, 1 were known here, 2 are ordered" in filled.stdout
+    assert "Studies: 3 in pacs, 1 known before, 2 ordered." in filled.stdout
     site.wait_for("all of the day", lambda: site.all_done(3), within_s=40)
 
     covered = run(site, "coverage", "--from", "2026-01-02", "--to", "2026-01-02")

@@ -6,6 +6,7 @@ from datetime import date
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from db.session import Database
 from worker.errors import Rejected
@@ -19,7 +20,7 @@ from worker.settings import Settings
 STOPPED = 130
 """What a shell says of a program that was ended by Ctrl-C."""
 BAR = 20
-"""Columns of the bar: beside it the numbers and what is waited for fit into 80."""
+"""Columns of the bar; where the terminal is narrow it gives way to the words."""
 
 
 def backfill_and_show(
@@ -59,9 +60,11 @@ def backfill_and_show(
     finally:
         database.dispose()
     _print_end(console, bars.done, archive.name)
+    asked = "" if modalities == "CR,DX" else f" --modality {modalities}"
     console.print(
-        f"What becomes of them: `pneumo status`, `pneumo coverage --from {first} --to {last}`.",
+        f"What becomes of them: `pneumo coverage --from {first} --to {last}{asked}`",
         highlight=False,
+        soft_wrap=True,
     )
     return 1 if bars.done.doubts else 0
 
@@ -89,13 +92,13 @@ class _Bars:
         self.screen = Progress(
             SpinnerColumn(),
             BarColumn(BAR),
-            MofNCompleteColumn(),
-            TextColumn("days  {task.description}"),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._bar = self.screen.add_task("", total=None)
+        self._bar = self.screen.add_task("days", total=None)
         self._days_told = 0
 
     def show(self, progress: backfilling.Progress) -> None:
@@ -105,7 +108,7 @@ class _Bars:
             self._bar,
             total=progress.days,
             completed=progress.days_done,
-            description=f"{_numbers(progress)}{waits}",
+            description=f"days  {_numbers(progress)}{waits}",
         )
         if not self._console.is_terminal and progress.days_done > self._days_told:
             self._days_told = progress.days_done
@@ -119,8 +122,8 @@ def _numbers(progress: backfilling.Progress) -> str:
 
 def _print_end(console: Console, done: backfilling.Progress, peer_name: str) -> None:
     console.print(
-        f"{done.days_done} of {done.days} days: {peer_name} has {done.found} studies, {done.known} "
-        f"were known here, {done.ordered} are ordered.",
+        f"{done.days_done} of {done.days} days are done. Studies: {done.found} in {peer_name}, "
+        f"{done.known} known before, {done.ordered} ordered.",
         highlight=False,
     )
     if done.doubts:

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import Progress
+from rich.table import Column, Table
 from rich.text import Text
 
 from db.session import Database
@@ -19,7 +19,7 @@ from worker.operations.doubts import doubt_notice
 from worker.operations.screens import wide_console
 from worker.pacs.backfilling import days_between
 from worker.pacs.coverage import Covered, DayCoverage, cover_day
-from worker.peers import read_peers
+from worker.peers import Peer, read_peers
 from worker.settings import Settings
 
 DAYS_SHOWN = 62
@@ -43,16 +43,7 @@ def show_coverage(
     days = list(days_between(first, last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
-    database = Database(site.database_url)
-    asked = track(
-        days,
-        f"asking {archive.name}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    covered = [cover_day(archive, site, database, day, wanted) for day in asked]
-    database.dispose()
+    covered = _cover(archive, site, days, wanted, console)
     total = sum((day.counts for day in covered), Counter[Covered]())
     console.print(_days(covered, total))
     if codes := sum((day.codes for day in covered), Counter[tuple[Covered, str]]()):
@@ -66,11 +57,26 @@ def show_coverage(
     return 0 if _settled(total) == total.total() and not doubts else 1
 
 
+def _cover(
+    archive: Peer, site: Settings, days: Sequence[date], wanted: Sequence[str], console: Console
+) -> list[DayCoverage]:
+    """Day by day, with a bar on a terminal."""
+    database = Database(site.database_url)
+    covered = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(f"asking {archive.name}", total=len(days))
+        for day in days:
+            covered.append(cover_day(archive, site, database, day, wanted))
+            bars.advance(bar)
+    database.dispose()
+    return covered
+
+
 def _days(covered: Sequence[DayCoverage], total: Counter[Covered]) -> Table:
     by_month = len(covered) > DAYS_SHOWN
-    table = Table("month" if by_month else "study date")
-    for heading in ("in the archive", *(what.value for what in Covered), "covered"):
-        table.add_column(heading, justify="right")
+    table = Table(Column("month" if by_month else "study day", no_wrap=True))
+    for heading in ("PACS", *(what.value for what in Covered), "done"):
+        table.add_column(heading, justify="right", no_wrap=" " not in heading)
     lines: dict[str, Counter[Covered]] = {}
     for day in covered:
         label = day.day.strftime("%Y-%m") if by_month else day.day.isoformat()

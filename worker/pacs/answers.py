@@ -52,7 +52,7 @@ class Answer:
 class Archive(Protocol):
     """An archive that can be asked any number of questions, over one connection.
 
-    Both raise Away, Transient RETRIEVE_FAILED.
+    Both raise Away, Transient SEARCH_FAILED.
     """
 
     def studies(self, keys: Keys) -> Answer:

@@ -26,6 +26,8 @@ from worker.settings import Settings
 
 LOOK_AGAIN_S = 1.0
 """How often we look whether ordered studies have been done, or the window has opened."""
+WORTH_TELLING_S = 5.0
+"""A shorter wait for the rate is how it goes on, and would only flicker."""
 ARCHIVE_PAUSE_S = 30.0
 """After a question that the archive did not answer."""
 
@@ -240,9 +242,9 @@ class _Politeness:
             if (opens := self._opens_at()) is not None:
                 self.pause(opens, LOOK_AGAIN_S)
             elif self._outstanding() >= self._wanted.outstanding:
-                self.pause("ordered studies to be done", LOOK_AGAIN_S)
+                self.pause("ordered studies", LOOK_AGAIN_S)
             elif (early_s := self._early_s()) > 0:
-                self.pause("the rate", early_s)
+                self.pause("the rate" if early_s >= WORTH_TELLING_S else "", early_s)
             else:
                 break
         self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.apart_s)

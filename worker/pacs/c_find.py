@@ -10,17 +10,11 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
+from worker.errors import PneumoError
 from worker.pacs import troubles
 from worker.pacs.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
 from worker.pacs.c_get import NATIVE
-from worker.pacs.dimse import (
-    OUT_OF_RESOURCES,
-    PENDING,
-    SUCCESS,
-    association,
-    of_status,
-    refuse_status,
-)
+from worker.pacs.dimse import OUT_OF_RESOURCES, PENDING, SUCCESS, association, of_status
 from worker.pacs.found import found_study
 from worker.peers import Peer
 from worker.settings import Settings
@@ -56,10 +50,13 @@ class _CFind:
             "SOPInstanceUID": "",
         }
         found = set()
+        last = Dataset()
         for status, answer in self._send("IMAGE", keys):
-            refuse_status(self._peer, status)
+            last = status
             if answer is not None:
                 found.add(str(answer.get("SOPInstanceUID") or ""))
+        if (error := self._error_of(last)) is not None:
+            raise error
         return frozenset(found - {""})
 
     def _send(self, level: str, keys: Keys) -> Iterator[tuple[Dataset, Dataset | None]]:
@@ -77,12 +74,20 @@ class _CFind:
         The standard has no status for "there is more": archives with a limit say that they are out
         of resources, warn (Bxxx), cancel it themselves (FE00), or fail after some matches.
         """
+        error = self._error_of(last)
+        if error is None:
+            return Answer(studies=studies)
+        if studies or last.Status in OUT_OF_RESOURCES:
+            return Answer(studies=studies, whole=Whole.NO, error=error)
+        raise error
+
+    def _error_of(self, last: Dataset) -> PneumoError | None:
+        """What a last status means; raises Away if there was none."""
         if "Status" not in last or last.Status in PENDING:
             raise troubles.away(self._peer, "broke off, or did not answer in time")
         code = int(last.Status)
         if code == SUCCESS:
-            return Answer(studies=studies)
-        error = of_status(self._peer, code)
-        if studies or code in OUT_OF_RESOURCES:
-            return Answer(studies=studies, whole=Whole.NO, error=error)
-        raise error
+            return None
+        if code in OUT_OF_RESOURCES:
+            return of_status(self._peer, code)
+        return troubles.search_failed(self._peer, f"status {code:04X}")

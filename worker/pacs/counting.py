@@ -87,19 +87,29 @@ class Counting:
             self._pauses.refuse_paused(subject)
             with asking(peer, self._site, str(peer.count)) as archive:
                 for study in studies:
-                    count = self._count(archive, study)
-                    closed += bool(count and count <= study.instances and self._close(study, count))
+                    closed += self._close_if_complete(peer, archive, study)
         except Away as error:
             if not error.wait_s:
                 self._pauses.failed(error)
                 self._note(subject, error)
             return closed
-        except PneumoError as error:  # it answers, and cannot say: the idle window will
+        except PneumoError as error:  # no answer that we know how to read
             log.warning("count_failed", peer=peer.name, code=error.code)
             return closed
         self._pauses.succeeded(subject)
         self._end(subject)
         return closed
+
+    def _close_if_complete(self, peer: Peer, archive: Archive, study: OpenStudy) -> bool:
+        """A study of which it cannot say the number must not hold up the next."""
+        try:
+            count = self._count(archive, study)
+        except Away:
+            raise
+        except PneumoError as error:  # it answers, and cannot say: the idle window will
+            log.warning("count_failed", peer=peer.name, code=error.code)
+            return False
+        return bool(count and count <= study.instances and self._close(study, count))
 
     def _count(self, archive: Archive, study: OpenStudy) -> int | None:
         """Images alone: once our results are in the archive, it counts them in."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
 
+from worker.errors import Away
 from worker.pacs import troubles
 from worker.pacs.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
 from worker.pacs.found import found_study
-from worker.pacs.web import session_with, timeouts
+from worker.pacs.web import of_status, session_with, timeouts
 from worker.peers import Peer
 from worker.settings import Settings
 
@@ -57,32 +59,47 @@ class _Qido:
             given += len(answers)
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
-        try:
-            answers = self._client.search_for_instances(
+        answers = self._listed(
+            lambda: self._client.search_for_instances(
                 study_instance_uid=study_instance_uid,
                 series_instance_uid=series_instance_uid,
                 limit=PAGE,
-            )
-        except requests.HTTPError as error:
-            if error.response is not None and error.response.status_code == 404:
-                return frozenset()  # no such series, as some servers say it
-            raise
-        uids = (_first(answer, "00080018") for answer in self._listed(answers))
+            ),
+            may_be_absent=True,
+        )
+        uids = (_first(answer, "00080018") for answer in answers)
         return frozenset(str(uid) for uid in uids if uid)
 
     def _page(self, filters: Keys, *, offset: int) -> list[Any]:
         return self._listed(
-            self._client.search_for_studies(
+            lambda: self._client.search_for_studies(
                 limit=PAGE,
                 offset=offset,
                 fields=["ModalitiesInStudy", "NumberOfStudyRelatedInstances"],
                 search_filters=dict(filters),
-            )
+            ),
+            may_be_absent="StudyInstanceUID" in filters,
         )
 
-    def _listed(self, answers: Any) -> list[Any]:
+    def _listed(self, search: Callable[[], Any], *, may_be_absent: bool) -> list[Any]:
+        """What a search gives, told as ours where it fails.
+
+        `may_be_absent`: it names a study or series, so that 404 may mean that there is none. For
+        any other search it means that `dicomweb` is wrong: no match is 204 or an empty list
+        (PS3.18 8.3.4.1), and an archive must not look empty because its address is wrong.
+        """
+        try:
+            answers = search()
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status == HTTPStatus.NOT_FOUND and may_be_absent:
+                return []
+            told = of_status(self._peer, status)
+            if isinstance(told, Away):
+                raise told from None
+            raise troubles.search_failed(self._peer, f"HTTP status {status}") from None
         if not isinstance(answers, list):
-            raise troubles.failed(self._peer, "its answer is no list")
+            raise troubles.search_failed(self._peer, "its answer is no list")
         return answers
 
     def _of_repeated(self, page: int) -> Whole:

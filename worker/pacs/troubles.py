@@ -107,6 +107,15 @@ def failed(peer: Peer, how: str) -> Transient:
     )
 
 
+def search_failed(peer: Peer, how: str) -> Transient:
+    """It answers, and cannot say what it has."""
+    return Transient(
+        "SEARCH_FAILED",
+        f"{peer.name} could not say what it has ({how}). Ask who runs the archive, then run the same "
+        "command again; what was ordered before stays ordered.",
+    )
+
+
 def incomplete(peer: Peer, here: int, expected: int | None) -> Transient:
     """Fewer images than it says there are."""
     of = f" of {expected} images" if expected is not None else " image(s), then broke off"

@@ -95,7 +95,7 @@ def test_an_archive_that_refuses_everything_is_away(site, tmp_path):
 
 def test_a_failure_without_any_match_is_a_failure(site, tmp_path):
     archive = DimseArchive(studies(2), status=0xC001)
-    with serving_dimse(archive), pytest.raises(Transient, match="RETRIEVE_FAILED"):
+    with serving_dimse(archive), pytest.raises(Transient, match="SEARCH_FAILED"):
         find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert len(archive.asked) == 1
 
@@ -201,6 +201,17 @@ def test_a_server_without_pages_that_gives_all_is_believed(site, tmp_path):
     with serving_web(archive):
         found = find_day(web_peer(site, tmp_path, archive), site.settings, DAY)
     assert (len(uids(found)), found.doubt) == (30, None)
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_server_with_another_address_does_not_look_empty(site, tmp_path, status):
+    def refuse(request) -> bool:
+        request.send_error(status)
+        return True
+
+    archive = web_studies(3, behave=refuse)
+    with serving_web(archive), pytest.raises(Transient, match=f"SEARCH_FAILED.*{status}"):
+        find_day(web_peer(site, tmp_path, archive), site.settings, DAY)
 
 
 # --- what a person is told ------------------------------------------------------------------------

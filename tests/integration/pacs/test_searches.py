@@ -113,7 +113,7 @@ def at_once(site, monkeypatch):
 
 
 def state(site) -> list[tuple]:
-    return site.rows("SELECT state, closed_by FROM study")
+    return site.rows("SELECT state, closed_by FROM study ORDER BY id")
 
 
 def test_the_archives_count_closes_a_study(site, tmp_path, at_once, archive):
@@ -164,6 +164,25 @@ def test_a_study_that_the_archive_does_not_know_waits_for_its_window(site, tmp_p
         site.send(make_instance())
         assert Counting(site.settings, site.database).turn() == 0
     assert state(site) == [("receiving", None)]
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_study_that_cannot_be_counted_does_not_hold_up_the_next(site, tmp_path, at_once, status):
+    images = [make_instance(study_instance_uid=f"1.2.3.{number}") for number in (1, 2)]
+
+    def refuse_the_first(request) -> bool:
+        if "1.2.3.1&" in f"{request.path}&":
+            request.send_error(status)
+            return True
+        return False
+
+    archive = WebArchive({"1.2.3.1": [b""], "1.2.3.2": [b""]}, behave=refuse_the_first)
+    with serving_web(archive):
+        with_peers(site, tmp_path, f'[web]\ndicomweb = "{archive.url}"\ncount = "qido-rs"\n')
+        site.listen()
+        site.send(*images)
+        assert Counting(site.settings, site.database).turn() == 1
+    assert state(site) == [("receiving", None), ("accepted", "pacs_count")]
 
 
 def test_an_archive_that_is_away_changes_nothing_but_the_condition(
@@ -320,7 +339,7 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
             " WHERE study_instance_uid = '1.2.3.1'"
         )
     listing = tmp_path / "never-seen.txt"
-    console = Console(width=120)
+    console = Console(width=80)
     code = show_coverage(
         site.settings, first=DAY, last=NEXT, modalities="all", listing=listing, console=console
     )
@@ -334,3 +353,4 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     assert sorted(listing.read_text().split()) == ["1.2.3.3", "1.2.3.4"]
     assert listing.stat().st_mode & 0o077 == 0
     assert "1.2.3." not in shown
+    assert "…" not in shown, "nothing is cut off in a terminal of 80 columns"
