@@ -102,10 +102,13 @@ def mark_removed(
     Commit, then remove the files with `still_removed`.
     """
     moment, cutoff = now(session), _cutoff(session, keep_days)
+    # Locked, then looked at by a statement of its own: one that waited for the lock would still see
+    # what was owed before it waited.
+    session.execute(select(Study.id).where(Study.id == study_id).with_for_update()).one()
     study = session.scalars(
-        select(Study).where(Study.id == study_id, study_may_leave(cutoff)).with_for_update()
+        select(Study).where(Study.id == study_id, study_may_leave(cutoff))
     ).one_or_none()
-    if study is None:  # new images came meanwhile: it is on its way again
+    if study is None:  # new images came meanwhile, or its result is owed: it is on its way again
         return None
     marked = session.execute(
         update(Instance)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from threading import Thread
+from time import monotonic, sleep
 
 import pytest
 
@@ -11,6 +13,7 @@ from db.clock import now
 from db.delivery_records import Urgency
 from db.delivery_relaying import due_for_delivery
 from db.retention import due_to_leave, mark_removed
+from db.session import Database
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -137,6 +140,33 @@ def test_files_of_one_that_is_owed_stay(database):
     owe(database)
     with database.reading() as session:
         assert due_to_leave(session, keep_days=0, limit=9) == []
+
+
+def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
+    """The retention rule waits for the study's lock, and must look again once it has it."""
+    database = Database(postgresql_url)
+    key = finish_one(database)
+    destined(database, "web")
+    study_id = one(database, "SELECT id FROM study WHERE study_key = :key", key=key)
+    left = []
+
+    def leave():
+        with database.transaction() as session:
+            left.append(mark_removed(session, study_id, keep_days=0, actor="test"))
+
+    leaving = Thread(target=leave)
+    with database.transaction() as session:
+        moment = now(session)
+        span = Span(begins=moment - timedelta(days=1), ends=moment)
+        (study,) = owe_belatedly(session, "web", span, actor="operator:me")
+        leaving.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        until = monotonic() + 30
+        while not one(database, waiting) and monotonic() < until:
+            sleep(0.01)
+    leaving.join(timeout=30)
+    database.dispose()
+    assert (study.became, left) == ("owed", [None])
 
 
 @pytest.mark.parametrize(("takes_rejected", "became"), [(True, "owed"), (False, "not_wanted")])
