@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from db.audit import AuditEntry, append_all
 from db.clock import now
 from db.enums import AuditEvent, StudyState, Verdict
+from db.identity import was_erased
 from db.models import Instance, ModelVersion, ResultDelivery, ResultDestination, Study
 from db.owing import owe_to
 
@@ -26,6 +27,8 @@ class Belated(StrEnum):
     """Its result was owed to the destination already, sent or not."""
     NOT_WANTED = "not_wanted"
     """Nothing was evaluated, and the site does not tell destinations of that."""
+    ERASED = "erased"
+    """Its identity was erased, and a result names the person."""
     FILES_GONE = "files_gone"
     """Files left by the retention rule, and a result is made from them."""
 
@@ -91,6 +94,8 @@ def owe_belatedly(
     looked_at, entries = [], []
     for study in studies:
         became = _judged(study, owed, gone, takes_rejected=takes_rejected)
+        if became is Belated.OWED and was_erased(session, study.study_key):
+            became = Belated.ERASED
         looked_at.append(BelatedStudy(study_id=study.id, study_key=study.study_key, became=became))
         if became is Belated.OWED and not dry_run:
             owe_to(session, study, [destination], now(session))

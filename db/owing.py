@@ -14,6 +14,7 @@ from sqlalchemy import and_, case, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.enums import DeliveryState, Verdict
+from db.identity import was_erased
 from db.models import ResultDelivery, ResultDestination, ResultObject, Study
 from db.statements import insert_if_new
 
@@ -42,6 +43,8 @@ def owe_result(session: Session, study: Study, moment: datetime) -> None:
         *_destinations(session, study.verdict),
         *_holding_earlier(session, study),
     }
+    if destinations and was_erased(session, study.study_key):
+        destinations = set()  # its objects would name whom somebody wanted forgotten
     owe_to(session, study, sorted(destinations), moment)
     _supersede_elsewhere(session, study)
 

@@ -94,6 +94,27 @@ def count_due_to_leave(session: Session, *, keep_days: float) -> Leaving:
     return Leaving(studies=studies, files=files, size=int(size))
 
 
+def count_kept_as_owed(session: Session, *, keep_days: float) -> Leaving:
+    """What would leave by the rule if its study's result were not owed any more."""
+    cutoff = _cutoff(session, keep_days)
+    owing = select(ResultDelivery.study_id).where(ResultDelivery.state.in_(OWED))
+    studies, files, size = session.execute(
+        select(
+            func.count(func.distinct(Study.id)),
+            func.count(Instance.id),
+            func.coalesce(func.sum(Instance.file_bytes), 0),
+        )
+        .join(Instance, Instance.study_id == Study.id)
+        .where(
+            Study.state == StudyState.DONE,
+            Study.finished_at <= cutoff,
+            Study.id.in_(owing),
+            _file_may_leave(cutoff),
+        )
+    ).one()
+    return Leaving(studies=studies, files=files, size=int(size))
+
+
 def mark_removed(
     session: Session, study_id: int, *, keep_days: float, actor: str
 ) -> LeavingFiles | None:

@@ -66,6 +66,7 @@ _HEADER_KEYWORDS = [
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("PatientOrientation", "Manufacturer", "NumberOfFrames"),
     *_PIXEL_SIZES,
+    *("SeriesDescription", "SoftwareVersions"),
 ]
 
 
@@ -98,6 +99,8 @@ def read_header(source: Source) -> InstanceHeader:
         patient_sex=_sex(dataset),
         patient_age_years=age_years(dataset),
         manufacturer=printable(text(dataset, "Manufacturer")),
+        series_description=text(dataset, "SeriesDescription"),
+        software_versions=text(dataset, "SoftwareVersions"),
         anatomic_region=_anatomic_region(dataset),
         view_code=_view_code(dataset),
         patient_orientation=_orientation(dataset),

@@ -64,6 +64,8 @@ def _show(owed: Owed, destination: str, console: Console, *, dry_run: bool) -> N
     )
     if count := owed.counts[Belated.NOT_WANTED]:
         console.print(f"{count} left out: nothing was evaluated (PNEUMO_RESULTS_FOR_REJECTED).")
+    if count := owed.counts[Belated.ERASED]:
+        console.print(f"{count} left out: their identity was erased.")
     if owed.without_files:
         console.print(
             f"{len(owed.without_files)} left out: files left by the retention rule "

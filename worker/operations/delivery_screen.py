@@ -14,9 +14,11 @@ from db.delivery_overview import destinations_at_a_glance, parked_deliveries
 from db.delivery_records import DestinationGlance, ParkedDelivery
 from db.enums import DeliveryState
 from db.records import LiveWorker
+from db.retention import Leaving
 from db.session import Database
 from worker.celery import DELIVERY
 from worker.errors import Rejected
+from worker.intake.disk import in_words
 from worker.operations.screens import condition_notices, moment, wide_console
 from worker.settings import Settings
 
@@ -151,6 +153,22 @@ def _parked_notices(glance: DestinationGlance) -> list[Text]:
             )
         )
     return notices
+
+
+def kept_notices(kept: Leaving | None) -> list[Text]:
+    """Files that the retention rule would let go, were it not for a result that is owed."""
+    if kept is None or not kept.files:
+        return []
+    what = (
+        f"{kept.files} files ({in_words(kept.size)}) of {kept.studies} studies stay beyond their "
+        "term, since results are still owed. "
+    )
+    return [
+        Text.assemble(
+            (what, "bold red"),
+            "`pneumo deliveries` says to whom; what nobody will take: `pneumo deliveries --forgo`.",
+        )
+    ]
 
 
 def _named(glances: Sequence[DestinationGlance], name: str) -> DestinationGlance:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, select
 
+from db.belated import Belated, Span, owe_belatedly
 from db.clock import now
 from db.commitment import (
     ask_for_commitment,
@@ -22,8 +23,10 @@ from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_d
 from db.destinations import note_failure, note_success, probe_in
 from db.enums import DeliveryState, FailureKind, Priority, Verdict
 from db.errors import StaleClaim
+from db.forgoing import forgo, forgo_study, still_owed, tell_no_more
+from db.identity import erase_identity
 from db.models import ResultDelivery
-from db.retention import due_to_leave
+from db.retention import count_kept_as_owed, due_to_leave
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -493,6 +496,88 @@ def test_files_are_needed_until_all_is_delivered(database):
         key
     ]
     assert other != key
+
+
+# --- letting go ---------------------------------------------------------------------------------
+
+
+def let_go(database, **which):
+    with database.transaction() as session:
+        keys = [item.delivery_key for item in still_owed(session, **which)]
+        return forgo(session, keys, "operator:ada")
+
+
+def may_leave(database):
+    with database.reading() as session:
+        kept = count_kept_as_owed(session, keep_days=0)
+        return len(due_to_leave(session, keep_days=0, limit=10)), kept.studies, kept.files
+
+
+def test_what_is_let_go_is_not_sent_and_needs_no_files(database):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, destination="web") == 1
+    assert let_go(database, destination="web") == 0
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, keys=[key[:8]]) == 1
+    assert may_leave(database) == (1, 0, 0)
+    assert states(database) == ["forgone", "forgone"]
+    assert due(database) == []
+    assert events_of(database, key)[-2:] == ["result_forgone", "result_forgone"]
+
+
+def test_whoever_sends_it_just_then_stops(database):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database)
+    assert let_go(database) == 1
+    with pytest.raises(StaleClaim):
+        begun(database, claim)
+    with database.transaction() as session:
+        assert sweep_deliveries(session) == []
+
+
+def test_no_answer_brings_back_what_was_let_go(database):
+    awaiting(database)
+    assert let_go(database) == 1
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert states(database) == ["forgone"]
+
+
+@pytest.mark.parametrize("let_it_go", [True, False])
+def test_a_destination_that_was_let_go_is_told_nothing_until_it_is_back(database, let_it_go):
+    destined(database, "archive")
+    key = finish_one(database)
+    sent(database, claimed(database))
+    with database.transaction() as session:
+        assert not tell_no_more(session, "archive"), "it stands in the file"
+    destined(database, "other")
+    if let_it_go:
+        with database.transaction() as session:
+            assert tell_no_more(session, "archive")
+    revise(database, key)
+    newest = "SELECT destination FROM result_delivery WHERE revision = 2 ORDER BY 1"
+    assert rows(database, newest) == [("other",)] if let_it_go else [("archive",), ("other",)]
+    destined(database, "archive")
+    assert one(database, "SELECT forgone_at FROM result_destination WHERE is_active") is None
+
+
+def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
+    destined(database)
+    key = finish_one(database, 1)
+    with database.transaction() as session:
+        assert forgo_study(session, key, "operator:ada") == 1
+        assert erase_identity(session, key, "operator:ada")
+    revise(database, key)
+    assert states(database) == ["forgone"]
+    destined(database, "web")
+    begins = long_ago(database)
+    with database.transaction() as session:
+        span = Span(begins=begins, ends=now(session))
+        (study,) = owe_belatedly(session, "web", span, actor="operator:ada")
+    assert study.became is Belated.ERASED
+    assert states(database) == ["forgone"]
 
 
 def test_a_parked_one_is_shown_and_sent_round_again(database):

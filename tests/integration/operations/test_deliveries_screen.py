@@ -20,8 +20,11 @@ from tests.delivery_builders import claimed, destined, due, sent, states
 from worker.errors import Rejected
 from worker.operations.belated_screen import owe_and_show
 from worker.operations.delivery_screen import retry_deliveries, show_deliveries
+from worker.operations.forgo_screen import forgo_and_show
 from worker.operations.installation import parts_of
+from worker.operations.mending import erase_identity_of
 from worker.operations.screens import show_status
+from worker.operations.tidy import show_tidying
 from worker.settings import read_settings
 
 
@@ -68,7 +71,7 @@ def test_without_a_destination_it_says_where_to_name_one(site):
 def test_counts_by_destination_and_why_one_is_parked(site, database):
     key = one_of_each(database)
     said = printed(show_deliveries, site, parked=True)
-    assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │" in said
+    assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │ 0 │" in said
     assert key[:12] in said
     assert "REFUSED. It says no." in said
     with pytest.raises(Rejected, match="known are: archive"):
@@ -159,6 +162,57 @@ def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
     asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
     with pytest.raises(Rejected, match=code):
         owe_and_show(site, **(asked | wrong))
+
+
+def test_what_nobody_will_take_is_let_go_after_a_question(site, database):
+    key = one_of_each(database)
+    asked = []
+    said = printed(forgo_and_show, site, [], destination="archive", dry_run=True)
+    assert said == "2 results (2 owed to archive) would be let go."
+    with pytest.raises(KeyboardInterrupt):
+        printed(forgo_and_show, site, [], destination="archive", dry_run=False, sure=refuse)
+    assert states(database) == ["sent", "parked", "waiting"]
+
+    values = {"destination": None, "dry_run": False, "sure": asked.append}
+    said = printed(forgo_and_show, site, [key[:12], "0" * 12], **values)
+    assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
+    assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
+    assert states(database) == ["sent", "forgone", "waiting"]
+
+
+def refuse(_words):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("wrong", [{"keys": []}, {"keys": ["abc"]}, {"asked": False}])
+def test_nothing_is_let_go_that_was_not_named(site, wrong):
+    asked = {"keys": ["a" * 12], "destination": None, "dry_run": False}
+    with pytest.raises(Rejected, match="FORGO_WHICH"):
+        forgo_and_show(site, **(asked | wrong))
+
+
+def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
+    destined(database)
+    finish_one(database)
+    at_once = site.model_copy(update={"keep_files_days": 1e-9})
+    assert "1 files" in (said := printed(show_status, at_once))
+    assert "stay beyond their term, since results are still owed" in said
+    said = printed(show_tidying, at_once, dry_run=True)
+    assert "stay: results of 1 studies are owed" in said
+    assert "stay beyond their term" not in printed(show_status, site)
+
+
+def test_erasing_a_person_lets_go_of_results_that_name_them(site, database, capsys):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    to_web = one(database, "SELECT delivery_key FROM result_delivery WHERE destination = 'web'")
+    sent(database, claimed(database, to_web))
+    assert erase_identity_of(site, key) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 results that were owed" in said
+    assert "were sent to web before" in said
+    assert states(database) == ["forgone", "sent"]
+    assert erase_identity_of(site, key) == 1
 
 
 def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):
