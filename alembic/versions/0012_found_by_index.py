@@ -31,10 +31,10 @@ BY_TIME = {
 def upgrade() -> None:
     op.add_column("study", sa.Column("files_left_at", sa.DateTime(timezone=True)))
     op.execute(_LEFT_BEFORE)
-    _partial_index("ix_study_with_files", "study", ["state", "finished_at"], "files_left_at IS NULL")
     _partial_index(
-        "ix_study_origin_unfetched", "study_origin", ["study_id"], "fetched_at IS NULL"
+        "ix_study_with_files", "study", ["state", "finished_at"], "files_left_at IS NULL"
     )
+    _partial_index("ix_study_origin_unfetched", "study_origin", ["study_id"], "fetched_at IS NULL")
     for table, column in BY_TIME.items():
         op.create_index(op.f(f"ix_{table}_{column}"), table, [column])
     _replace_views(revision)
