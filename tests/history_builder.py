@@ -60,7 +60,7 @@ _STATEMENTS = (
         CASE WHEN state IN ('done', 'parked', 'running') THEN came END,
         CASE WHEN state IN ('done', 'parked') THEN came + interval '20 s' END,
         CASE WHEN state IN ('accepted', 'queued') THEN came
-             WHEN state = 'receiving' THEN came + interval '1 day' END,
+             WHEN state = 'receiving' THEN came + n % 2 * interval '1 day' END,
         CASE WHEN state = 'queued' THEN came END,
         CASE WHEN state = 'done' THEN n % 97 END, CASE WHEN state = 'done' THEN n % 311 END,
         CASE WHEN state = 'parked' THEN 'NO_PIXELS' END,
