@@ -25,13 +25,21 @@ class Fetching:
     images: list[tuple[StoredFile, InstanceHeader]] = field(default_factory=list, repr=False)
 
     def keep(self, chunks: Iterable[bytes | memoryview]) -> None:
-        """Keep one DICOM file. Raises Rejected OTHER_STUDY, those of `read_header`, Resource."""
-        stored = self.storage.keep_chunks(chunks)
-        header = read_header(self.storage.path_of(stored.name))
-        if header.study_instance_uid != self.study_instance_uid:
-            self.storage.discard(stored.name)
-            raise troubles.other_study(self.peer)
-        self.images.append((stored, header))
+        """Keep one DICOM file. Raises Rejected OTHER_STUDY, those of `read_header`, Resource.
+
+        It is judged before it has a name: names stand for contents, so that a file that has one may
+        be another study's as well, and is nobody's to take away.
+        """
+        part = self.storage.begin()
+        try:
+            for chunk in chunks:
+                part.write(chunk)
+            header = read_header(part.path)
+            if header.study_instance_uid != self.study_instance_uid:
+                raise troubles.other_study(self.peer)
+            self.images.append((part.keep(), header))
+        finally:
+            part.discard()
 
     def refuse_too_late(self) -> None:
         """Raise Transient RETRIEVE_FAILED when the time for the whole study is over."""

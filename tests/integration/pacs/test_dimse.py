@@ -109,6 +109,18 @@ def test_another_study_than_was_asked_for(site, tmp_path, datasets):
     assert site.kept() == []
 
 
+def test_the_file_of_another_study_stays_its_own(site, tmp_path, datasets):
+    """The archive has moved an image to the ordered study and left its header as it was."""
+    theirs = make_instance(study_instance_uid="1.2.3.99")
+    site.listen()
+    site.send(theirs)
+    before = site.kept()
+    with serving(DimseArchive({UID: [theirs]})) as archive:
+        _, error = failing(site, tmp_path, archive, "c-get")
+    assert error.code == "OTHER_STUDY"
+    assert site.kept() == before != []
+
+
 def test_a_move_destination_that_it_does_not_know(site, tmp_path, datasets):
     with serving(DimseArchive({UID: datasets})) as archive:
         node, error = failing(site, tmp_path, archive, "c-move")
