@@ -18,14 +18,14 @@ from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
 from db.study_settling import FETCHED_BY_US
 from worker.delivery.own_results import is_own_result
-from worker.errors import Away, Rejected, Transient
-from worker.intake.disk import refuse_when_nearly_full
+from worker.errors import Away, Rejected, Resource, Transient
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
 from worker.pacs.finding import asking, count_instances
 from worker.pacs.images import Fetched, Fetching
+from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
 from worker.patience import in_transaction
 from worker.peers import Peer, read_peers
@@ -52,13 +52,14 @@ class Retriever:
         self._database = database
         self._storage = storage
         self._pauses = Pauses(site)
+        self.disk = OwnDisk(site, database, self._pauses)
 
     def with_images(self, claimed: Claim) -> Claim:
         """The claim with all instances of its study, their files on this disk.
 
-        Raises Away while the archive or the site's words about it are at fault, Transient
-        (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE, OTHER_STUDY,
-        FETCHED_OTHERWISE), Resource (DISK_FULL), and StaleClaim.
+        Raises Away while the archive, the site's words about it or a full disk are at fault,
+        Transient (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE,
+        OTHER_STUDY, FETCHED_OTHERWISE), and StaleClaim.
         """
         if claimed.source not in FETCHED_BY_US:
             return claimed
@@ -69,6 +70,7 @@ class Retriever:
             return claimed
         began = time.monotonic()
         try:
+            self.disk.refuse_without_room()
             peer = peer_of(origin, self._site)
             self._pauses.refuse_paused(troubles.subject_of(peer))
             fetched = self._fetch(origin, peer)
@@ -90,7 +92,6 @@ class Retriever:
         return frozenset(name for name in names if not self._storage.path_of(name).is_file())
 
     def _fetch(self, origin: Origin, peer: Peer) -> Fetched:
-        refuse_when_nearly_full(self._site)
         fetching = Fetching(
             peer=peer,
             study_instance_uid=origin.study_instance_uid,
@@ -104,6 +105,10 @@ class Retriever:
         except Transient as error:
             if error.code == troubles.RETRIEVE_FAILED and self._is_unknown(origin, peer):
                 raise troubles.not_there(peer) from None
+            raise
+        except Resource as error:
+            if error.code in NO_ROOM:
+                raise self.disk.away(error) from None
             raise
         if fetched.expected is None and peer.count:
             return replace(fetched, expected=self._count(origin, peer))
@@ -143,6 +148,8 @@ class Retriever:
             raise Rejected(error.code, error.sentence) from None
         self._pauses.succeeded(subject)
         in_transaction(self._database, lambda session: end_condition(session, subject))
+        if received is not None:
+            self.disk.has_room()
         return instances
 
     def _without_own(self, fetched: Fetched) -> Fetched:

@@ -252,6 +252,54 @@ def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp
     assert again.conditions() == {}
 
 
+def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_path, archive):
+    enough = site.settings.disk_refuse_free
+    with_settings(site, max_retries=0, disk_refuse_free="100%")
+    node = node_at(site, tmp_path, archive)
+    key = node.order(UID)
+    for attempt in (1, 2, 3):
+        taken = node.claim(key)
+        with pytest.raises(Away) as met:
+            node.retriever.with_images(taken)
+        assert met.value.wait_s > 0
+        assert "waits and comes by itself" in met.value.sentence
+        assert node.settle(taken, met.value) is Settlement.RETRY
+        found = node.study(key)
+        assert (found["state"], found["retries"], found["attempts"]) == ("accepted", 0, attempt)
+    assert archive.asked == []
+    node.retriever.disk.turn()
+    assert node.conditions() == {"fetching disk": "DISK_NEARLY_FULL"}
+
+    with_settings(site, disk_refuse_free=enough)
+    again = Node(site)
+    assert len(again.fetch(key).instances) == 3
+    assert again.conditions() != {}, "the other node's disk may be another"
+    with site.database.transaction() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE site_condition SET seen_at = '2020-01-01 00:00:00.000000'"
+        )
+    again.retriever.disk.turn()
+    assert again.conditions() == {}, "nobody tells it any more"
+
+
+def test_a_disk_that_fails_under_a_fetch_is_waited_for(site, tmp_path, archive):
+    with_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
+    node = node_at(site, tmp_path, archive)
+    key = node.order(UID)
+    taken = node.claim(key)
+    node.storage.folder.parent.mkdir(parents=True, exist_ok=True)
+    node.storage.folder.write_bytes(b"no folder")
+    with pytest.raises(Away, match="DISK_ERROR") as met:
+        node.retriever.with_images(taken)
+    assert node.settle(taken, met.value) is Settlement.RETRY
+    node.retriever.disk.turn()
+    assert node.conditions() == {"fetching disk": "DISK_ERROR"}
+    node.storage.folder.unlink()
+    node.retriever.disk.turn()
+    assert node.conditions() == {}
+    assert len(node.fetch(key).instances) == 3
+
+
 def test_what_one_study_meets_alone_is_parked_in_the_end(site, tmp_path, archive):
     with_settings(site, max_retries=0)
     archive.behave = status(500)
