@@ -15,7 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from worker.imaging.identifiers import is_uid
 from worker.pacs import troubles
-from worker.pacs.c_get import NATIVE
+from worker.pacs.contexts import NATIVE
 from worker.pacs.dimse import association, refuse_status
 from worker.pacs.web import session_with, timeouts
 from worker.peers import Peer
@@ -64,12 +64,15 @@ def find_day(
 
 def count_instances(ask: Ask, study_instance_uid: str) -> int | None:
     """How many images the archive has of a study; None if it does not know it or does not say."""
-    counts = [
-        study.instances
-        for study in ask({"StudyInstanceUID": study_instance_uid})
-        if study.study_instance_uid == study_instance_uid
-    ]
-    return counts[0] if counts else None
+    found = look_up(ask, study_instance_uid)
+    return found.instances if found else None
+
+
+def look_up(ask: Ask, study_instance_uid: str) -> FoundStudy | None:
+    """What the archive says of a study; None if it does not know it."""
+    matches = ask({"StudyInstanceUID": study_instance_uid})
+    ours = [it for it in matches if it.study_instance_uid == study_instance_uid]
+    return ours[0] if ours else None
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
 from db.study_settling import FETCHED_BY_US
 from worker.delivery.own_results import is_own_result
-from worker.errors import Away, Rejected, Resource, Transient
+from worker.errors import Away, PneumoError, Rejected, Resource, Transient
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
-from worker.pacs.finding import asking, count_instances
+from worker.pacs.finding import FoundStudy, asking, look_up
 from worker.pacs.images import Fetched, Fetching
 from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
@@ -102,25 +102,31 @@ class Retriever:
         site = self._site if origin.peer else self._site.model_copy(update=nobody)
         try:
             fetched = _WAYS[origin.way](fetching, site)
-        except Transient as error:
-            if error.code == troubles.RETRIEVE_FAILED and self._is_unknown(origin, peer):
-                raise troubles.not_there(peer) from None
-            raise
+        except (Transient, Rejected) as error:
+            raise self._by_what_it_knows(error, origin, peer) from None
         except Resource as error:
             if error.code in NO_ROOM:
                 raise self.disk.away(error) from None
             raise
         if fetched.expected is None and peer.count:
-            return replace(fetched, expected=self._count(origin, peer))
+            found = self._look_up(origin, peer)
+            return replace(fetched, expected=found.instances if found else None)
         return fetched
 
-    def _is_unknown(self, origin: Origin, peer: Peer) -> bool:
-        """Whether it says that it has no such study; some retrievals only say "unable"."""
-        return bool(peer.count or peer.search) and self._count(origin, peer) is None
+    def _by_what_it_knows(self, error: PneumoError, origin: Origin, peer: Peer) -> PneumoError:
+        """Some archives only say "unable" of an unknown study, some say "unknown" of one they have."""
+        says = {troubles.RETRIEVE_FAILED, troubles.STUDY_NOT_IN_ARCHIVE}
+        if error.code not in says or not (peer.count or peer.search):
+            return error
+        if self._look_up(origin, peer) is None:
+            return troubles.not_there(peer)
+        if error.code == troubles.STUDY_NOT_IN_ARCHIVE:
+            return troubles.failed(peer, "it knows the study, and gives nothing of it")
+        return error
 
-    def _count(self, origin: Origin, peer: Peer) -> int | None:
+    def _look_up(self, origin: Origin, peer: Peer) -> FoundStudy | None:
         with asking(peer, self._site, str(peer.count or peer.search)) as ask:
-            return count_instances(ask, origin.study_instance_uid)
+            return look_up(ask, origin.study_instance_uid)
 
     def _record(
         self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]
@@ -135,13 +141,21 @@ class Retriever:
             here = len({header.sop_instance_uid for _, header in fetched.images})
         if received is None and not here:
             raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
-        if fetched.expected is not None and here < fetched.expected:
-            raise troubles.incomplete(peer, here, fetched.expected)
+        missing, expected = fetched.missing, fetched.expected
+        if expected is not None and here + sum(missing.values()) < expected:
+            raise troubles.incomplete(peer, here, expected)
+        if expected is None and missing:
+            expected = here + sum(missing.values())
         try:
             instances = in_transaction(
                 self._database,
                 lambda session: record_fetch(
-                    session, claimed, received, expected=fetched.expected, absent=absent
+                    session,
+                    claimed,
+                    received,
+                    expected=expected,
+                    absent=absent,
+                    missing=missing,
                 ),
             )
         except FetchedOtherwise as error:

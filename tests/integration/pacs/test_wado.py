@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -192,6 +193,25 @@ def test_another_study_than_was_asked_for(site, tmp_path, archive):
     _, error = failing(site, tmp_path, archive)
     assert (type(error), error.code) == (Rejected, "OTHER_STUDY")
     assert site.kept() == []
+
+
+def test_a_header_that_cannot_be_read_refuses_itself_alone(site, tmp_path, archive, files):
+    """Among images of the study: nonsense, and an image that was moved here from another."""
+    stranger = make_study(tmp_path / "other", 1)[0].read_bytes()
+    archive.files[UID] = [files[0], b"no DICOM at all", stranger, *files[1:]]
+    archive.counts[UID] = 5
+    node = node_at(site, tmp_path, archive, 'count = "qido-rs"')
+    try:
+        key = node.order(UID)
+        taken = node.fetch(key)
+    finally:
+        archive.files[UID] = files
+    kept = [node.storage.path_of(i.file_name).read_bytes() for i in taken.instances]
+    assert kept == files
+    assert site.one("SELECT expected_instances FROM study_origin") == 5
+    assert node.study(key)["closed_by"] == "sender", "nobody may take it for complete"
+    detail = site.one("SELECT detail FROM audit_record WHERE event = 'study_fetched'")
+    assert json.loads(str(detail))["missing"] == {"NOT_DICOM": 1, "OTHER_STUDY": 1}
 
 
 def test_a_trickle_ends_at_the_deadline(site, tmp_path, archive, files):
