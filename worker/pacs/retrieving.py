@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.enums import Priority, RetrieveWay
+from db.enums import Lane, Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
@@ -27,6 +27,7 @@ from worker.pacs.finding import FoundStudy, asking, look_up
 from worker.pacs.images import Fetched, Fetching
 from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
+from worker.pacs.turns import Turns
 from worker.patience import in_transaction
 from worker.peers import Peer, read_peers
 from worker.settings import Settings
@@ -52,6 +53,7 @@ class Retriever:
         self._database = database
         self._storage = storage
         self._pauses = Pauses(site)
+        self._turns = Turns(site.fetches_at_once)
         self.disk = OwnDisk(site, database, self._pauses)
 
     def with_images(self, claimed: Claim) -> Claim:
@@ -59,7 +61,8 @@ class Retriever:
 
         Raises Away while the archive, the site's words about it or a full disk are at fault,
         Transient (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE,
-        OTHER_STUDY, FETCHED_OTHERWISE), and StaleClaim.
+        OTHER_STUDY, FETCHED_OTHERWISE), Later while enough others are being fetched, and
+        StaleClaim.
         """
         if claimed.source not in FETCHED_BY_US:
             return claimed
@@ -73,7 +76,8 @@ class Retriever:
             self.disk.refuse_without_room()
             peer = peer_of(origin, self._site)
             self._pauses.refuse_paused(troubles.subject_of(peer))
-            fetched = self._fetch(origin, peer)
+            with self._turns.one(stat=claimed.lane is Lane.STAT):
+                fetched = self._fetch(origin, peer)
         except Away as error:
             raise self._noted(error) from None
         instances = self._record(claimed, peer, fetched, absent)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from db.enums import Priority
 from db.errors import StaleClaim
 from tests.builders import make_study
 from tests.integration.pacs.fetches import Node, with_peers, with_settings
@@ -18,7 +21,7 @@ from tests.integration.pacs.web_archive import (
     serving,
     tls_server,
 )
-from worker.errors import Away, PneumoError, Rejected, Transient
+from worker.errors import Away, Later, PneumoError, Rejected, Transient
 from worker.failures import Settlement
 
 UID = "1.2.3.7"
@@ -354,6 +357,46 @@ def test_a_claim_that_was_lost_meanwhile_writes_nothing(site, tmp_path, archive)
     with pytest.raises(StaleClaim):
         node.retriever.with_images(taken)
     assert site.one("SELECT count(*) FROM instance") == 0
+
+
+def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path, archive, files):
+    """Of two threads one may fetch; the archive answers no routine study until it is let go."""
+    asked, go = threading.Semaphore(0), threading.Event()
+
+    def slow(request):
+        asked.release()
+        if request.path.endswith(UID):
+            assert go.wait(30)
+        return False
+
+    archive.behave = slow
+    stat_uid = "1.2.3.70"
+    archive.files[stat_uid] = [
+        it.read_bytes() for it in make_study(tmp_path, 1, study_instance_uid=stat_uid)
+    ]
+    with_settings(site, fetches_at_once=1, max_retries=0)
+    node = node_at(site, tmp_path, archive)
+    first, second = node.claim(node.order(UID)), node.claim(node.order("1.2.3.8"))
+    stat = node.claim(node.order(stat_uid, priority=Priority.STAT))
+    with ThreadPoolExecutor(1) as thread:
+        fetching = thread.submit(node.retriever.with_images, first)
+        try:
+            assert asked.acquire(timeout=30)
+            with pytest.raises(Later) as met:
+                node.retriever.with_images(second)
+            assert len(node.retriever.with_images(stat).instances) == 1
+        finally:
+            go.set()
+        assert len(fetching.result().instances) == 3
+    del archive.files[stat_uid]
+    assert node.settle(second, met.value) is Settlement.RETRY
+    found = node.study(second.study_key)
+    assert (found["state"], found["retries"], found["error_code"]) == ("accepted", 0, None)
+    outcomes = "SELECT outcome FROM inference_run WHERE study_id = :id"
+    assert site.rows(outcomes, id=second.study_id) == [("released",)]
+    assert second.study_key not in node.due(), "it comes when it is its turn"
+    with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
+        node.retriever.with_images(node.claim(second.study_key))
 
 
 # --- again, elsewhere ----------------------------------------------------------------------------
