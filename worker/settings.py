@@ -97,6 +97,8 @@ class Settings(BaseSettings):
 
     archive_timeout_s: Seconds = 60.0
     """How long an archive may take to answer, or to send one image."""
+    fetches_at_once: int = Field(3, ge=1, le=64)
+    """So many threads of a worker may fetch routine studies at once; the others serve what is here."""
 
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0

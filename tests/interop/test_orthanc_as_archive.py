@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
+from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, JPEGLosslessSV1
 
 from db.results import retry_parked
 from tests.builders import make_study, write_instance
@@ -22,6 +22,7 @@ __all__ = ["migrated", "site"]
 
 pytestmark = needs_orthanc_with_dicomweb
 UID, CT, OTHER_DAY = "1.2.3.100", "1.2.3.200", "1.2.3.300"
+BESIDE, PRIVATE = "1.2.3.400", "1.2.826.0.1.3680043.9.9999.1"
 MOVES_TO = 1
 
 
@@ -52,6 +53,12 @@ def archive(tmp_path_factory):
         ),
         *make_study(folder / "b", 1, study_instance_uid=CT, modality="CT",
                     sop_class_uid="1.2.840.10008.5.1.4.1.1.2"),
+        *make_study(folder / "d", 2, study_instance_uid=BESIDE, study_date="20260104"),
+        write_instance(
+            folder / "d" / "private.dcm", study_instance_uid=BESIDE, study_date="20260104",
+            series_instance_uid=f"{BESIDE}.9", sop_instance_uid=f"{BESIDE}.9.1",
+            sop_class_uid=PRIVATE, modality="OT",
+        ),
         *make_study(folder / "c", 1, study_instance_uid=OTHER_DAY, study_date="20260103"),
     ]:  # fmt: skip
         made.post("/instances", path.read_bytes())
@@ -127,6 +134,18 @@ def test_a_study_that_the_archive_does_not_have(site, archive, tmp_path, way):
     with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
         node.retriever.with_images(taken)
     assert node.conditions() == {}
+
+
+def test_a_radiograph_comes_whatever_is_beside_it(site, archive, tmp_path):
+    """Orthanc fails the whole C-GET of a study of which it cannot send one object."""
+    node = node_for(site, archive, tmp_path, retrieve="c-get")
+    key = node.order(BESIDE)
+    taken = node.fetch(key)
+    classes = [it for (it,) in site.rows("SELECT sop_class_uid FROM instance")]
+    assert classes == [ComputedRadiographyImageStorage] * 2
+    assert len(taken.instances) == 2
+    assert site.one("SELECT expected_instances FROM study_origin") == 3
+    assert node.study(key)["closed_by"] == "sender"
 
 
 def test_c_move_comes_through_our_listener_into_the_same_row(site, archive, tmp_path):

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 
-from db.conditions import end_condition, note_condition
+from db.conditions import code_that_holds, end_condition, note_condition
 from db.origins import known_studies, outstanding_orders
 from db.session import Database
 from worker.errors import Away, Rejected
 from worker.intake.order import order_study
 from worker.pacs import troubles
 from worker.pacs.finding import Doubt, FoundDay, FoundStudy, find_day
+from worker.pacs.own_disk import NO_ROOM, STALE_S
 from worker.patience import in_transaction
 from worker.peers import Peer
 from worker.settings import Settings
@@ -209,7 +210,7 @@ def _order(
 
 
 class _Politeness:
-    """Waits for the window, for the rate, and for what was ordered before."""
+    """Waits for the window, for the rate, for room on the disk, and for what was ordered before."""
 
     def __init__(
         self,
@@ -241,6 +242,8 @@ class _Politeness:
         while True:
             if (opens := self._opens_at()) is not None:
                 self.pause(opens, LOOK_AGAIN_S)
+            elif (code := self._no_room()) is not None:
+                self.pause(f"room on the disk ({code})", LOOK_AGAIN_S)
             elif self._outstanding() >= self._wanted.outstanding:
                 self.pause("ordered studies", LOOK_AGAIN_S)
             elif (early_s := self._early_s()) > 0:
@@ -257,6 +260,11 @@ class _Politeness:
 
     def _early_s(self) -> float:
         return (self._next_at - self._clock()).total_seconds() if self._next_at else 0.0
+
+    def _no_room(self) -> str | None:
+        """Why nothing can be taken over: what was ordered now would only wait, here or there."""
+        with self._database.reading() as session:
+            return code_that_holds(session, NO_ROOM, seen_within_s=STALE_S)
 
     def _outstanding(self) -> int:
         with self._database.reading() as session:

@@ -13,7 +13,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 from worker.errors import PneumoError
 from worker.pacs import troubles
 from worker.pacs.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
-from worker.pacs.c_get import NATIVE
+from worker.pacs.contexts import NATIVE
 from worker.pacs.dimse import OUT_OF_RESOURCES, PENDING, SUCCESS, association, of_status
 from worker.pacs.found import found_study
 from worker.peers import Peer

@@ -14,7 +14,9 @@ from worker.pacs.qido import by_qido
 from worker.peers import Peer
 from worker.settings import Settings
 
-__all__ = ["Archive", "Doubt", "FoundDay", "FoundStudy", "asking", "count_images", "find_day"]
+__all__ = [
+    "Archive", "Doubt", "FoundDay", "FoundStudy", "asking", "count_images", "find_day", "look_up",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +63,16 @@ def count_images(
         len(archive.instances(study_instance_uid, series) & frozenset(uids))
         for series, uids in (own or {}).items()
     )
+    study = look_up(archive, study_instance_uid)
+    return None if study is None or study.instances is None else study.instances - there
+
+
+def look_up(archive: Archive, study_instance_uid: str) -> FoundStudy | None:
+    """What the archive says of a study; None if it does not know it."""
     answer = archive.studies({"StudyInstanceUID": study_instance_uid})
     if answer.error is not None and not answer.studies:
         raise answer.error
-    study = answer.by_uid.get(study_instance_uid)
-    return None if study is None or study.instances is None else study.instances - there
+    return answer.by_uid.get(study_instance_uid)
 
 
 @contextmanager

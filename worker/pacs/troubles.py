@@ -12,6 +12,7 @@ from worker.errors import Away, Rejected, Transient
 from worker.peers import Peer
 
 RETRIEVE_FAILED = "RETRIEVE_FAILED"
+STUDY_NOT_IN_ARCHIVE = "STUDY_NOT_IN_ARCHIVE"
 
 
 def subject_of(peer: Peer) -> str:
@@ -83,7 +84,7 @@ def misconfigured(name: str, error: Rejected) -> Away:
 def not_there(peer: Peer) -> Rejected:
     """It answers, and has no such study."""
     return Rejected(
-        "STUDY_NOT_IN_ARCHIVE",
+        STUDY_NOT_IN_ARCHIVE,
         f"{peer.name} has no image of this study. Check the Study Instance UID and the archive, "
         "then run `pneumo retry`.",
     )
@@ -93,8 +94,8 @@ def other_study(peer: Peer) -> Rejected:
     """It answers with something else than was asked for."""
     return Rejected(
         "OTHER_STUDY",
-        f"{peer.name} gave an image of another study than was asked for, so nothing was taken "
-        "over. Ask who runs it.",
+        f"{peer.name} gave an image of another study than was asked for, which was not taken over. "
+        "Ask who runs it.",
     )
 
 

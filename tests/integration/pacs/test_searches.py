@@ -10,6 +10,7 @@ from pydicom import dcmread
 from rich.console import Console
 from sqlalchemy import text
 
+from db.conditions import end_condition, note_condition
 from db.counting import close_counted
 from tests.builders import make_instance, make_study
 from tests.integration.intake.sites import free_port, wait_until
@@ -319,6 +320,36 @@ def test_an_archive_that_is_away_is_waited_for(site, tmp_path, archive):
     assert run(site, peer_at(site, tmp_path, archive.port), clock).ordered == 3
     assert met[0] == ("ARCHIVE_AWAY",)
     assert site.rows("SELECT code FROM site_condition WHERE ended_at IS NULL") == []
+
+
+def test_nothing_is_ordered_to_a_disk_without_room(site, tmp_path, archive):
+    clock, shown, met = Clock(), [], []
+    with site.database.transaction() as session:
+        note_condition(session, "fetching disk", "DISK_NEARLY_FULL", "It is nearly full.")
+
+    def makes_room(seconds):
+        clock.now += timedelta(seconds=seconds)
+        met.append((shown[-1], len(ordered(site))))
+        with site.database.transaction() as session:
+            end_condition(session, "fetching disk")
+
+    peer = peer_at(site, tmp_path, archive.port)
+    backfill(
+        Backfill(peer=peer, first=DAY, last=NEXT, modalities=("CR", "DX")),
+        site.settings, site.database,
+        show=lambda progress: shown.append(progress.waits_for), sleep=makes_room, clock=clock,
+    )  # fmt: skip
+    assert met[0] == ("room on the disk (DISK_NEARLY_FULL)", 0)
+    assert len(ordered(site)) == 3
+
+
+def test_a_full_disk_of_a_node_that_is_gone_stops_nothing(site, tmp_path, archive):
+    with site.database.transaction() as session:
+        note_condition(session, "fetching disk", "DISK_NEARLY_FULL", "It is nearly full.")
+        session.connection().exec_driver_sql(
+            "UPDATE site_condition SET seen_at = '2020-01-01 00:00:00.000000'"
+        )
+    assert run(site, peer_at(site, tmp_path, archive.port)).ordered == 3
 
 
 def test_days_the_wrong_way_round(site, tmp_path, archive):
