@@ -7,6 +7,7 @@ fetched them, is fetched again: so nodes that fetch need share nothing but the d
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from db.claims import Claim
@@ -24,7 +25,8 @@ from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.pacs import c_get, c_move, troubles, wado
 from worker.pacs.finding import FoundStudy, asking, look_up
-from worker.pacs.images import Fetched, Fetching
+from worker.pacs.images import NOT_GIVEN, Fetched, Fetching
+from worker.pacs.listing import list_objects
 from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
 from worker.pacs.turns import Turns
@@ -142,14 +144,16 @@ class Retriever:
             with self._database.reading() as session:
                 here = instances_here(session, claimed)
         else:
-            here = len({header.sop_instance_uid for _, header in fetched.images})
+            here = {header.sop_instance_uid for _, header in fetched.images}
         if received is None and not here:
             raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
-        missing, expected = fetched.missing, fetched.expected
-        if expected is not None and here + sum(missing.values()) < expected:
-            raise troubles.incomplete(peer, here, expected)
+        missing, expected = dict(fetched.missing), fetched.expected
+        if received is None and expected is not None and len(here) < expected:
+            missing = self._not_moved(claimed, peer, here)
+        if expected is not None and len(here) + sum(missing.values()) < expected:
+            raise troubles.incomplete(peer, len(here), expected)
         if expected is None and missing:
-            expected = here + sum(missing.values())
+            expected = len(here) + sum(missing.values())
         try:
             instances = in_transaction(
                 self._database,
@@ -169,6 +173,21 @@ class Retriever:
         if received is not None:
             self.disk.has_room()
         return instances
+
+    def _not_moved(self, claimed: Claim, peer: Peer, here: Collection[str]) -> dict[str, int]:
+        """By C-MOVE: what did not come to our listener, unless it may be a radiograph."""
+        with self._database.reading() as session:
+            origin = origin_of(session, claimed)
+        if origin is None:
+            return {}
+        try:
+            listed = list_objects(peer, self._site, origin.study_instance_uid)
+        except PneumoError:  # it cannot say what there is: then it is not known what is missing
+            return {}
+        missing = [it for it in listed if it.sop_instance_uid not in here]
+        if not missing or any(it.may_be_radiograph for it in missing):
+            return {}
+        return {NOT_GIVEN: len(missing)}
 
     def _without_own(self, fetched: Fetched) -> Fetched:
         """What the archive keeps of ours in the study is no image of it."""
