@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.enums import Lane, Priority, RetrieveWay
+from db.enums import Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
@@ -78,7 +78,7 @@ class Retriever:
             self.disk.refuse_without_room()
             peer = peer_of(origin, self._site)
             self._pauses.refuse_paused(troubles.subject_of(peer))
-            with self._turns.one(stat=claimed.lane is Lane.STAT):
+            with self._turns.one(stat=Priority(claimed.priority) is Priority.STAT):
                 fetched = self._fetch(origin, peer)
         except Away as error:
             raise self._noted(error) from None
