@@ -152,13 +152,15 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
     )
 
 
-def instances_here(session: Session, claim: Claim) -> int:
-    """How many images of a claimed study are here now."""
-    return session.scalar(
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.study_id == claim.study_id, Instance.replaced_in_revision.is_(None))
-    ) or 0  # fmt: skip
+def instances_here(session: Session, claim: Claim) -> set[str]:
+    """SOP Instance UIDs of the images of a claimed study that are here now."""
+    return set(
+        session.scalars(
+            select(Instance.sop_instance_uid).where(
+                Instance.study_id == claim.study_id, Instance.replaced_in_revision.is_(None)
+            )
+        )
+    )
 
 
 def record_fetch(

@@ -55,8 +55,8 @@ def _conclude(fetching: Fetching, site: Settings, last: Dataset) -> Fetched:
         raise of_status(peer, int(last.Status))
     completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
     failed = sub_operations(last, "Failed") or 0
-    if failed:
-        raise troubles.incomplete(peer, completed, completed + failed)
+    if failed and not completed:
+        raise troubles.incomplete(peer, 0, failed)
     if not completed:
         raise troubles.not_there(peer)
-    return Fetched(images=(), expected=completed)
+    return Fetched(images=(), expected=completed + failed)

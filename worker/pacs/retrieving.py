@@ -7,11 +7,13 @@ fetched them, is fetched again: so nodes that fetch need share nothing but the d
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.enums import Lane, Priority, RetrieveWay
+from db.delivery_overview import own_results
+from db.enums import Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
@@ -24,7 +26,8 @@ from worker.logging import get_logger
 from worker.own_results import is_own_result
 from worker.pacs import c_get, c_move, troubles, wado
 from worker.pacs.finding import FoundStudy, asking, look_up
-from worker.pacs.images import Fetched, Fetching, Images
+from worker.pacs.images import NOT_GIVEN, Fetched, Fetching, Images
+from worker.pacs.listing import list_objects
 from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
 from worker.pacs.turns import Turns
@@ -76,7 +79,7 @@ class Retriever:
             self.disk.refuse_without_room()
             peer = peer_of(origin, self._site)
             self._pauses.refuse_paused(troubles.subject_of(peer))
-            with self._turns.one(stat=claimed.lane is Lane.STAT):
+            with self._turns.one(stat=Priority(claimed.priority) is Priority.STAT):
                 fetched = self._fetch(origin, peer)
         except Away as error:
             raise self._noted(error) from None
@@ -145,16 +148,19 @@ class Retriever:
             with self._database.reading() as session:
                 here = instances_here(session, claimed)
         else:
-            here = len({header.sop_instance_uid for _, header in fetched.images})
+            here = {header.sop_instance_uid for _, header in images}
         if received is None and not here:
             raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
-        missing, expected = fetched.missing, fetched.expected
-        if expected is not None and here + sum(missing.values()) < expected:
-            raise troubles.incomplete(peer, here, expected)
-        if expected is None and missing:
-            expected = here + sum(missing.values())
+        missing, expected = dict(fetched.missing), fetched.expected
+        own = len(fetched.images) - len(images)
+        if received is None and expected is not None and len(here) < expected:
+            missing, own = self._not_moved(claimed, peer, here)
         if expected is not None:
-            expected -= len(fetched.images) - len(images)  # what is ours
+            expected -= own
+        elif missing:
+            expected = len(here) + sum(missing.values())
+        if expected is not None and len(here) + sum(missing.values()) < expected:
+            raise troubles.incomplete(peer, len(here), expected)
         try:
             instances = in_transaction(
                 self._database,
@@ -174,6 +180,27 @@ class Retriever:
         if received is not None:
             self.disk.has_room()
         return instances
+
+    def _not_moved(
+        self, claimed: Claim, peer: Peer, here: Collection[str]
+    ) -> tuple[dict[str, int], int]:
+        """By C-MOVE, of what did not come to our listener: what is left out, unless something may be
+        a radiograph; and how many are results of ours, which the listener drops."""
+        with self._database.reading() as session:
+            origin = origin_of(session, claimed)
+        if origin is None:
+            return {}, 0
+        try:
+            listed = list_objects(peer, self._site, origin.study_instance_uid)
+        except PneumoError:  # it cannot say what there is: then it is not known what is missing
+            return {}, 0
+        absent = {it.sop_instance_uid: it for it in listed if it.sop_instance_uid not in here}
+        with self._database.reading() as session:
+            own = own_results(session, absent)
+        missing = [it for uid, it in absent.items() if uid not in own]
+        if not missing or any(it.may_be_radiograph for it in missing):
+            return {}, len(own)
+        return {NOT_GIVEN: len(missing)}, len(own)
 
     def _without_own(self, fetched: Fetched) -> Images:
         """What the archive keeps of ours in the study is no image of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.conditions import conditions, end_condition, note_condition
+from db.conditions import code_that_holds, conditions, end_condition, note_condition
 
 
 def test_the_same_again_counts_on_and_another_code_begins_anew(database):
@@ -37,3 +37,20 @@ def test_what_ended_is_not_shown_and_may_begin_again(database):
     with database.reading() as session:
         found = {condition.subject: condition.times for condition in conditions(session)}
     assert found == {"destination archive": 1, "intake disk": 1}
+
+
+def test_a_code_that_holds_was_met_lately_and_has_not_ended(database):
+    def holds(codes, seen_within_s=60.0):
+        with database.reading() as session:
+            return code_that_holds(session, codes, seen_within_s=seen_within_s)
+
+    with database.transaction() as session:
+        note_condition(session, "intake disk", "DISK_FULL", "Make room.")
+        note_condition(session, "fetching disk", "DISK_FULL", "Make room.")
+    assert holds({"DISK_FULL", "AWAY"}) == "DISK_FULL"
+    assert holds({"AWAY"}) is None
+    assert holds({"DISK_FULL"}, seen_within_s=-60.0) is None, "not met since"
+    with database.transaction() as session:
+        end_condition(session, "intake disk")
+        end_condition(session, "fetching disk")
+    assert holds({"DISK_FULL"}) is None

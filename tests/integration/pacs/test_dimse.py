@@ -304,6 +304,29 @@ def test_a_move_that_fails_half_way_is_received_on_and_tried_again(site, tmp_pat
     assert node.study(key)["closed_by"] == "pacs_count"
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "comes"), [(PRIVATE, True), (ComputedRadiographyImageStorage, False)]
+)
+def test_what_cannot_be_moved_is_missed_if_it_may_be_a_radiograph(
+    site, tmp_path, datasets, sop_class, comes
+):
+    odd = beside(sop_class, transfer_syntax=JPEG2000Lossless)
+    archive = DimseArchive({UID: [*datasets, odd]})
+    archive.destinations["PNEUMO"] = site.settings.listen_port
+    site.listen()
+    with serving(archive):
+        node = node_at(site, tmp_path, archive, "c-move")
+        key = node.order(UID)
+        taken = node.claim(key)
+        if not comes:
+            with pytest.raises(Transient, match="gave 3 of 4 images"):
+                node.retriever.with_images(taken)
+            return
+        assert len(node.retriever.with_images(taken).instances) == 3
+    assert fetched(site)["missing"] == {"NOT_GIVEN": 1}
+    assert site.one("SELECT expected_instances FROM study_origin") == 4
+
+
 def _give_up(node: Node, key: str, error: PneumoError) -> None:
     with node.database.transaction() as session:
         schedule_retry(
