@@ -13,7 +13,7 @@ from __future__ import annotations
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.known_images import knows_images
-from db.session import Database
+from db.session import Database, is_transient
 from worker.errors import Transient
 from worker.intake.storage import IntakeStorage
 from worker.settings import Settings
@@ -26,7 +26,9 @@ def storage_of(site: Settings, database: Database) -> IntakeStorage:
         try:
             with database.reading() as session:
                 return not knows_images(session)
-        except SQLAlchemyError:
+        except SQLAlchemyError as error:
+            if not is_transient(error):
+                raise
             raise Transient(
                 "DATABASE_AWAY",
                 "The intake folder is not there, and the database did not say whether it ever was. "
