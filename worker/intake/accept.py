@@ -23,6 +23,7 @@ from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.disk_condition import note_if_disk
 from worker.intake.files import Paths, ReadableFile, RefusedFile, SortedFiles, read_all
 from worker.intake.manifest import Manifest, checked_manifest
+from worker.intake.opening import storage_of
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage, StoredFile
 from worker.intake.waiting import wait_for
@@ -87,8 +88,8 @@ def accept_study(
     what is not among the files is waited for (it may come by any way), at most
     `manifest_patience_s`. Sending a study again is harmless. All files are taken over or none:
     raises Rejected (NO_FILES, NOT_DICOM, ..., SEVERAL_STUDIES; the sentence says "File 3 of 7";
-    MANIFEST_INVALID), Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR), Transient
-    (DATABASE_AWAY).
+    MANIFEST_INVALID), Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR,
+    INTAKE_FOLDER_MISSING), Transient (DATABASE_AWAY).
     """
     site = site or settings()
     files = read_all(paths)
@@ -254,7 +255,7 @@ def _accept(
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
     refuse_when_nearly_full(site)
-    storage = IntakeStorage(site.intake_dir)
+    storage = storage_of(site, database)
     try:
         kept = [(_keep(storage, file), file.header) for file in files]
     except Resource as error:

@@ -26,7 +26,7 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 DISK, FOLDER = "intake disk", "intake folder"
-MET_BY_WRITERS = frozenset({"DISK_FULL", "DISK_ERROR"})
+MET_BY_WRITERS = frozenset({"DISK_FULL", "DISK_ERROR", "INTAKE_FOLDER_MISSING"})
 TOLD_EVERY_S = 60.0
 """A condition that goes on is counted so often, and not at each of the relay's turns."""
 PROBE_BYTES = 16 * 1024 * 1024
@@ -74,10 +74,12 @@ class DiskCondition:
 
 
 def can_write(site: Settings) -> bool:
-    """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards."""
+    """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards.
+
+    An intake folder that is not there is not made (worker/intake/opening.py).
+    """
     probe = site.intake_dir / INCOMING / f"{secrets.token_hex(16)}.part"
     try:
-        probe.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with probe.open("xb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()

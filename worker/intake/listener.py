@@ -28,6 +28,7 @@ from worker.intake.admission import HEALTH_AE_TITLE, Admission, admit
 from worker.intake.c_store import SUCCESS, answer
 from worker.intake.connections import Connection, Connections
 from worker.intake.disk import turn_away_when_nearly_full
+from worker.intake.opening import storage_of
 from worker.intake.own_certificate import certificate_trouble, keep_note
 from worker.intake.own_tls import OwnTls
 from worker.intake.storage import IntakeStorage
@@ -97,7 +98,7 @@ def start_listener(site: Settings, database: Database) -> Listener:
         )
     except OSError as error:
         raise _cannot_listen(site, error) from None
-    server.storage, server.tls = IntakeStorage(site.intake_dir), tls
+    server.storage, server.tls = storage_of(site, database), tls
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae, tls=tls)

@@ -12,11 +12,10 @@ import errno
 import hashlib
 import os
 import secrets
-import shutil
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,20 +53,26 @@ class StoredFile:
 
 
 class IntakeStorage:
-    """One intake folder; made at the first file."""
+    """One intake folder; made at the first file, if it `may_be_made` (worker/intake/opening.py)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, may_be_made: Callable[[], bool] = lambda: True) -> None:
         self.folder = folder
+        self._may_be_made = may_be_made
 
     def begin(self) -> PartFile:
-        """A new file of which nothing is written yet. Raises Resource DISK_FULL or DISK_ERROR."""
+        """A new file of which nothing is written yet.
+
+        Raises Resource DISK_FULL, DISK_ERROR or INTAKE_FOLDER_MISSING.
+        """
+        if not (self.folder / INCOMING).is_dir() and not self._may_be_made():
+            raise _missing()
         with _as_resource():
             return PartFile(self.folder)
 
     def keep_bytes(self, *parts: Bytes) -> StoredFile:
         """Keep the parts, one after the other, as one file.
 
-        Raises Resource DISK_FULL or DISK_ERROR; then nothing was kept.
+        Raises Resource as `begin`; then nothing was kept.
         """
         return self._keep(parts)
 
@@ -93,11 +98,6 @@ class IntakeStorage:
     def holds(self, name: str) -> bool:
         """Whether a file of this name lies here now."""
         return self.path_of(name).is_file()
-
-    def free_bytes(self) -> int:
-        """Room left on the disk of the intake folder."""
-        with _as_resource():
-            return shutil.disk_usage(_folder(self.folder)).free
 
     def discard(self, name: str) -> None:
         """Forget a file that nobody needs any more, if that can be done; nothing hangs on it."""
@@ -179,7 +179,7 @@ class PartFile:
         with _as_resource():
             os.fsync(self._descriptor)
             content = sha256 if self._our_head else content_sha256(self.path)
-            target = _folder(self._folder / sha256[:2]) / f"{sha256}{SUFFIX}"
+            target = _inner(self._folder / sha256[:2]) / f"{sha256}{SUFFIX}"
             self.path.replace(target)
             _flush(target.parent)
             _flush(self._folder)  # whoever made the inner folder may not have got so far yet
@@ -239,6 +239,23 @@ def _folder(path: Path) -> Path:
         path.mkdir(mode=0o750, exist_ok=True)
         _flush(path.parent)
     return path
+
+
+def _inner(path: Path) -> Path:
+    """The same of a folder in the intake folder, which may have gone away meanwhile: OSError."""
+    if not path.is_dir():
+        path.mkdir(mode=0o750, exist_ok=True)
+        _flush(path.parent)
+    return path
+
+
+def _missing() -> Resource:
+    return Resource(
+        "INTAKE_FOLDER_MISSING",
+        "The intake folder is not there, or is empty, although the database knows images; it is "
+        "never made anew. Nothing was taken over. Mount or move it back to where PNEUMO_STATE_DIR "
+        "says, and send again; if it is lost for good, make the folder intake/incoming there.",
+    )
 
 
 def _flush(folder: Path) -> None:

@@ -22,6 +22,7 @@ from worker.intake.disk import Ladder, watch_of
 from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import Handover, take_over
 from worker.intake.listener import echo
+from worker.intake.opening import storage_of
 from worker.intake.watched_folder import Turn, WatchedFolder
 
 CR = ComputedRadiographyImageStorage
@@ -154,3 +155,38 @@ def test_a_disk_that_writers_find_full_is_told_until_it_can_be_written(site, tmp
     DiskCondition(site.settings, site.database).turn()
     assert holds(site) == {}
     assert site.kept() == []
+
+
+def test_an_intake_folder_that_is_away_is_told_and_never_made_anew(site, tmp_path):
+    site.listen()
+    intake, elsewhere = site.settings.intake_dir, tmp_path / "elsewhere"
+    assert [s.Status for s in site.send(make_instance())] == [0x0000], "a new site makes its own"
+    disk_condition._noted_at.clear()
+    intake.rename(elsewhere)
+    for empty in (False, True):  # renamed away; then a mount point without its mount
+        if empty:
+            intake.mkdir()
+        (refused,) = site.send(make_instance())
+        assert (refused.Status, refused.ErrorComment) == (0xA700, "INTAKE_FOLDER_MISSING")
+        with pytest.raises(Resource, match=r"INTAKE_FOLDER_MISSING: .*Mount or move it back"):
+            accept_study(make_study(tmp_path / "s"), database=site.database, site=site.settings)
+    assert holds(site) == {"intake folder": "INTAKE_FOLDER_MISSING"}
+    DiskCondition(site.settings, site.database).turn()
+    assert holds(site) == {"intake folder": "INTAKE_FOLDER_MISSING"}
+    assert list(intake.iterdir()) == [], "nothing was made where the disk will be mounted"
+
+    intake.rmdir()
+    elsewhere.rename(intake)
+    assert [s.Status for s in site.send(make_instance())] == [0x0000]
+    DiskCondition(site.settings, site.database).turn()
+    assert holds(site) == {}
+    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == 2
+
+
+def test_an_intake_folder_that_goes_away_in_mid_file_is_not_made_anew(site, tmp_path):
+    part = storage_of(site.settings, site.database).begin()
+    site.settings.intake_dir.rename(tmp_path / "elsewhere")
+    part.write(b"half")
+    with pytest.raises(Resource, match="DISK_ERROR"):
+        part.keep()
+    assert not site.settings.intake_dir.exists()

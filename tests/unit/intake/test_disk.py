@@ -91,6 +91,6 @@ def test_a_burst_asks_the_disk_once(tmp_path):
 
 def test_the_refusal_says_what_to_do_and_no_path(tmp_path):
     site = read_settings(state_dir=tmp_path, disk_refuse_free="100%")
-    with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .* Make room; .* send again") as told:
+    with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .* Make room; .* be sent again") as told:
         refuse_when_nearly_full(site)
     assert str(tmp_path) not in str(told.value)

@@ -190,7 +190,3 @@ def test_forgetting_twice_is_as_good_as_once(storage):
     storage.discard(stored.name)
     storage.discard(stored.name)
     assert kept_files(storage) == []
-
-
-def test_free_room_is_known_before_the_first_file(storage):
-    assert storage.free_bytes() > 0

@@ -1,0 +1,38 @@
+"""The site's intake folder, made with its first file and never again.
+
+A folder that is away (renamed, a mount that is missing after a start) must not be made anew: senders
+would hear yes for files on the wrong disk, which are hidden as soon as the right one is back. No mark is
+needed to tell the two apart. A folder in use holds `incoming`, which nothing ever removes; a database
+that knows images had an intake folder. So `incoming` is made only where the database knows no image: on
+one machine, in compose and for a test's empty site alike. Where both are on the disk that is missing
+(SQLite inside PNEUMO_STATE_DIR), a start without it looks like a new site, and is one.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.known_images import knows_images
+from db.session import Database, is_transient
+from worker.errors import Transient
+from worker.intake.storage import IntakeStorage
+from worker.settings import Settings
+
+
+def storage_of(site: Settings, database: Database) -> IntakeStorage:
+    """For everybody who takes files over; whoever only reads needs no database."""
+
+    def is_new() -> bool:
+        try:
+            with database.reading() as session:
+                return not knows_images(session)
+        except SQLAlchemyError as error:
+            if not is_transient(error):
+                raise
+            raise Transient(
+                "DATABASE_AWAY",
+                "The intake folder is not there, and the database did not say whether it ever was. "
+                "Check that it runs (PNEUMO_DATABASE_URL) and send again.",
+            ) from None
+
+    return IntakeStorage(site.intake_dir, may_be_made=is_new)
