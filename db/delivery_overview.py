@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.clock import now
-from db.delivery_records import DestinationGlance, ParkedDelivery
+from db.delivery_records import DestinationGlance, InstanceNames, ParkedDelivery
 from db.enums import DeliveryState
-from db.models import ResultDelivery, ResultDestination, ResultObject
+from db.models import Instance, ResultDelivery, ResultDestination, ResultObject, Study
 
 ON_THE_WAY = (DeliveryState.WAITING, DeliveryState.SENDING)
 
@@ -83,6 +83,23 @@ def parked_deliveries(session: Session, *, destination: str | None = None) -> li
         )
         for row in session.scalars(query.order_by(ResultDelivery.created_at, ResultDelivery.id))
     ]
+
+
+def names_of_gone(session: Session, study_key: str) -> dict[str, InstanceNames]:
+    """Of the images of a study whose files have left, by file name."""
+    rows = session.scalars(
+        select(Instance)
+        .join(Study, Study.id == Instance.study_id)
+        .where(Study.study_key == study_key, Instance.file_removed_at.is_not(None))
+    )
+    return {
+        row.file_name: InstanceNames(
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+        )
+        for row in rows
+    }
 
 
 def own_results(session: Session, sop_instance_uids: Collection[str]) -> set[str]:

@@ -41,6 +41,15 @@ class SentObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstanceNames:
+    """By what names a PACS knows an image whose file has left."""
+
+    sop_class_uid: str = field(repr=False)
+    sop_instance_uid: str = field(repr=False)
+    series_instance_uid: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EarlierResult:
     """The result that a new one takes the place of."""
 

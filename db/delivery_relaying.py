@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, case, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from db.clock import now
@@ -41,10 +51,14 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
     return swept
 
 
-def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[DueDelivery]:
+def due_for_delivery(
+    session: Session, *, limit: int, requeue_after_s: float, in_queue: int | None = None
+) -> list[DueDelivery]:
     """The deliveries to be published now: by urgency, then in turn by destination, longest due first.
 
-    In turn: what thousands of results for one destination are waiting for holds up no other.
+    In turn: what thousands of results for one destination are waiting for holds up no other. With
+    `in_queue` each destination has its share of that many published messages that nobody has taken
+    yet, STAT apart: else a slow one would fill the queue for all.
 
     So a result that is marked STAT goes before thousands that wait since a destination was away. One
     study's results keep their order: they have the same urgency, or the earlier one is superseded.
@@ -52,7 +66,12 @@ def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) ->
     """
     moment = now(session)
     found: list[tuple[int, int, datetime, str]] = []
-    for name, failures in _reachable(session, moment):
+    reachable = _reachable(session, moment)
+    for name, failures in reachable:
+        room = limit
+        if in_queue is not None:
+            share = max(1, in_queue // len(reachable))
+            room = share - _published(session, name, moment, requeue_after_s)
         rows = session.execute(
             select(_URGENCY.label("urgency"), ResultDelivery.due_at, ResultDelivery.delivery_key)
             .join(Study, Study.id == ResultDelivery.study_id)
@@ -62,6 +81,10 @@ def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) ->
         )
         turns: Counter[int] = Counter()
         for row in rows:
+            if row.urgency != Urgency.STAT:
+                room -= 1
+                if room < 0:
+                    break
             turns[row.urgency] += 1
             found.append((row.urgency, turns[row.urgency], row.due_at, row.delivery_key))
     return [
@@ -121,6 +144,16 @@ def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
         .order_by(ResultDestination.name)
     )
     return [(row.name, row.failures) for row in rows]
+
+
+def _published(session: Session, name: str, moment: datetime, requeue_after_s: float) -> int:
+    """Messages for a destination that wait in the queue: a worker that takes one unmarks its row."""
+    query = select(func.count()).where(
+        ResultDelivery.destination == name,
+        ResultDelivery.state.in_(_AS_IN_THE_INDEX),
+        ResultDelivery.published_at > moment - timedelta(seconds=requeue_after_s),
+    )
+    return session.scalars(query).one()
 
 
 def _due(moment: datetime, requeue_after_s: float) -> ColumnElement[bool]:

@@ -104,7 +104,10 @@ def _supersede_elsewhere(session: Session, study: Study) -> None:
         select(ResultDelivery)
         .where(
             ResultDelivery.study_id == study.id,
-            ResultDelivery.revision < study.revision,
+            or_(
+                ResultDelivery.revision != study.revision,
+                ResultDelivery.model_version_id != study.model_version_id,
+            ),
             ResultDelivery.state.in_(UNSENT),
         )
         .order_by(ResultDelivery.id)

@@ -25,9 +25,11 @@ def destined(database, *names, **values):
         set_destinations(session, names or ["archive"], **values)
 
 
-def due(database, limit=50, requeue_after_s=60.0):
+def due(database, limit=50, requeue_after_s=60.0, in_queue=None):
     with database.transaction() as session:
-        found = due_for_delivery(session, limit=limit, requeue_after_s=requeue_after_s)
+        found = due_for_delivery(
+            session, limit=limit, requeue_after_s=requeue_after_s, in_queue=in_queue
+        )
         keys = [delivery.delivery_key for delivery in found]
         mark_deliveries_published(session, keys)
     return keys

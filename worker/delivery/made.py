@@ -10,6 +10,7 @@ from functools import lru_cache
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage
 
+from db.delivery_overview import names_of_gone
 from db.delivery_records import DeliveryClaim, EarlierResult, SentObject
 from db.overview import study_detail
 from db.records import ModelRecord
@@ -52,6 +53,7 @@ def make_result(
     """
     with database.reading() as session:
         detail = study_detail(session, claim.study_key)
+        gone = names_of_gone(session, claim.study_key)
         (model,) = (m for m in list_models(session) if m.name == claim.model_name)
     assert detail is not None  # a delivery's row refers to its study's
     finding = Finding(
@@ -65,7 +67,9 @@ def make_result(
     bundle = _bundle(model, site)
     return [
         _made(dataset)
-        for dataset in objects_of(detail, finding, bundle, storage, words, on_picture, kinds)
+        for dataset in objects_of(
+            detail, finding, bundle, storage, words, on_picture, kinds=kinds, gone=gone
+        )
     ]
 
 

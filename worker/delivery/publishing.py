@@ -61,7 +61,12 @@ class DeliveryRelay:
     def _publish(self) -> int:
         """Publish, then mark, as for studies: a death in between makes a second message."""
         with self._database.reading() as session:
-            due = due_for_delivery(session, limit=BATCH, requeue_after_s=self._site.requeue_after_s)
+            due = due_for_delivery(
+                session,
+                limit=BATCH,
+                requeue_after_s=self._site.requeue_after_s,
+                in_queue=ENOUGH,
+            )
         if not due:
             return 0
         waiting = self._broker.deliveries_waiting()

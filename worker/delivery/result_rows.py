@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from pydicom.dataset import Dataset
 
+from db.delivery_records import InstanceNames
 from db.details import InstanceDetail, PredictionDetail, StudyDetail
 from db.enums import Verdict
 from worker.errors import Rejected, Transient
@@ -55,14 +57,21 @@ def objects_of(
     words: ResultWords,
     on_picture: Callable[[], None] = lambda: None,
     kinds: Collection[ResultObject] = tuple(ResultObject),
+    gone: Mapping[str, InstanceNames] = MappingProxyType({}),
 ) -> list[Dataset]:
     """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
     capture.
 
+    `gone`: images whose files have left, by file name. While one image of the study is here, which
+    says whose it is, the others are told of from their rows: so a late image's result can be sent.
     Raises Rejected RESULT_FILES_GONE, Transient FILE_MISSING and what `build_results` raises.
     """
     members = [item for item in detail.instances if _belongs(item, finding.revision)]
-    outcomes = [_outcome_of(item, storage, finding.model_name) for item in members]
+    headers = _headers(members, storage, gone)
+    outcomes = [
+        _outcome_of(item, header, finding.model_name)
+        for item, header in zip(members, headers, strict=True)
+    ]
     names = {o.uid: item.file_name for o, item in zip(outcomes, members, strict=True)}
 
     def picture(item: InstanceOutcome, frame_number: int) -> Picture:
@@ -95,20 +104,49 @@ def _belongs(instance: InstanceDetail, revision: int) -> bool:
     return instance.revision <= revision and (replaced is None or replaced > revision)
 
 
-def _outcome_of(
-    instance: InstanceDetail, storage: IntakeStorage, model_name: str
-) -> InstanceOutcome:
-    """One instance's rows, and its header from the file."""
-    if instance.file_removed_at is not None:
-        raise Rejected("RESULT_FILES_GONE", _gone(instance))
-    with _missing_told():
-        header = open_dataset(storage.path_of(instance.file_name), stop_before_pixels=True)
+def _headers(
+    members: Sequence[InstanceDetail],
+    storage: IntakeStorage,
+    gone: Mapping[str, InstanceNames],
+) -> list[Dataset]:
+    """The header of each from its file, or of one whose file has left from its row."""
+    here = [item for item in members if item.file_removed_at is None]
+    left = [item for item in members if item.file_removed_at is not None]
+    if left and not (here and all(item.file_name in gone for item in left)):
+        raise Rejected("RESULT_FILES_GONE", _gone(left[0]))
+    read: dict[int, Dataset] = {}
+    for item in here:
+        with _missing_told():
+            read[item.number] = open_dataset(
+                storage.path_of(item.file_name), stop_before_pixels=True
+            )
+    for item in left:
+        study_uid = str(read[here[0].number].StudyInstanceUID)
+        read[item.number] = _from_row(gone[item.file_name], study_uid, item)
+    return [read[item.number] for item in members]
+
+
+def _from_row(names: InstanceNames, study_uid: str, instance: InstanceDetail) -> Dataset:
+    """What a report says of an image that it refers to, and nothing personal."""
+    header = Dataset()
+    header.StudyInstanceUID = study_uid
+    header.SOPClassUID = names.sop_class_uid
+    header.SOPInstanceUID = names.sop_instance_uid
+    header.SeriesInstanceUID = names.series_instance_uid
+    header.NumberOfFrames = max((p.frame_number for p in instance.predictions), default=1)
+    return header
+
+
+def _outcome_of(instance: InstanceDetail, header: Dataset, model_name: str) -> InstanceOutcome:
+    """One instance's rows, with its header."""
+    is_here = instance.file_removed_at is None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
-        return InstanceOutcome(header=header, frames=frames)
+        return InstanceOutcome(header=header, frames=frames, is_here=is_here)
     refusal = instance.refusal
     return InstanceOutcome(
         header=header,
+        is_here=is_here,
         not_evaluated=NotEvaluated(code=refusal.code, sentence=refusal.sentence)
         if refusal
         else NotEvaluated(

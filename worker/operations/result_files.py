@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.table import Table
 
+from db.delivery_overview import names_of_gone
 from db.details import StudyDetail
 from db.enums import Verdict
 from db.overview import study_detail
@@ -38,12 +39,14 @@ def show_results(
     database = Database(site.database_url)
     try:
         detail = _finished(database, one_study(database, asked))
+        with database.reading() as session:
+            gone = names_of_gone(session, detail.summary.study_key)
         bundle = load_bundle(find_bundle(_model_of(database, detail), site))
     finally:
         database.dispose()
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
     storage = IntakeStorage(site.intake_dir)
-    objects = objects_of(detail, _finding(detail), bundle, storage, words)
+    objects = objects_of(detail, _finding(detail), bundle, storage, words, gone=gone)
     console.print(_written(objects, folder))
     console.print(RESEARCH_ONLY)
     return 0

@@ -27,6 +27,8 @@ from worker.results.outcome import FrameOutcome, InstanceOutcome, ModelUsed, Res
 from worker.results.sop_classes import frame_to_reference, is_image
 from worker.results.uids import ResultUids
 
+NO_PICTURE = "Assessed before, and not kept: there is no picture of it with this report."
+
 
 def measurement_groups(
     result: ResultOfStudy, uids: ResultUids, clock: StudyClock
@@ -94,6 +96,8 @@ def _evaluated(
     group[0].ObservationDateTime = clock.date_time(frame.predicted_at)
     group[0].ContentSequence.append(_source(item, frame.frame_number))
     group[0].ContentSequence.extend([comment(sentence) for sentence in frame.warnings])
+    if not item.is_here:
+        group[0].ContentSequence.append(comment(NO_PICTURE))
     return group
 
 

@@ -98,6 +98,8 @@ class InstanceOutcome:
     """What was predicted; empty if it was not evaluated."""
     not_evaluated: NotEvaluated | None = None
     """Why it was not; None if it was."""
+    is_here: bool = True
+    """Its file is; else the header holds its UIDs alone, and there is no picture of it."""
 
     @property
     def uid(self) -> str:
@@ -152,11 +154,15 @@ class ResultOfStudy:
 
     @property
     def in_order(self) -> tuple[InstanceOutcome, ...]:
-        """The instances by Instance Number, then by UID: the same whatever order rows come in."""
+        """The instances by Instance Number, then by UID: the same whatever order rows come in.
+
+        Those whose files have left come last, so that the first one says whose study it is.
+        """
         return tuple(
             sorted(
                 self.instances,
                 key=lambda item: (
+                    not item.is_here,
                     integer(item.header, "SeriesNumber") or 0,
                     integer(item.header, "InstanceNumber") or 0,
                     item.uid,

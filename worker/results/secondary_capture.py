@@ -43,11 +43,14 @@ PictureOf = Callable[[InstanceOutcome, int], Picture]
 def build_captures(
     result: ResultOfStudy, words: ResultWords, picture_of: PictureOf
 ) -> Iterator[Dataset]:
-    """The captures of one result, in order; of each instance the frame that decides about it."""
+    """The captures of one result, in order; of each instance the frame that decides about it.
+
+    There is none of an image whose file has left.
+    """
     if not result.evaluated:
         yield _notice(result, words)
     for number, item in enumerate(result.in_order, start=1):
-        if item.frames:
+        if item.frames and item.is_here:
             picture = picture_of(item, item.leading_frame.frame_number)
             yield _capture(result, words, item, number, picture)
 

@@ -46,12 +46,18 @@ class ResultUids:
     """Whose result it is."""
     words: ResultWords
     """The site's words: with others the objects would have another content."""
+    without: tuple[str, ...] = ()
+    """SOP Instance UIDs of images whose files had left: likewise."""
 
     @classmethod
     def of(cls, result: ResultOfStudy, words: ResultWords) -> ResultUids:
         """The UIDs of a result."""
         return cls(
-            study_key=result.study_key, revision=result.revision, model=result.model, words=words
+            study_key=result.study_key,
+            revision=result.revision,
+            model=result.model,
+            words=words,
+            without=tuple(sorted(item.uid for item in result.instances if not item.is_here)),
         )
 
     @property
@@ -80,4 +86,4 @@ class ResultUids:
     def _uid(self, *parts: str) -> str:
         model, make = self.model, (MAKE, *self.words.as_strings)
         whose = (self.study_key, str(self.revision), model.label, model.bundle_digest)
-        return uid_of(*make, *whose, *parts)
+        return uid_of(*make, *whose, *parts, *self.without)

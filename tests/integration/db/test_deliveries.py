@@ -365,6 +365,20 @@ def test_a_destination_with_many_to_take_holds_up_no_other(database):
     assert key_to(database, newest, "fast") in due(database, limit=2)
 
 
+def test_a_slow_destination_does_not_fill_the_queue(database):
+    destined(database, "fast", "slow")
+    owed = finish_some(database, *[Priority.ROUTINE] * 4, Priority.STAT)
+    for study in owed:
+        claim = claimed(database, key_to(database, study, "fast"))
+        sent(database, claim, study)
+    stat = key_to(database, owed[-1], "slow")
+    published = due(database, in_queue=4)
+    assert published == [stat, *(key_to(database, study, "slow") for study in owed[:2])]
+    assert due(database, in_queue=4) == [], "its share is in the queue"
+    newest = finish_one(database, uid=uid_of(9))
+    assert due(database, in_queue=4) == [key_to(database, newest, "fast")]
+
+
 def test_what_is_due_is_found_by_the_index_of_its_destination(database):
     """Else each turn of the relay reads the whole backlog of everybody."""
     if database.engine.dialect.name != "sqlite":

@@ -6,13 +6,18 @@ from copy import deepcopy
 
 import pytest
 from pynetdicom import AE
+from sqlalchemy import select
 
+from db.models import Study
+from db.retention import mark_removed
 from tests.acceptance.installation import free_port
 from tests.integration.worker.installations import found
 from worker.delivery.story import DeliveryEnd
 from worker.errors import Rejected
 from worker.intake.accept import accept_study, enqueue_paths
 from worker.intake.listener import start_listener
+from worker.operations.result_files import show_results
+from worker.results.measurement_groups import NO_PICTURE
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.78"
 
@@ -89,6 +94,41 @@ def test_those_of_another_installation_are_known_by_what_stands_in_them(
 def test_a_secondary_capture_of_somebody_else_is_taken_over(sender, tmp_path):
     key = sender.study(tmp_path, sop_class_uid="1.2.840.10008.5.1.4.1.1.7", modality="OT")
     assert instances_of(sender, key) == (1, 1)
+
+
+def test_the_result_of_a_late_image_is_sent_though_the_first_files_have_left(
+    sender, pacs, tmp_path
+):
+    archive = pacs()
+    sender.destinations(archive.table())
+    uid = f"{STUDY_UID}.7"
+    key = sender.study(tmp_path, uid=uid, PatientName="DOE^JANE")
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    with sender.runtime.database.transaction() as session:
+        study = session.scalars(select(Study).where(Study.study_key == key)).one()
+        left = mark_removed(session, study.id, keep_days=0, actor="test")
+    for name in left.names:
+        (sender.site.intake_dir / name).unlink()
+    with pytest.raises(Rejected, match="RESULT_FILES_GONE"):
+        show_results(sender.site, key, tmp_path / "out")
+
+    assert sender.study(tmp_path, uid=uid, PatientName="DOE^JANE") == key
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    first, _, second, capture = archive.received
+    assert (second.Modality, capture.Modality) == ("SR", "OT")
+    assert second.PatientName == "DOE^JANE"
+    (evidence,) = second.CurrentRequestedProcedureEvidenceSequence
+    named = [
+        item.ReferencedSOPInstanceUID
+        for series in evidence.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    ]
+    (before,) = first.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert before.ReferencedSOPSequence[0].ReferencedSOPInstanceUID in named
+    assert len(named) == 2
+    assert NO_PICTURE in second.to_json()
+    assert "PredecessorDocumentsSequence" in second
+    assert show_results(sender.site, key, tmp_path / "out") == 0
 
 
 def test_a_newer_result_names_the_one_that_it_takes_the_place_of(sender, pacs, tmp_path):
