@@ -228,6 +228,8 @@ class AuditEvent(StrEnum):
     """Files of a finished study left by the retention rule; results and digests stay."""
     FILES_RETURNED = "files_returned"
     """Files that had left were sent again."""
+    RESULT_DIFFERS = "result_differs"
+    """An object of a result was made again with other bytes than before under its UID."""
     RESULT_SENT = "result_sent"
     """A destination took a study's result."""
     RESULT_COMMITTED = "result_committed"
