@@ -76,6 +76,7 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
     for instance in returned:
         instance.file_removed_at, instance.file_returned_at = None, arrival.moment
     if returned:
+        arrival.study.files_left_at = None
         arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
 
 
@@ -102,6 +103,7 @@ def add_instance(
     session: Session, study: Study, instance: ReceivedInstance, moment: datetime
 ) -> None:
     """One more row; the study's row is locked."""
+    study.files_left_at = None
     session.add(
         Instance(
             study_id=study.id,

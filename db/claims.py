@@ -97,15 +97,15 @@ def renew_leases(
     return set(claims) - {(row.study_id, row.attempt) for row in renewed}
 
 
-def release(session: Session, claim: Claim) -> None:
-    """Hand back work that was not started; it is due at once and counts as no crash.
+def release(session: Session, claim: Claim, *, delay_s: float = 0.0) -> None:
+    """Hand back work that was not started; due after `delay_s` seconds, and it counts as no crash.
 
     Raises StaleClaim if the claim is lost.
     """
     moment = now(session)
     study = held_study(session, claim)
     end_run(session, claim, moment, outcome=RunOutcome.RELEASED)
-    hand_back(study, moment)
+    hand_back(study, moment + timedelta(seconds=delay_s))
     session.flush()
 
 

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.audit import append
 from db.clock import now
+from db.conditions import end_condition, note_condition
 from db.delivery_records import CommitmentOutcome, CommitmentRequest
 from db.delivery_rows import (
     audit_detail,
     awaiting_row,
     due_row,
     forget_error,
+    note_asked,
     objects_of,
     park_row,
     wait_again,
 )
 from db.destinations import may_try
 from db.enums import AuditEvent, DeliveryState, FailureKind
+from db.models import CommitmentAsked, ResultDelivery
 
 ACTOR = "delivery"
 COMMITMENT_FAILED = "COMMITMENT_FAILED"
+LONGEST_PAUSE_S = 86400.0
+"""Between two questions about one sending."""
+SILENT_QUESTIONS = 4
+"""So many unanswered ones about one sending are a condition: at one hour's patience, after 15 hours."""
+
+
+def reports_of(destination: str) -> str:
+    """Under which subject it stands that a destination takes our questions and never answers."""
+    return f"commitment reports of {destination}"
 
 
 def ask_for_commitment(
@@ -36,6 +49,10 @@ def ask_for_commitment(
 ) -> CommitmentRequest | None:
     """The request to be made anew for a delivery whose destination has said nothing; None if none
     is due, or the destination is away.
+
+    An answer to an earlier request counts as well: each is about the same objects, and has a
+    Transaction UID of its own, as it shall (PS3.4 J.3.2.1.2). So an archive that answers once a night
+    is asked less and less often, and need not win a race against us.
     """
     moment = now(session)
     row = due_row(session, delivery_key, DeliveryState.AWAITING_COMMITMENT, moment)
@@ -45,8 +62,14 @@ def ask_for_commitment(
     if not may_try(session, row.destination, moment, probe_s=probe_s):
         session.flush()
         return None
-    row.transaction_uid = transaction_uid
-    row.due_at = moment + timedelta(seconds=ask_again_s)
+    silent = _silent(session, row)
+    note_asked(session, row, transaction_uid, moment)
+    grown = min(ask_again_s * 2.0 ** min(silent, 30), max(ask_again_s, LONGEST_PAUSE_S))
+    row.due_at = moment + timedelta(seconds=grown)
+    if silent >= SILENT_QUESTIONS:
+        note_condition(
+            session, reports_of(row.destination), "COMMITMENT_SILENT", _silence(row, silent)
+        )
     session.flush()
     return CommitmentRequest(
         delivery_id=row.id,
@@ -54,6 +77,7 @@ def ask_for_commitment(
         transaction_uid=transaction_uid,
         objects=objects_of(session, row),
         failures=row.failures,
+        silent=silent,
     )
 
 
@@ -66,6 +90,7 @@ def put_off_commitment(
         row.due_at, row.failures = now(session) + timedelta(seconds=delay_s), row.failures + 1
         row.error_code, row.error_sentence = code, sentence
         row.error_kind = FailureKind.TRANSIENT
+        session.get_one(CommitmentAsked, transaction_uid).failed_at = now(session)
         session.flush()
 
 
@@ -74,6 +99,7 @@ def forgo_commitment(session: Session, transaction_uid: str) -> None:
     row = awaiting_row(session, transaction_uid)
     if row is not None:
         row.state, row.due_at = DeliveryState.SENT, None
+        end_condition(session, reports_of(row.destination))
         session.flush()
 
 
@@ -84,15 +110,22 @@ def settle_commitment(
     failed: Mapping[str, int],
     *,
     most_refusals: int,
+    pause_s: Callable[[int], float] = lambda _: 0.0,
 ) -> CommitmentOutcome:
     """What a destination reported: SOP Instance UIDs that it keeps, and those that it does not.
 
-    Only a report that names every object as kept commits; any other means sending all again.
+    Only a report that names every object as kept commits, whichever of our requests it answers; any
+    other means sending all again, if it is about the last sending. `pause_s` says after how long, by
+    the number of such reports before: many an archive says "no such object" until it has filed it.
     """
     row = awaiting_row(session, transaction_uid)
     if row is None:
         return CommitmentOutcome.UNKNOWN
     missing = {sent.sop_instance_uid for sent in objects_of(session, row)} - set(kept)
+    about = session.get_one(CommitmentAsked, transaction_uid).attempt
+    if (missing or failed) and about != row.attempts:
+        return CommitmentOutcome.UNKNOWN
+    end_condition(session, reports_of(row.destination))
     if not missing and not failed:
         row.state, row.committed_at, row.due_at = DeliveryState.COMMITTED, now(session), None
         forget_error(row)
@@ -113,8 +146,27 @@ def settle_commitment(
         session.flush()
         append(session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR)
         return CommitmentOutcome.PARKED
-    wait_again(row, now(session))
+    wait_again(row, now(session) + timedelta(seconds=pause_s(row.refusals - 1)))
     row.error_code, row.error_sentence = COMMITMENT_FAILED, sentence
     row.error_kind = FailureKind.REJECTED
     session.flush()
     return CommitmentOutcome.SEND_AGAIN
+
+
+def _silent(session: Session, row: ResultDelivery) -> int:
+    """Questions about the last sending that the destination took, all without an answer."""
+    return session.scalars(
+        select(func.count()).where(
+            CommitmentAsked.delivery_id == row.id,
+            CommitmentAsked.attempt == row.attempts,
+            CommitmentAsked.failed_at.is_(None),
+        )
+    ).one()
+
+
+def _silence(row: ResultDelivery, silent: int) -> str:
+    return (
+        f"{row.destination} was asked {silent} times whether it keeps a result and has not answered. "
+        "Enter our AE title and the listener's host and port there, let PNEUMO_CALLING_AE_TITLES name "
+        "it, or take storage_commitment out of the file of PNEUMO_PEERS."
+    )

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import and_, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -87,3 +88,19 @@ def conditions(session: Session) -> list[Condition]:
         )
         for row in rows
     ]
+
+
+def code_that_holds(
+    session: Session, codes: Collection[str], *, seen_within_s: float
+) -> str | None:
+    """One of these codes under which a condition holds that was met lately; None if none does."""
+    return session.scalars(
+        select(SiteCondition.code)
+        .where(
+            SiteCondition.ended_at.is_(None),
+            SiteCondition.code.in_(codes),
+            SiteCondition.seen_at >= now(session) - timedelta(seconds=seen_within_s),
+        )
+        .order_by(SiteCondition.since)
+        .limit(1)
+    ).one_or_none()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from db.arrival import accepted_entry
 from db.audit import append_all
 from db.clock import now
 from db.enums import ClosedBy, StudyState
-from db.models import Instance, Study
+from db.models import Instance, ResultDelivery, ResultObject, Study, StudyManifest
 from db.records import OpenStudy
 from db.study_settling import close
 
 
 def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenStudy]:
-    """Studies that are being received and got no image for `quiet_s` seconds, longest open first."""
+    """Studies that are being received and got no image for `quiet_s` seconds, longest open first.
+
+    Not those with a manifest, which knows better than a count what belongs to the study.
+    """
     moment = now(session)
     last, count = func.max(Instance.received_at), func.count()
     rows = session.execute(
@@ -27,6 +31,7 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
             Study.state == StudyState.RECEIVING,
             Study.due_at > moment,
             Instance.replaced_in_revision.is_(None),
+            ~exists().where(StudyManifest.study_id == Study.id),
         )
         .group_by(Study.id)
         .having(last <= moment - timedelta(seconds=quiet_s))
@@ -39,15 +44,31 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
     ]
 
 
+def results_of(session: Session, study_key: str) -> dict[str, set[str]]:
+    """What we sent, or were about to, of our own into a study: SOP Instance UIDs by series."""
+    rows = session.execute(
+        select(ResultObject.series_instance_uid, ResultObject.sop_instance_uid)
+        .join(ResultDelivery, ResultDelivery.id == ResultObject.delivery_id)
+        .where(ResultDelivery.study_key == study_key)
+    )
+    found: dict[str, set[str]] = defaultdict(set)
+    for series, uid in rows:
+        found[series].add(uid)
+    return dict(found)
+
+
 def close_counted(session: Session, study_key: str, count: int) -> bool:
-    """Close a study if at least `count` of its images are here; False if it stays as it is."""
+    """Close a study if at least `count` of its images are here; False if it stays as it is.
+
+    A manifest that came meanwhile decides instead.
+    """
     study = session.scalars(
         select(Study)
         .where(Study.study_key == study_key, Study.state == StudyState.RECEIVING)
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()
-    if study is None:
+    if study is None or session.get(StudyManifest, study.id) is not None:
         return False
     here = session.scalar(
         select(func.count())

@@ -23,6 +23,7 @@ from db.delivery_rows import (
     forget_error,
     held_row,
     model_name_of,
+    note_asked,
     note_object,
     objects_of,
     park_row,
@@ -129,7 +130,8 @@ def finish_delivery(
     if transaction_uid is None:
         row.state, row.due_at = DeliveryState.SENT, None
     else:
-        row.state, row.transaction_uid = DeliveryState.AWAITING_COMMITMENT, transaction_uid
+        row.state = DeliveryState.AWAITING_COMMITMENT
+        note_asked(session, row, transaction_uid, moment)
         row.due_at = moment + timedelta(seconds=ask_again_s)
     session.flush()
     digests = [sent.sha256 for sent in objects_of(session, row)]

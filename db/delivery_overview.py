@@ -27,6 +27,7 @@ def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
     )
     for name, state, count in grouped:
         counts[name][state] = count
+    parked = _parked_by_code(session)
     oldest = {
         row.destination: row.since
         for row in session.execute(
@@ -41,6 +42,7 @@ def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
             name=row.name,
             is_active=row.is_active,
             by_state=dict(counts[row.name]),
+            parked_by_code=parked[row.name],
             oldest_waiting_seconds=(moment - oldest[row.name]).total_seconds()
             if row.name in oldest
             else None,
@@ -49,6 +51,19 @@ def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
         )
         for row in rows
     ]
+
+
+def _parked_by_code(session: Session) -> dict[str, dict[str, int]]:
+    grouped = session.execute(
+        select(ResultDelivery.destination, ResultDelivery.error_code, func.count())
+        .where(ResultDelivery.state == DeliveryState.PARKED)
+        .group_by(ResultDelivery.destination, ResultDelivery.error_code)
+        .order_by(ResultDelivery.error_code)
+    )
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, code, count in grouped:
+        found[name][code or "BUG"] = count
+    return found
 
 
 def parked_deliveries(session: Session, *, destination: str | None = None) -> list[ParkedDelivery]:

@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from db.enums import DeliveryState, Verdict
+
+
+class Urgency(IntEnum):
+    """Which results go first to a destination that has many to take."""
+
+    STAT = 0
+    """Of a study that was marked STAT: somebody waits for it."""
+    ROUTINE = 1
+    """Of a study that has just been read, and the question whether an object is kept."""
+    BELATED = 2
+    """Owed by a person's order for a study that had been read before: nobody waits for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueDelivery:
+    """A delivery that is to be published now."""
+
+    delivery_key: str
+    urgency: Urgency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +88,8 @@ class CommitmentRequest:
     objects: tuple[SentObject, ...]
     failures: int
     """How often it could not be asked, in a row."""
+    silent: int = 0
+    """Earlier questions about the same sending that it took and did not answer yet."""
 
 
 class CommitmentOutcome(StrEnum):
@@ -102,6 +123,8 @@ class DestinationGlance:
     """It stands in the file of peers."""
     by_state: Mapping[DeliveryState, int]
     """Deliveries in each state."""
+    parked_by_code: Mapping[str, int]
+    """Why those that wait for a person do."""
     oldest_waiting_seconds: float | None
     """How long the oldest result that was not sent yet is owed."""
     failures: int

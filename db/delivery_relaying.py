@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import now
-from db.delivery_records import DeliverySweep
+from db.delivery_records import DeliverySweep, DueDelivery, Urgency
 from db.delivery_rows import park_row
 from db.destinations import IN_PLACE
-from db.enums import DeliveryState, FailureKind
-from db.models import ResultDelivery, ResultDestination
+from db.enums import DeliveryState, FailureKind, Priority
+from db.models import ResultDelivery, ResultDestination, Study
 
 DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
 CRASHES_UNTIL_PARKED = 5
@@ -39,22 +41,33 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
     return swept
 
 
-def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[str]:
-    """Keys of the deliveries to be published now, longest due first.
+def due_for_delivery(session: Session, *, limit: int, requeue_after_s: float) -> list[DueDelivery]:
+    """The deliveries to be published now: by urgency, then in turn by destination, longest due first.
 
+    In turn: what thousands of results for one destination are waiting for holds up no other.
+
+    So a result that is marked STAT goes before thousands that wait since a destination was away. One
+    study's results keep their order: they have the same urgency, or the earlier one is superseded.
     A destination that is away gets one, when its probe is due; one that is not active gets none.
     """
     moment = now(session)
-    found: list[tuple[datetime, str]] = []
+    found: list[tuple[int, int, datetime, str]] = []
     for name, failures in _reachable(session, moment):
         rows = session.execute(
-            select(ResultDelivery.due_at, ResultDelivery.delivery_key)
+            select(_URGENCY.label("urgency"), ResultDelivery.due_at, ResultDelivery.delivery_key)
+            .join(Study, Study.id == ResultDelivery.study_id)
             .where(ResultDelivery.destination == name, _due(moment, requeue_after_s))
-            .order_by(ResultDelivery.due_at, ResultDelivery.id)
+            .order_by(_URGENCY, ResultDelivery.due_at, ResultDelivery.id)
             .limit(1 if failures else limit)
         )
-        found += [(row.due_at, row.delivery_key) for row in rows]
-    return [key for _, key in sorted(found)[:limit]]
+        turns: Counter[int] = Counter()
+        for row in rows:
+            turns[row.urgency] += 1
+            found.append((row.urgency, turns[row.urgency], row.due_at, row.delivery_key))
+    return [
+        DueDelivery(delivery_key=key, urgency=Urgency(urgency))
+        for urgency, _, _, key in sorted(found)[:limit]
+    ]
 
 
 def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) -> None:
@@ -78,6 +91,21 @@ def _take_back(row: ResultDelivery, moment: datetime) -> DeliverySweep:
     return DeliverySweep.WAITING
 
 
+_AS_IN_THE_INDEX: BindParameter[Any] = bindparam(
+    "due_states", DUE_STATES, expanding=True, literal_execute=True
+)
+"""Written out, so that a database sees that its partial index by destination will do."""
+_URGENCY = case(
+    # A result is owed in the transaction that stores it; otherwise somebody ordered it afterwards.
+    (ResultDelivery.created_at > ResultDelivery.finished_at, Urgency.BELATED.value),
+    (
+        and_(Study.priority == Priority.STAT, ResultDelivery.state == DeliveryState.WAITING),
+        Urgency.STAT.value,
+    ),
+    else_=Urgency.ROUTINE.value,
+)
+
+
 def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
     """Active destinations that may be tried now, with their failures in a row."""
     rows = session.execute(
@@ -97,7 +125,7 @@ def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
 
 def _due(moment: datetime, requeue_after_s: float) -> ColumnElement[bool]:
     return and_(
-        ResultDelivery.state.in_(DUE_STATES),
+        ResultDelivery.state.in_(_AS_IN_THE_INDEX),
         ResultDelivery.due_at <= moment,
         or_(
             ResultDelivery.published_at.is_(None),

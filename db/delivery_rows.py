@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.delivery_records import DeliveryClaim, EarlierResult, SentObject
 from db.enums import DeliveryState, FailureKind
 from db.errors import StaleClaim
-from db.models import ModelVersion, ResultDelivery, ResultObject
+from db.models import CommitmentAsked, ModelVersion, ResultDelivery, ResultObject
 
 
 def park_row(row: ResultDelivery, code: str, sentence: str, kind: FailureKind) -> None:
@@ -71,16 +71,38 @@ def held_row(session: Session, claim: DeliveryClaim) -> ResultDelivery:
 
 
 def awaiting_row(session: Session, transaction_uid: str) -> ResultDelivery | None:
-    """The row, locked, that waits for the report on this transaction."""
+    """The row, locked, that waits for a report, and about which this transaction asked.
+
+    Any of its transactions: a report may come after the destination was asked again.
+    """
+    delivery_id = select(CommitmentAsked.delivery_id).where(
+        CommitmentAsked.transaction_uid == transaction_uid
+    )
     return session.scalars(
         select(ResultDelivery)
         .where(
-            ResultDelivery.transaction_uid == transaction_uid,
+            ResultDelivery.id == delivery_id.scalar_subquery(),
             ResultDelivery.state == DeliveryState.AWAITING_COMMITMENT,
         )
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()
+
+
+def note_asked(
+    session: Session, row: ResultDelivery, transaction_uid: str, moment: datetime
+) -> None:
+    """Write down a request for commitment to the last sending of a locked row."""
+    row.transaction_uid = transaction_uid
+    session.add(
+        CommitmentAsked(
+            transaction_uid=transaction_uid,
+            delivery_id=row.id,
+            attempt=row.attempts,
+            asked_at=moment,
+        )
+    )
+    session.flush()
 
 
 def note_object(session: Session, row: ResultDelivery, sent: SentObject) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.clock import now
-from db.models import ResultDestination
+from db.enums import DeliveryState
+from db.models import ResultDelivery, ResultDestination
 
 IN_PLACE = {"synchronize_session": False}
 
@@ -23,8 +24,9 @@ def set_destinations(
 ) -> None:
     """From now on every result is owed to these and to no others.
 
-    One that is new gets nothing of what finished before. One that is no longer named gets nothing
-    further; what it is owed already waits until it is named again.
+    One that is new gets nothing of what finished before (but see `db.belated`). One that is no longer
+    named gets nothing of further studies; what it is owed already waits until it is named again, and
+    a newer result of the same study takes its place (`db.owing`).
     """
     known = {row.name: row for row in session.scalars(select(ResultDestination).with_for_update())}
     for name in sorted(set(names) - known.keys()):
@@ -39,10 +41,32 @@ def set_destinations(
         )
     for name, row in known.items():
         if name in names:
-            row.is_active, row.takes_rejected = True, takes_rejected
+            row.is_active, row.takes_rejected, row.forgone_at = True, takes_rejected, None
         else:
             row.is_active = False
     session.flush()
+
+
+def has_destinations(session: Session, names: Collection[str], *, takes_rejected: bool) -> bool:
+    """Whether `set_destinations` would change nothing."""
+    found = session.execute(
+        select(ResultDestination.name, ResultDestination.takes_rejected).where(
+            ResultDestination.is_active
+        )
+    ).all()
+    return {(row.name, row.takes_rejected) for row in found} == {
+        (name, takes_rejected) for name in names
+    }
+
+
+def owed_but_not_named(session: Session, names: Collection[str]) -> list[str]:
+    """Destinations that results still wait for and that are not among these."""
+    waits = exists().where(
+        ResultDelivery.destination == ResultDestination.name,
+        ResultDelivery.state.in_((DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)),
+    )
+    others = select(ResultDestination.name).where(ResultDestination.name.not_in(names), waits)
+    return list(session.scalars(others.order_by(ResultDestination.name)))
 
 
 def may_try(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:

@@ -117,7 +117,7 @@ class RunOutcome(StrEnum):
     DONE = "done"
     """Its results were stored."""
     RETRY = "retry"
-    """It met a passing failure; the study is due again later."""
+    """It met a passing failure, or new images came during it: the study is due again."""
     PARKED = "parked"
     """It met a failure that waiting does not mend."""
     CRASHED = "crashed"
@@ -153,9 +153,12 @@ class DeliveryState(StrEnum):
     COMMITTED = "committed"
     """The destination confirmed that it keeps every object (PS3.4 annex J)."""
     SUPERSEDED = "superseded"
-    """Never sent: a newer result of the study took its place before."""
+    """A newer result of the study took its place before the destination answered that it has this
+    one. If it was begun (`begun_at`) the destination may hold all of it; the newer one says so."""
     PARKED = "parked"
     """The destination refuses it, or it cannot be made; it waits for a person."""
+    FORGONE = "forgone"
+    """Somebody let it go: it is not sent any more, and needs its study's files no more."""
 
 
 class InstanceReceipt(StrEnum):
@@ -230,11 +233,15 @@ class AuditEvent(StrEnum):
     """Files that had left were sent again."""
     RESULT_DIFFERS = "result_differs"
     """An object of a result was made again with other bytes than before under its UID."""
+    RESULT_OWED = "result_owed"
+    """Somebody ordered a study's result to be sent to a destination that was named later."""
     RESULT_SENT = "result_sent"
     """A destination took a study's result."""
     RESULT_COMMITTED = "result_committed"
     """A destination confirmed that it keeps a study's result."""
     RESULT_PARKED = "result_parked"
     """A study's result could not be delivered."""
+    RESULT_FORGONE = "result_forgone"
+    """Somebody let go of a result that was still owed to a destination."""
     IDENTITY_ERASED = "identity_erased"
     """The personal identifiers of a study were erased."""

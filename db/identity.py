@@ -7,7 +7,15 @@ from sqlalchemy.orm import Session
 
 from db.audit import append
 from db.enums import AuditEvent
-from db.models import Study, StudyIdentity
+from db.models import AuditRecord, Study, StudyIdentity
+
+
+def was_erased(session: Session, study_key: str) -> bool:
+    """Whether somebody erased the identity of a study: then no further result of it is owed."""
+    asked = select(AuditRecord.id).where(
+        AuditRecord.study_key == study_key, AuditRecord.event == AuditEvent.IDENTITY_ERASED
+    )
+    return session.scalars(asked.limit(1)).first() is not None
 
 
 def erase_identity(session: Session, study_key: str, actor: str) -> bool:

@@ -146,12 +146,12 @@ def close_idle_studies(session: Session) -> list[str]:
 
 
 def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
-    if session.scalar(select(exists().where(Instance.study_id == study.id))):
-        close(study, moment, ClosedBy.IDLE_WINDOW)
-        return accepted_entry(session, study)
-    kind = FailureKind.REJECTED
-    park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
-    return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
+    if _has_no_image(session, study):
+        kind = FailureKind.REJECTED
+        park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
+        return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
+    close(study, moment, ClosedBy.IDLE_WINDOW)
+    return accepted_entry(session, study)
 
 
 # --- the one story behind all ways in -------------------------------------------------------------
@@ -238,7 +238,7 @@ def _lock_study(
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
-    if study_id is None and is_being_fetched(session, study):
+    if study_id is None and (is_being_fetched(session, study) or _has_no_image(session, study)):
         fill_in(session, study, received, moment)
     return study, study_id is not None
 
@@ -246,7 +246,10 @@ def _lock_study(
 def fill_in(
     session: Session, study: Study, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
-    """What an order could not know of the patient, from the first images that come."""
+    """What an order or a manifest could not know of the patient, from the first images that come.
+
+    Not later: what was erased must not come back with a resend.
+    """
     study.patient_sex = study.patient_sex or received.patient_sex
     if study.patient_age_years is None:
         study.patient_age_years = received.patient_age_years
@@ -255,10 +258,13 @@ def fill_in(
         _keep_identity(session, study.id, received, moment)
 
 
+def _has_no_image(session: Session, study: Study) -> bool:
+    return not session.scalar(select(exists().where(Instance.study_id == study.id)))
+
+
 def _keep_identity(
     session: Session, study_id: int, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
-    """Only with the first arrival: what was erased must not come back with a resend."""
     if received.patient_id is None and received.accession_number is None:
         return
     session.add(

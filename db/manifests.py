@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from db.delivery_overview import own_results
 from db.models import StudyManifest
 
 
@@ -26,6 +27,12 @@ def keep_manifest(
 
 
 def missing(session: Session, study_id: int, here: Collection[str]) -> int | None:
-    """How many instances are named and not `here` (SOP Instance UIDs); None without a manifest."""
+    """How many instances are named and not `here` (SOP Instance UIDs); None without a manifest.
+
+    Results of ours do not count: a PACS that holds them names them, and we never take them over.
+    """
     manifest = session.get(StudyManifest, study_id, populate_existing=True)
-    return None if manifest is None else len(set(manifest.sop_instance_uids) - set(here))
+    if manifest is None:
+        return None
+    absent = set(manifest.sop_instance_uids) - set(here)
+    return len(absent - own_results(session, absent)) if absent else 0

@@ -58,6 +58,16 @@ class Study(Base):
         CheckConstraint("revision >= 1", name="revision"),
         Index(None, "state", "due_at"),
         Index(None, "finished_at"),
+        # Analysts and `pneumo report` begin at the newest.
+        Index(None, "received_at"),
+        # The few of an old installation whose files are here: the retention rule looks at no others.
+        Index(
+            "ix_study_with_files",
+            "state",
+            "finished_at",
+            sqlite_where=text("files_left_at IS NULL"),
+            postgresql_where=text("files_left_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -100,6 +110,8 @@ class Study(Base):
         stored_by_value(FailureKind, "error_kind")
     )
     traceback_reference: Mapped[str | None]
+    files_left_at: Mapped[datetime | None]
+    """Since then none of its files is needed here; None as long as one may be."""
 
 
 class StudyOrigin(Base):
@@ -108,6 +120,12 @@ class StudyOrigin(Base):
     __tablename__ = "study_origin"
     __table_args__ = (
         CheckConstraint("(peer IS NULL) <> (base_url IS NULL)", name="peer_or_base_url"),
+        Index(
+            "ix_study_origin_unfetched",
+            "study_id",
+            sqlite_where=text("fetched_at IS NULL"),
+            postgresql_where=text("fetched_at IS NULL"),
+        ),
     )
 
     study_id: Mapped[int] = mapped_column(
@@ -300,6 +318,7 @@ class Prediction(Base):
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
         CheckConstraint("frame_number >= 1", name="frame_number"),
         Index(None, "inference_run_id"),
+        Index(None, "recorded_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -335,6 +354,7 @@ class ShadowPrediction(Base):
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
         CheckConstraint("frame_number >= 1", name="frame_number"),
         Index(None, "inference_run_id"),
+        Index(None, "recorded_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -427,6 +447,9 @@ class ResultDestination(Base):
     """In a row; while there are any, one delivery at a time probes whether it is back."""
     probe_at: Mapped[datetime | None]
     """No delivery to it is tried before."""
+    forgone_at: Mapped[datetime | None]
+    """Since when somebody has let go what it is owed while it is out of the file; then it is not told
+    of newer results either."""
 
 
 class ResultDelivery(Base):
@@ -444,7 +467,15 @@ class ResultDelivery(Base):
         CheckConstraint("length(delivery_key) = 32", name="delivery_key"),
         Index(None, "state", "due_at"),
         Index(None, "destination", "state"),
+        Index(
+            "ix_result_delivery_destination_due_at",
+            "destination",
+            "due_at",
+            postgresql_where=text("state IN ('waiting', 'awaiting_commitment')"),
+            sqlite_where=text("state IN ('waiting', 'awaiting_commitment')"),
+        ),
         Index(None, "study_key"),
+        Index(None, "created_at"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -483,7 +514,7 @@ class ResultDelivery(Base):
     sent_at: Mapped[datetime | None]
     committed_at: Mapped[datetime | None]
     transaction_uid: Mapped[str | None] = mapped_column(String(64), unique=True)
-    """Of the last request for storage commitment; nobody can guess it."""
+    """Of the last request for storage commitment; nobody can guess it. All: `CommitmentAsked`."""
     warning: Mapped[str | None]
     """Status with which the destination took it, if that was a warning."""
     error_code: Mapped[str | None]
@@ -513,6 +544,20 @@ class ResultObject(Base):
     series_instance_uid: Mapped[str]
     sha256: Mapped[str] = mapped_column(String(64))
     """Of its bytes as a file."""
+
+
+class CommitmentAsked(Base):
+    """One request for storage commitment; its answer may come days later, after further requests."""
+
+    __tablename__ = "commitment_asked"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(RowId, ForeignKey("result_delivery.id"), index=True)
+    attempt: Mapped[int] = mapped_column(Integer)
+    """The sending that it asks about."""
+    asked_at: Mapped[datetime]
+    failed_at: Mapped[datetime | None]
+    """When the destination did not take the question; None: it did, as far as is known."""
 
 
 class SiteCondition(Base):

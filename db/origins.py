@@ -7,8 +7,9 @@ where its images are. What a fetch brings is written under the claim's fencing t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -32,7 +33,7 @@ from db.records import (
     StudyOrder,
 )
 from db.statements import insert_if_new
-from db.study_settling import FETCHED_BY_US, FINISHED, raise_to_stat
+from db.study_settling import FETCHED_BY_US, UNFINISHED, raise_to_stat
 
 # --- ordering -------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ def outstanding_orders(session: Session) -> int:
         select(func.count())
         .select_from(StudyOrigin)
         .join(Study, Study.id == StudyOrigin.study_id)
-        .where(Study.state.not_in(FINISHED))
+        .where(Study.state.in_(UNFINISHED))
     ) or 0  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def unfetched_orders(session: Session) -> dict[str, int]:
     rows = session.execute(
         select(StudyOrigin.peer, func.count())
         .join(Study, Study.id == StudyOrigin.study_id)
-        .where(StudyOrigin.fetched_at.is_(None), Study.state.not_in(FINISHED))
+        .where(StudyOrigin.fetched_at.is_(None), Study.state.in_(UNFINISHED))
         .group_by(StudyOrigin.peer)
         .order_by(StudyOrigin.peer)
     )
@@ -167,12 +168,14 @@ def record_fetch(
     *,
     expected: int | None,
     absent: Collection[str] = (),
+    missing: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[ClaimedInstance, ...]:
     """Write what a fetch brought; gives all instances of the study, ready to be judged.
 
     `received`: None if the images came through the listener (C-MOVE). `expected`: how many the
     archive says there are. `absent`: file names of rows whose files are not on this machine's
     disk; bytes that differ from those take their place as long as nothing was said of them.
+    `missing`: of what is expected, how many did not come or were refused, by code.
 
     Raises StaleClaim, and FetchedOtherwise if an image that was predicted or refused now has other
     bytes; then nothing is written.
@@ -191,8 +194,9 @@ def record_fetch(
     if first:
         origin.fetched_at, origin.expected_instances = moment, expected
         study.received_at = study.closed_at = moment
-        study.closed_by = ClosedBy.SENDER if expected is None else ClosedBy.PACS_COUNT
-    detail = {
+        complete = expected is not None and not missing
+        study.closed_by = ClosedBy.PACS_COUNT if complete else ClosedBy.SENDER
+    detail: dict[str, object] = {
         "attempt": claim.token,
         "instances": len(instances),
         "expected": expected,
@@ -200,6 +204,8 @@ def record_fetch(
         "peer": origin.peer,
         "way": origin.way.value,
     }
+    if missing:
+        detail["missing"] = dict(missing)
     if first:
         append_all(session, [accepted_entry(session, study)])
     append(session, AuditEvent.STUDY_FETCHED, claim.study_key, detail, claim.worker_name)

@@ -86,7 +86,7 @@ def _take_back(
     run = session.get_one(InferenceRun, run_id, populate_existing=True)
     run.outcome, run.ended_at, run.error_code = RunOutcome.CRASHED, moment, CRASHED_WORKER
     run.total_seconds = (moment - run.started_at).total_seconds()
-    action = _count_crash(study, run.lane, moment)
+    action = _count_crash(study, run, moment)
     session.flush()
     crashed = {
         "attempt": study.attempts,
@@ -102,16 +102,19 @@ def _take_back(
     return action, entries
 
 
-def _count_crash(study: Study, ran_in: Lane, moment: datetime) -> SweepAction:
-    """The crash counts for the lane that the attempt came through."""
-    if ran_in is not Lane.SUSPECT:
+def _count_crash(study: Study, run: InferenceRun, moment: datetime) -> SweepAction:
+    """The crash counts for the lane that the attempt came through.
+
+    A study to which new images came meanwhile is not parked with what nobody has looked at.
+    """
+    if run.lane is not Lane.SUSPECT:
         study.crashes += 1
         hand_back(study, moment)
         if study.crashes < CRASHES_UNTIL_SUSPECT:
             return SweepAction.REQUEUED
         study.lane = Lane.SUSPECT
         return SweepAction.SUSPECTED
-    study.crashes_alone += 1
+    study.crashes_alone = study.crashes_alone + 1 if study.revision == run.revision else 0
     if study.crashes_alone < CRASHES_ALONE_UNTIL_PARKED:
         hand_back(study, moment)
         return SweepAction.SUSPECTED

@@ -98,9 +98,20 @@ def park(
     kind: FailureKind,
     traceback_reference: str | None = None,
 ) -> None:
-    """A failure that waiting does not mend: the study waits for a person. Raises StaleClaim."""
+    """A failure that waiting does not mend: the study waits for a person. Raises StaleClaim.
+
+    Not if new images came during the attempt: nobody has looked at those, so the study goes on as
+    if it had come with them, its counters at nought.
+    """
     moment = now(session)
     study = held_study(session, claim)
+    if study.revision != claim.revision:
+        end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+        hand_back(study, moment)
+        study.retries = 0
+        _keep_error(study, code, sentence, kind, reference=traceback_reference)
+        session.flush()
+        return
     end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=code)
     park_study(study, moment, code, sentence, kind, reference=traceback_reference)
     detail = {"attempt": claim.token, "code": code, "kind": str(kind)}

@@ -61,13 +61,18 @@ def _file_may_leave(cutoff: datetime) -> ColumnElement[bool]:
     return and_(Instance.file_removed_at.is_(None), returned_long_ago)
 
 
+_HAS_FILES = Study.files_left_at.is_(None)
+"""Narrows the search to the studies in `ix_study_with_files`: without it each turn of the relay would
+pass by all whose files left long ago. What may leave is for the rules above to say."""
+
+
 def due_to_leave(session: Session, *, keep_days: float, limit: int) -> list[int]:
     """Rows of studies whose files may leave, longest finished first."""
     cutoff = _cutoff(session, keep_days)
     with_files = select(Instance.study_id).where(_file_may_leave(cutoff))
     due = (
         select(Study.id)
-        .where(study_may_leave(cutoff), Study.id.in_(with_files))
+        .where(study_may_leave(cutoff), _HAS_FILES, Study.id.in_(with_files))
         .order_by(Study.finished_at, Study.id)
         .limit(limit)
     )
@@ -84,7 +89,28 @@ def count_due_to_leave(session: Session, *, keep_days: float) -> Leaving:
             func.coalesce(func.sum(Instance.file_bytes), 0),
         )
         .join(Instance, Instance.study_id == Study.id)
-        .where(study_may_leave(cutoff), _file_may_leave(cutoff))
+        .where(study_may_leave(cutoff), _HAS_FILES, _file_may_leave(cutoff))
+    ).one()
+    return Leaving(studies=studies, files=files, size=int(size))
+
+
+def count_kept_as_owed(session: Session, *, keep_days: float) -> Leaving:
+    """What would leave by the rule if its study's result were not owed any more."""
+    cutoff = _cutoff(session, keep_days)
+    owing = select(ResultDelivery.study_id).where(ResultDelivery.state.in_(OWED))
+    studies, files, size = session.execute(
+        select(
+            func.count(func.distinct(Study.id)),
+            func.count(Instance.id),
+            func.coalesce(func.sum(Instance.file_bytes), 0),
+        )
+        .join(Instance, Instance.study_id == Study.id)
+        .where(
+            Study.state == StudyState.DONE,
+            Study.finished_at <= cutoff,
+            Study.id.in_(owing),
+            _file_may_leave(cutoff),
+        )
     ).one()
     return Leaving(studies=studies, files=files, size=int(size))
 
@@ -97,10 +123,13 @@ def mark_removed(
     Commit, then remove the files with `still_removed`.
     """
     moment, cutoff = now(session), _cutoff(session, keep_days)
+    # Locked, then looked at by a statement of its own: one that waited for the lock would still see
+    # what was owed before it waited.
+    session.execute(select(Study.id).where(Study.id == study_id).with_for_update()).one()
     study = session.scalars(
-        select(Study).where(Study.id == study_id, study_may_leave(cutoff)).with_for_update()
+        select(Study).where(Study.id == study_id, study_may_leave(cutoff))
     ).one_or_none()
-    if study is None:  # new images came meanwhile: it is on its way again
+    if study is None:  # new images came meanwhile, or its result is owed: it is on its way again
         return None
     marked = session.execute(
         update(Instance)
@@ -111,10 +140,17 @@ def mark_removed(
     ).all()
     if not marked:
         return None
+    if not session.scalar(select(_here(study_id))):
+        study.files_left_at = moment
     size = sum(row.file_bytes for row in marked)
     detail = {"files": len(marked), "bytes": size, "keep_days": keep_days}
     append(session, AuditEvent.FILES_REMOVED, study.study_key, detail, actor)
     return LeavingFiles(study_id=study_id, names=tuple(row.file_name for row in marked), size=size)
+
+
+def _here(study_id: int) -> ColumnElement[bool]:
+    """Whether a file of the study stays: it was sent again not so long ago."""
+    return exists().where(Instance.study_id == study_id, Instance.file_removed_at.is_(None))
 
 
 def still_removed(session: Session, leaving: LeavingFiles) -> list[str]:

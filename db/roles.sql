@@ -22,7 +22,8 @@ GRANT USAGE ON SCHEMA public TO pneumo_worker, pneumo_privacy, pneumo_analyst;
 
 GRANT SELECT, INSERT, UPDATE ON
     study, instance, model_version, inference_run, worker_heartbeat, site_condition,
-    study_manifest, study_origin, result_destination, result_delivery, result_object
+    study_manifest, study_origin, result_destination, result_delivery, result_object,
+    commitment_asked
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
@@ -35,6 +36,9 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO pneumo_worker;
 
 GRANT SELECT (id, study_key, study_instance_uid) ON study TO pneumo_privacy;
 GRANT SELECT, DELETE ON study_identity TO pneumo_privacy;
+-- Results that are still owed for an erased person are let go; nothing else of them may change.
+GRANT SELECT ON result_delivery, model_version TO pneumo_privacy;
+GRANT UPDATE (state, due_at, lease_until) ON result_delivery TO pneumo_privacy;
 GRANT SELECT, INSERT ON audit_record TO pneumo_privacy;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_privacy;
 GRANT USAGE ON SEQUENCE audit_record_id_seq TO pneumo_privacy;

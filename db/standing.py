@@ -24,26 +24,21 @@ def standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
 
 
 def _standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
-    first_refused = (
-        select(func.min(Instance.id).label("id"))
-        .where(Instance.state == InstanceState.REFUSED)
-        .group_by(Instance.study_id)
-        .subquery()
-    )
-    refused = (
-        select(Instance.study_id, Instance.refusal_code)
-        .join(first_refused, first_refused.c.id == Instance.id)
-        .subquery()
+    # For each of these studies by itself: a join would first look up every refused image of all time.
+    first_refusal = (
+        select(Instance.refusal_code)
+        .where(Instance.study_id == Study.id, Instance.state == InstanceState.REFUSED)
+        .order_by(Instance.id)
+        .limit(1)
+        .scalar_subquery()
     )
     rows = session.execute(
         select(
             Study.study_instance_uid,
             Study.state,
             Study.verdict,
-            func.coalesce(Study.error_code, refused.c.refusal_code).label("code"),
-        )
-        .outerjoin(refused, refused.c.study_id == Study.id)
-        .where(Study.study_instance_uid.in_(uids))
+            func.coalesce(Study.error_code, first_refusal).label("code"),
+        ).where(Study.study_instance_uid.in_(uids))
     )
     return {
         row.study_instance_uid: Standing(state=row.state, verdict=row.verdict, code=row.code)

@@ -18,16 +18,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.arrival import Arrival
 from db.enums import AuditEvent, ClosedBy, InstanceReceipt, Lane, Priority, Source, StudyState
-from db.models import InferenceRun, Study, StudyOrigin
+from db.models import InferenceRun, Instance, Study, StudyOrigin
 
 FINISHED = frozenset({StudyState.DONE, StudyState.PARKED})
+UNFINISHED = tuple(state for state in StudyState if state not in FINISHED)
+"""To be asked for by these words: an index finds the few that are in such a state among millions,
+and "none of FINISHED" finds them by reading the whole table."""
 FETCHED_BY_US = frozenset({Source.DICOMWEB, Source.PULL})
 """Studies with a row in `study_origin`."""
+
+
+WINDOWS_FOR_A_RESEND = 10
+"""A study of which only known images come is closed so many idle windows after its last new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +57,13 @@ class Patience:
 def settle_whole(arrival: Arrival, closed_by: ClosedBy, patience: Patience) -> None:
     """The sender handed over everything there is."""
     study = arrival.study
+    if not arrival.brought():
+        _note_resend(arrival)
     if study.state is StudyState.RECEIVING:
         _revise_if_changed(arrival)
         _close_or_wait(arrival, patience, closed_by)
     elif not arrival.brought():
-        _note_resend(arrival)
+        return
     elif study.state in FINISHED:
         _reopen(study, arrival.moment)
         _close_or_wait(arrival, patience, closed_by, accepts=False)
@@ -68,11 +77,13 @@ def settle_whole(arrival: Arrival, closed_by: ClosedBy, patience: Patience) -> N
 def settle_part(arrival: Arrival, patience: Patience) -> None:
     """One instance came, and more may follow within the idle window."""
     study = arrival.study
-    if study.state is StudyState.RECEIVING:
+    if not arrival.brought():
+        _note_resend(arrival)
+        if study.state is StudyState.RECEIVING:
+            _wait_for_resender(arrival, patience)
+    elif study.state is StudyState.RECEIVING:
         _revise_if_changed(arrival)
         _close_or_wait(arrival, patience)
-    elif not arrival.brought():
-        _note_resend(arrival)
     elif study.state in FINISHED:
         _reopen(study, arrival.moment)
         _close_or_wait(arrival, patience, accepts=False)
@@ -108,6 +119,16 @@ def _close_or_wait(
     else:
         close(arrival.study, arrival.moment, rule)
         arrival.accepts = accepts
+
+
+def _wait_for_resender(arrival: Arrival, patience: Patience) -> None:
+    """Even an image that is known shows that the sender is at it; but some senders never stop."""
+    study, window = arrival.study, _window(arrival, patience)
+    last_new = arrival.session.scalar(
+        select(func.max(Instance.received_at)).where(Instance.study_id == study.id)
+    )
+    longest = (last_new or study.received_at) + WINDOWS_FOR_A_RESEND * window
+    study.due_at = max(study.due_at or longest, min(arrival.moment + window, longest))
 
 
 def _window(arrival: Arrival, patience: Patience) -> timedelta:

@@ -1,4 +1,4 @@
-# Listener, relay and migrations: no network, no GPU. They import neither torch nor a pixel decoder
+# Listener, relay, watched folder and migrations: no network, no GPU. They import neither torch nor a pixel decoder
 # (tests/unit/test_docker.py), so the image holds what docker/services-requirements names and nothing
 # else, and then pneumo itself without its dependencies: a quarter of a gigabyte instead of several.
 #   docker build -f docker/services.Dockerfile -t pneumo-services .
@@ -16,7 +16,7 @@ RUN python -m venv /opt/pneumo \
 FROM python:3.11.15-slim-bookworm
 LABEL org.opencontainers.image.title="pneumo services" \
       org.opencontainers.image.version="0.2.0" \
-      org.opencontainers.image.description="DICOM listener, relay and migrations of pneumo." \
+      org.opencontainers.image.description="DICOM listener, relay, watched folder and migrations of pneumo." \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 pneumo \
  && useradd --uid 10001 --gid pneumo --no-create-home --home-dir /var/lib/pneumo pneumo \

@@ -32,6 +32,26 @@ def make_certificate(folder: Path, name: str, authority: Pair, *, days: int = 90
     )
 
 
+def make_certificate_between(
+    folder: Path, name: str, authority: Pair, begins: str, ends: str
+) -> Pair:
+    """The same, at other times (YYYYMMDDHHMMSSZ), which only `openssl ca` makes."""
+    pair = make_certificate(folder, name, authority)
+    (folder / "ca.index").write_text("")
+    (folder / "ca.conf").write_text(
+        "[ca]\ndefault_ca = it\n[it]\ndefault_md = sha256\npolicy = any\n"
+        f"database = {folder}/ca.index\nserial = {folder}/ca.serial\nnew_certs_dir = {folder}\n[any]\ncommonName = supplied\n"
+    )
+    _openssl("req", "-new", "-key", pair.key, "-subj", f"/CN={name}", "-out", folder / "ca.csr")
+    _openssl(
+        *("ca", "-batch", "-notext", "-create_serial", "-config", folder / "ca.conf"),
+        *("-cert", authority.certificate, "-keyfile", authority.key),
+        *("-startdate", begins, "-enddate", ends),
+        *("-in", folder / "ca.csr", "-out", pair.certificate),
+    )
+    return pair
+
+
 def make_parties(folder: Path) -> dict[str, Pair]:
     """Our authority with two certificates, and another authority with one."""
     ours, theirs = make_authority(folder, "ours"), make_authority(folder, "theirs")

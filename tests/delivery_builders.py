@@ -27,7 +27,8 @@ def destined(database, *names, **values):
 
 def due(database, limit=50, requeue_after_s=60.0):
     with database.transaction() as session:
-        keys = due_for_delivery(session, limit=limit, requeue_after_s=requeue_after_s)
+        found = due_for_delivery(session, limit=limit, requeue_after_s=requeue_after_s)
+        keys = [delivery.delivery_key for delivery in found]
         mark_deliveries_published(session, keys)
     return keys
 

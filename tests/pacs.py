@@ -118,7 +118,7 @@ class Pacs:
         if status == ABORT:
             event.assoc.abort()
             return 0x0110
-        if status == 0 or 0xB000 <= status <= 0xBFFF:
+        if status in (0, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF:
             dataset = event.dataset
             dataset.file_meta = event.file_meta
             self.received.append(dataset)
@@ -162,6 +162,8 @@ def _openssl(*words: object) -> None:
 
 
 def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int) else f'"{value}"'

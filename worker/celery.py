@@ -11,6 +11,7 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 
+from db.delivery_records import Urgency
 from db.enums import Lane
 from worker.settings import Settings, settings
 
@@ -23,6 +24,10 @@ DELIVER = "pneumo.deliver"
 """Name of the task that sends a result to a destination; its one argument is a delivery's key."""
 DELIVERY = "delivery"
 """Its queue, which workers that predict never serve."""
+DELIVERY_PRIORITY = {Urgency.STAT: 0, Urgency.ROUTINE: 3, Urgency.BELATED: 6}
+"""Priority of its messages. One queue for all: whoever serves it serves STAT first, however it was
+started. kombu keeps a list of each priority and takes from the first that holds something."""
+PRIORITY_SEPARATOR = ":"
 
 
 def make_app(site: Settings) -> Celery:
@@ -59,6 +64,8 @@ def make_app(site: Settings) -> Celery:
             "unacked_restore_interval": 10,  # the default sweeps every 100 s
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",  # -Q stat,routine in that order: STAT first
+            "priority_steps": sorted(DELIVERY_PRIORITY.values()),  # only deliveries say one
+            "sep": PRIORITY_SEPARATOR,  # the default has unprintable signs in it
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
@@ -74,6 +81,11 @@ def make_app(site: Settings) -> Celery:
         enable_utc=True,
     )
     return celery
+
+
+def key_of_priority(queue: str, priority: int) -> str:
+    """The list in Redis, without our prefix, that holds a queue's messages of one priority."""
+    return f"{queue}{PRIORITY_SEPARATOR}{priority}" if priority else queue
 
 
 app = make_app(settings())

@@ -1,4 +1,4 @@
-"""When a certificate ends, read from its PEM file; Python's ssl tells that only of peers."""
+"""When a certificate begins and ends, read from its PEM file; Python's ssl tells that only of peers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,25 @@ def first_certificate(path: Path) -> str:
     return text[start : end + len(_END)] + "\n"
 
 
+def begins_at(path: Path) -> datetime:
+    """notBefore of a PEM file's first certificate. Raises OSError, ValueError."""
+    return _validity(path)[0]
+
+
 def ends_at(path: Path) -> datetime:
     """notAfter of a PEM file's first certificate. Raises OSError, ValueError."""
+    return _validity(path)[1]
+
+
+def _validity(path: Path) -> tuple[datetime, datetime]:
     try:
-        return _not_after(ssl.PEM_cert_to_DER_cert(first_certificate(path)))
+        return _not_before_and_after(ssl.PEM_cert_to_DER_cert(first_certificate(path)))
     except IndexError:
         raise ValueError("no X.509 certificate") from None
 
 
-def _not_after(der: bytes) -> datetime:
-    """RFC 5280 4.1: Certificate > TBSCertificate > ..., signature, issuer, Validity > notAfter."""
+def _not_before_and_after(der: bytes) -> tuple[datetime, datetime]:
+    """RFC 5280 4.1: Certificate > TBSCertificate > ..., signature, issuer, Validity."""
     to_be_signed = _value(der, _value(der, 0)[0])
     at = to_be_signed[0]
     if der[at] == _VERSION_TAG:
@@ -40,9 +49,13 @@ def _not_after(der: bytes) -> datetime:
         at = _value(der, at)[1]
     not_before = _value(der, at)[0]
     not_after = _value(der, not_before)[1]
-    begin, end = _value(der, not_after)
+    return _time(der, not_before), _time(der, not_after)
+
+
+def _time(der: bytes, at: int) -> datetime:
+    begin, end = _value(der, at)
     text = der[begin:end].decode("ascii")
-    years = "%y" if der[not_after] == _UTC_TIME else "%Y"  # RFC 5280 4.1.2.5: both end with Z
+    years = "%y" if der[at] == _UTC_TIME else "%Y"  # RFC 5280 4.1.2.5: both end with Z
     return datetime.strptime(text, f"{years}%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 

@@ -67,6 +67,14 @@ FirstDay = Annotated[
 LastDay = Annotated[
     datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last study date, included.")
 ]
+FirstFinished = Annotated[
+    datetime | None,
+    typer.Option("--from", formats=["%Y-%m-%d"], help="With --owe: finished on this day or later."),
+]
+LastFinished = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="With --owe: last such day, UTC."),
+]
 ModalityOption = Annotated[
     str, typer.Option(help="Of which a study has one; `all` for every study.")
 ]
@@ -328,17 +336,63 @@ def results(
 @app.command(rich_help_panel=LOOK)
 def deliveries(
     keys: Annotated[
-        list[str] | None, typer.Argument(help="With --retry: delivery keys (or beginnings).")
+        list[str] | None,
+        typer.Argument(help="With --retry, --forgo: delivery keys (or beginnings)."),
     ] = None,
     parked: Annotated[bool, typer.Option("--parked", help="List each parked one.")] = False,
     again: Annotated[
         bool, typer.Option("--retry", help="Send parked ones round again: all, or those named.")
     ] = False,
     destination: Annotated[str | None, typer.Option(help="Only of this destination.")] = None,
+    owe: Annotated[
+        bool,
+        typer.Option(
+            "--owe", help="Send results of studies that finished before --destination was named."
+        ),
+    ] = False,
+    first: FirstFinished = None,
+    last: LastFinished = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --owe, --forgo: only say how many.")
+    ] = False,
+    forgo: Annotated[
+        bool,
+        typer.Option(
+            "--forgo",
+            help="Never send those named: keys of deliveries or studies, a --destination.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --forgo: do not ask.")] = False,
 ) -> None:
     """Results on their way to the PACS: by destination and state, what is parked and why."""
     from worker.operations.delivery_screen import retry_deliveries, show_deliveries
 
+    if forgo:
+        from worker.operations.forgo_screen import forgo_and_show
+
+        raise typer.Exit(
+            forgo_and_show(
+                _site(),
+                keys or [],
+                asked=not (again or parked or owe or first or last),
+                destination=destination,
+                dry_run=dry_run,
+                sure=lambda words: None if yes else _ask(words),
+            )
+        )
+    if owe or first or last or dry_run:
+        from worker.operations.belated_screen import owe_and_show
+
+        raise typer.Exit(
+            owe_and_show(
+                _site(),
+                asked=owe and not (again or parked or keys),
+                destination=destination,
+                first=first.date() if first else None,
+                last=last.date() if last else None,
+                dry_run=dry_run,
+            )
+        )
     if again:
         raise typer.Exit(retry_deliveries(_site(), keys or [], destination=destination))
     show_deliveries(_site(), parked=parked, destination=destination)
@@ -465,6 +519,10 @@ def erase(
     if not yes:
         typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
     raise typer.Exit(erase_identity_of(_site(), study))
+
+
+def _ask(words: str) -> None:
+    typer.confirm(words, abort=True)
 
 
 # -- The edge -----------------------------------------------------------------------------------

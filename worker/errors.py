@@ -62,6 +62,17 @@ class Away(Transient):
         self.wait_s = wait_s
 
 
+class Later(Transient):
+    """Nothing failed: this process has enough of the kind in hand, and the study was not begun.
+
+    It comes again after `wait_s` seconds, as if it had not been claimed.
+    """
+
+    def __init__(self, code: str, sentence: str, *, wait_s: float) -> None:
+        super().__init__(code, sentence)
+        self.wait_s = wait_s
+
+
 class Resource(PneumoError):
     """This machine had too little memory, disk or device; smaller or later will succeed."""
 

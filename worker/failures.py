@@ -11,12 +11,13 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from db.claims import release
 from db.enums import FailureKind
 from db.errors import StaleClaim
 from db.records import Claim
 from db.results import park, schedule_retry
 from db.session import is_transient
-from worker.errors import Away, ErrorKind, PneumoError
+from worker.errors import Away, ErrorKind, Later, PneumoError
 from worker.leaving import leave
 from worker.logging import get_logger, keep_traceback
 from worker.patience import in_transaction
@@ -73,6 +74,8 @@ class RetryPolicy:
 
 def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settlement:
     """Retry or park the study of a failed attempt; if the database is away, the lease settles it."""
+    if isinstance(error, Later):
+        return _hand_back(claimed, error, runtime)
     failure = classify(error)
     site = runtime.site
     policy = RetryPolicy(
@@ -104,6 +107,18 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
     if failure.code == DEVICE_FAILED:
         leave("device_failed")  # every later study in this process would fail the same way
     return settlement
+
+
+def _hand_back(claimed: Claim, error: Later, runtime: Runtime) -> Settlement:
+    """No failure, and no trace of one: the study only waits."""
+    try:
+        in_transaction(
+            runtime.database, lambda session: release(session, claimed, delay_s=error.wait_s)
+        )
+    except StaleClaim:
+        return Settlement.OVERTAKEN
+    log.debug("handed_back", code=error.code)
+    return Settlement.RETRY
 
 
 def classify(error: BaseException) -> Failure:

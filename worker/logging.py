@@ -18,7 +18,9 @@ from typing import Any, TextIO
 
 import structlog
 
-TALKATIVE = ("pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool")
+TALKATIVE = (
+    "pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool", "urllib3",
+)  # fmt: skip
 """Libraries that may quote what they read: closed at every level."""
 
 

@@ -16,7 +16,8 @@ is never asked. Secrets stand in files of their own, which are named here.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -27,6 +28,15 @@ from worker.errors import Rejected
 
 PeerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """How a peer is called in commands, rows and logs: never by its address."""
+
+
+class ResultObject(StrEnum):
+    """One kind of object that a result consists of."""
+
+    SR = "sr"
+    """The structured report (Comprehensive 3D SR)."""
+    CAPTURE = "capture"
+    """The pictures (Secondary Capture)."""
 
 
 class Peer(BaseModel):
@@ -61,36 +71,78 @@ class Peer(BaseModel):
     # What it does for us
     search: Literal["c-find", "qido-rs"] | None = None
     """Lists its studies (`pneumo backfill`, `pneumo coverage`)."""
+    search_limit: int | None = Field(None, ge=1)
+    """It lists so many at most; where that is not said, round numbers are taken for a limit."""
     count: Literal["c-find", "qido-rs"] | None = None
     """Says how many instances a study has, which closes the study without an idle window."""
     retrieve: Literal["c-get", "c-move", "wado-rs"] | None = None
     """Gives us the images of a study that we name."""
     results: Literal["c-store", "stow-rs"] | None = None
     """Gets the results."""
+    result_objects: tuple[ResultObject, ...] = (ResultObject.SR, ResultObject.CAPTURE)
+    """Which objects of a result it takes."""
     storage_commitment: bool = False
     """Is asked to confirm that it keeps the results (PS3.4 annex J)."""
 
     @model_validator(mode="after")
-    def _can_be_reached(self) -> Self:
-        ways = (self.search, self.count, self.retrieve, self.results)
-        asked = {str(way) for way in ways if way}
-        for way in sorted(asked & _BY_DIMSE):
-            if not (self.ae_title and self.host and self.port):
-                raise ValueError(f"{way} needs ae_title, host and port")
-        for way in sorted(asked & _BY_WEB):
-            if not self.dicomweb:
-                raise ValueError(f"{way} needs dicomweb, the base URL")
-        if self.storage_commitment and self.results != "c-store":
-            raise ValueError('storage_commitment needs results = "c-store"')
-        if bool(self.certificate) != bool(self.key):
-            raise ValueError("certificate and key go together")
-        if self.dicomweb and self.dicomweb.startswith("http://") and self.token_file:
-            raise ValueError("a bearer token must not travel without TLS; dicomweb must be https")
+    def _words_fit_together(self) -> Self:
+        for breaks, sentence in _RULES:
+            if breaks(self):
+                raise ValueError(sentence)
         return self
+
+    def ways(self) -> set[str]:
+        """All that it does for us."""
+        return {way for way in (self.search, self.count, self.retrieve, self.results) if way}
 
 
 _BY_DIMSE = {"c-find", "c-get", "c-move", "c-store"}
 _BY_WEB = {"qido-rs", "wado-rs", "stow-rs"}
+_RULES: tuple[tuple[Callable[[Peer], bool], str], ...] = (
+    *(
+        (
+            lambda peer, way=way: (
+                way in peer.ways() and not (peer.ae_title and peer.host and peer.port)
+            ),
+            f"{way} needs ae_title, host and port",
+        )
+        for way in sorted(_BY_DIMSE)
+    ),
+    *(
+        (
+            lambda peer, way=way: way in peer.ways() and not peer.dicomweb,
+            f"{way} needs dicomweb, the base URL",
+        )
+        for way in sorted(_BY_WEB)
+    ),
+    (
+        lambda peer: bool(peer.search_limit) and not peer.search,
+        "search_limit needs search",
+    ),
+    (
+        lambda peer: peer.storage_commitment and peer.results != "c-store",
+        'storage_commitment needs results = "c-store"',
+    ),
+    (
+        lambda peer: "result_objects" in peer.model_fields_set and not peer.results,
+        'result_objects needs results = "c-store" or "stow-rs"',
+    ),
+    (
+        lambda peer: (
+            len(set(peer.result_objects)) != len(peer.result_objects) or not peer.result_objects
+        ),
+        'result_objects names each of "sr" and "capture" once at most, and one of them at least',
+    ),
+    (
+        lambda peer: bool(peer.certificate) != bool(peer.key),
+        "certificate and key go together",
+    ),
+    (
+        lambda peer: bool(peer.token_file) and (peer.dicomweb or "").startswith("http://"),
+        "a bearer token must not travel without TLS; dicomweb must be https",
+    ),
+)
+"""What does not fit together, and the sentence that says so."""
 
 
 class Peers(tuple[Peer, ...]):

@@ -18,6 +18,7 @@ from worker.active_model import ActiveModel, load_active_model
 from worker.heartbeat import Heartbeat
 from worker.intake.storage import IntakeStorage
 from worker.leases import LeaseKeeper
+from worker.own_disk import DiskKeeper
 from worker.pacs.retrieving import Retriever
 from worker.settings import Settings, settings
 
@@ -54,11 +55,13 @@ class Runtime:
             renewal_s=site.lease_renewal_s,
             limit_s=site.study_limit_s,
         )
+        self.disk_keeper = DiskKeeper(site, self.database, self.retriever.disk)
         self.heartbeat = Heartbeat(self)
 
     def close(self) -> None:
         """Finish what runs, give back threads and connections."""
         self.heartbeat.close()
+        self.disk_keeper.close()
         self.leases.close()
         self.model.close()
         self.database.dispose()

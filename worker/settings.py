@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
     idle_window_s: Seconds = 10.0
     """A study that came by C-STORE is closed after so long without a further instance."""
+    count_quiet_s: Seconds = 5.0
+    """An archive's count is asked for only when no image came for so long: it grows as they come."""
     manifest_patience_s: Seconds = 3600.0
     """A study of which a manifest names more than came waits so long for the next instance."""
     watch_folder: Path | None = None
@@ -95,6 +97,8 @@ class Settings(BaseSettings):
 
     archive_timeout_s: Seconds = 60.0
     """How long an archive may take to answer, or to send one image."""
+    fetches_at_once: int = Field(3, ge=1, le=64)
+    """So many threads of a worker may fetch routine studies at once; the others serve what is here."""
 
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0

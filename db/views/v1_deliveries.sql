@@ -4,14 +4,16 @@
 -- revision            revision of the study that the result is about, from 1
 -- model_version       model version that gave it
 -- destination         the system's name in the site's file of peers
--- state               waiting, sending, sent, awaiting_commitment, committed, superseded (never sent,
---                     since a newer result took its place) or parked
+-- state               waiting, sending, sent, awaiting_commitment, committed, parked, superseded (a
+--                     newer result took its place before the destination answered that it has this
+--                     one; if sending had begun it may hold all of it all the same) or forgone
+--                     (somebody let it go: it is not sent any more)
 -- verdict             what the result says: positive, negative or rejected
 -- is_superseded       1 if a newer result of the study exists for this destination, else 0
 -- attempts            tries so far
 -- error_code          why it is parked, or why the last try failed; empty when all is well
 -- warning             status of the destination that took it with a warning, e.g. B000
--- created_at          when the result came about and was owed, UTC
+-- created_at          when the result was owed, UTC
 -- sent_at             when the destination had every object, UTC
 -- committed_at        when the destination confirmed that it keeps every object, UTC
 CREATE VIEW v1_deliveries AS

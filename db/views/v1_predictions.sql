@@ -31,7 +31,11 @@
 CREATE VIEW v1_predictions AS
 SELECT
     study.study_key,
-    numbered.instance_number,
+    -- Counted within the study: numbering the images of all studies would read them all.
+    (
+        SELECT COUNT(*) FROM instance AS earlier
+        WHERE earlier.study_id = instance.study_id AND earlier.id <= instance.id
+    ) AS instance_number,
     instance.revision AS instance_revision,
     prediction.frame_number,
     model_version.name AS model_version,
@@ -60,12 +64,6 @@ SELECT
     instance.replaced_in_revision
 FROM prediction
 JOIN instance ON instance.id = prediction.instance_id
-JOIN (
-    SELECT
-        instance.id,
-        ROW_NUMBER() OVER (PARTITION BY instance.study_id ORDER BY instance.id) AS instance_number
-    FROM instance
-) AS numbered ON numbered.id = instance.id
 JOIN study ON study.id = instance.study_id
 JOIN inference_run ON inference_run.id = prediction.inference_run_id
 JOIN model_version ON model_version.id = prediction.model_version_id

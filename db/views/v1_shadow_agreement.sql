@@ -17,7 +17,11 @@
 CREATE VIEW v1_shadow_agreement AS
 SELECT
     study.study_key,
-    numbered.instance_number,
+    -- Counted within the study: numbering the images of all studies would read them all.
+    (
+        SELECT COUNT(*) FROM instance AS earlier
+        WHERE earlier.study_id = instance.study_id AND earlier.id <= instance.id
+    ) AS instance_number,
     shadow_prediction.frame_number,
     active_model.name AS active_version,
     prediction.probability AS active_probability,
@@ -32,14 +36,11 @@ FROM shadow_prediction
 JOIN prediction
     ON prediction.instance_id = shadow_prediction.instance_id
     AND prediction.frame_number = shadow_prediction.frame_number
-    AND prediction.inference_run_id = shadow_prediction.inference_run_id
+    -- Of the same attempt. Written so, since PostgreSQL takes a third equation for a coincidence,
+    -- expects next to no rows and reads all of both tables to find the newest.
+    AND prediction.inference_run_id
+        BETWEEN shadow_prediction.inference_run_id AND shadow_prediction.inference_run_id
 JOIN instance ON instance.id = shadow_prediction.instance_id
-JOIN (
-    SELECT
-        instance.id,
-        ROW_NUMBER() OVER (PARTITION BY instance.study_id ORDER BY instance.id) AS instance_number
-    FROM instance
-) AS numbered ON numbered.id = instance.id
 JOIN study ON study.id = instance.study_id
 JOIN model_version AS active_model ON active_model.id = prediction.model_version_id
 JOIN model_version AS shadow_model ON shadow_model.id = shadow_prediction.model_version_id

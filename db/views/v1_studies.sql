@@ -47,9 +47,19 @@ SELECT
     study.patient_sex,
     CASE WHEN study.patient_age_years >= 90 THEN 90 ELSE study.patient_age_years END
         AS patient_age_years,
-    counted.instances,
-    counted.predicted_instances,
-    counted.refused_instances,
+    -- Study by study, so that whoever asks for a few does not have the images of all counted.
+    (
+        SELECT NULLIF(COUNT(*), 0) FROM instance
+        WHERE instance.study_id = study.id AND instance.replaced_in_revision IS NULL
+    ) AS instances,
+    (
+        SELECT SUM(CASE WHEN instance.state = 'predicted' THEN 1 ELSE 0 END) FROM instance
+        WHERE instance.study_id = study.id AND instance.replaced_in_revision IS NULL
+    ) AS predicted_instances,
+    (
+        SELECT SUM(CASE WHEN instance.state = 'refused' THEN 1 ELSE 0 END) FROM instance
+        WHERE instance.study_id = study.id AND instance.replaced_in_revision IS NULL
+    ) AS refused_instances,
     study.attempts,
     study.crashes,
     study.crashes_alone,
@@ -67,13 +77,3 @@ SELECT
 FROM study
 LEFT JOIN model_version ON model_version.id = study.model_version_id
 LEFT JOIN study_manifest ON study_manifest.study_id = study.id
-LEFT JOIN (
-    SELECT
-        instance.study_id,
-        COUNT(*) AS instances,
-        SUM(CASE WHEN instance.state = 'predicted' THEN 1 ELSE 0 END) AS predicted_instances,
-        SUM(CASE WHEN instance.state = 'refused' THEN 1 ELSE 0 END) AS refused_instances
-    FROM instance
-    WHERE instance.replaced_in_revision IS NULL
-    GROUP BY instance.study_id
-) AS counted ON counted.study_id = study.id

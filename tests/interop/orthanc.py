@@ -96,6 +96,13 @@ class Orthanc:
         )
         urllib.request.urlopen(request, timeout=10).close()
 
+    def delete(self, path: str) -> None:
+        """The same of a DELETE, e.g. of /instances/ID."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}", method="DELETE"
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
     def log(self) -> str:
         return (self.folder / "orthanc.log").read_text(errors="replace")[-3000:]
 

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
+from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, JPEGLosslessSV1
 
 from db.results import retry_parked
 from tests.builders import make_study, write_instance
@@ -15,13 +15,14 @@ from tests.integration.pacs.fetches import Node, with_peers, with_settings
 from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header
-from worker.pacs.finding import asking, count_instances, find_day
+from worker.pacs.finding import asking, count_images, find_day
 from worker.peers import read_peers
 
 __all__ = ["migrated", "site"]
 
 pytestmark = needs_orthanc_with_dicomweb
 UID, CT, OTHER_DAY = "1.2.3.100", "1.2.3.200", "1.2.3.300"
+BESIDE, PRIVATE = "1.2.3.400", "1.2.826.0.1.3680043.9.9999.1"
 MOVES_TO = 1
 
 
@@ -52,6 +53,12 @@ def archive(tmp_path_factory):
         ),
         *make_study(folder / "b", 1, study_instance_uid=CT, modality="CT",
                     sop_class_uid="1.2.840.10008.5.1.4.1.1.2"),
+        *make_study(folder / "d", 2, study_instance_uid=BESIDE, study_date="20260104"),
+        write_instance(
+            folder / "d" / "private.dcm", study_instance_uid=BESIDE, study_date="20260104",
+            series_instance_uid=f"{BESIDE}.9", sop_instance_uid=f"{BESIDE}.9.1",
+            sop_class_uid=PRIVATE, modality="OT",
+        ),
         *make_study(folder / "c", 1, study_instance_uid=OTHER_DAY, study_date="20260103"),
     ]:  # fmt: skip
         made.post("/instances", path.read_bytes())
@@ -61,7 +68,7 @@ def archive(tmp_path_factory):
 
 
 def node_for(site, archive, folder, *, disk: Path | None = None, **does) -> Node:
-    says = "".join(f'{word} = "{way}"\n' for word, way in does.items())
+    says = "".join(f"{word} = {way!r}\n" for word, way in does.items())
     with_peers(
         site,
         folder,
@@ -129,6 +136,18 @@ def test_a_study_that_the_archive_does_not_have(site, archive, tmp_path, way):
     assert node.conditions() == {}
 
 
+def test_a_radiograph_comes_whatever_is_beside_it(site, archive, tmp_path):
+    """Orthanc fails the whole C-GET of a study of which it cannot send one object."""
+    node = node_for(site, archive, tmp_path, retrieve="c-get")
+    key = node.order(BESIDE)
+    taken = node.fetch(key)
+    classes = [it for (it,) in site.rows("SELECT sop_class_uid FROM instance")]
+    assert classes == [ComputedRadiographyImageStorage] * 2
+    assert len(taken.instances) == 2
+    assert site.one("SELECT expected_instances FROM study_origin") == 3
+    assert node.study(key)["closed_by"] == "sender"
+
+
 def test_c_move_comes_through_our_listener_into_the_same_row(site, archive, tmp_path):
     node = node_for(site, archive, tmp_path, retrieve="c-move")
     archive.put(
@@ -160,13 +179,44 @@ def test_c_move_to_a_destination_that_the_archive_does_not_know(site, archive, t
 def test_what_it_has_and_how_many(site, archive, tmp_path, way):
     node = node_for(site, archive, tmp_path, search=way, count=way)
     (pacs,) = read_peers(node.settings.peers)
-    found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR", "DX"])
+    found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR", "DX"]).studies
     assert [(f.study_instance_uid, f.instances, f.modalities) for f in found] == [
         (UID, 4, frozenset({"CR"}))
     ]
-    everything = find_day(pacs, node.settings, date(2026, 1, 2))
+    everything = find_day(pacs, node.settings, date(2026, 1, 2)).studies
     assert {f.study_instance_uid for f in everything} == {UID, CT}
-    assert find_day(pacs, node.settings, date(2026, 1, 9)) == []
-    with asking(pacs, node.settings, way) as ask:
-        assert count_instances(ask, UID) == 4
-        assert count_instances(ask, "1.2.3.999") is None
+    assert find_day(pacs, node.settings, date(2026, 1, 9)).studies == ()
+    with asking(pacs, node.settings, way) as asked:
+        assert count_images(asked, UID) == 4
+        assert count_images(asked, "1.2.3.999") is None
+
+
+@pytest.fixture
+def stingy(tmp_path):
+    """It answers with five studies at most: FE00 by C-FIND, six and not a word by DICOMweb."""
+    settings = {
+        "Plugins": [str(DICOMWEB)],
+        "DicomAlwaysAllowFind": True,
+        "DicomCheckModalityHost": False,
+        "LimitFindResults": 5,
+    }
+    made = Orthanc(tmp_path / "stingy", settings)
+    made.start()
+    for number in range(8):
+        path = write_instance(
+            tmp_path / "one.dcm", rows=8, columns=8, study_instance_uid=f"1.2.3.{number}",
+            StudyTime=f"{8 + number // 3:02}{number:02}30",
+        )  # fmt: skip
+        made.post("/instances", path.read_bytes())
+    yield made
+    made.stop()
+
+
+def test_an_orthanc_with_a_limit_is_asked_for_shorter_spans(site, stingy, tmp_path):
+    expected = {f"1.2.3.{number}" for number in range(8)}
+    for says in ({"search": "c-find"}, {"search": "qido-rs", "search_limit": 6}):
+        node = node_for(site, stingy, tmp_path, **says)
+        (pacs,) = read_peers(node.settings.peers)
+        found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR"])
+        assert {study.study_instance_uid for study in found.studies} == expected
+        assert found.doubt is None

@@ -89,12 +89,12 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
 
     filled = run(site, "backfill", "--from", "2026-01-02", "--to", "2026-01-02", "--rate", "50/s")
     assert filled.returncode == 0, filled.stdout + filled.stderr
-    assert "3 studies found, 1 known, 2 ordered" in filled.stdout
+    assert "Studies: 3 in pacs, 1 known before, 2 ordered." in filled.stdout
     site.wait_for("all of the day", lambda: site.all_done(3), within_s=40)
 
     covered = run(site, "coverage", "--from", "2026-01-02", "--to", "2026-01-02")
     lines = [line.replace("│", " ").split() for line in covered.stdout.splitlines()]
-    assert ["all", "3", "2", "1", "0", "0", "0"] in lines, covered.stdout
+    assert ["all", "3", "2", "1", "0", "0", "0", "100", "%"] in lines, covered.stdout
     assert ["refused", "VIEW_NOT_FRONTAL", "1"] in lines
     assert covered.returncode == 0
 

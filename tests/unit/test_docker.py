@@ -21,7 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-OURS = ["delivery", "listener", "migrate", "relay", "suspect", "worker-cpu", "worker-gpu"]
+OURS = [
+    "delivery", "listener", "migrate", "relay", "suspect", "watch", "worker-cpu", "worker-gpu",
+]  # fmt: skip
 
 
 def names(lines) -> set[str]:
@@ -53,7 +55,7 @@ LEFT_OUT = [
 ]  # fmt: skip
 SERVICE_MODULES = [
     "worker.cli", "worker.intake.listener", "worker.intake.relay", "db.migrate",
-    "worker.operations.health", "worker.operations.screens", "worker.operations.delivery_screen",
+    "worker.intake.watching", "worker.operations.health", "worker.operations.screens", "worker.operations.delivery_screen",
 ]  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def test_every_container_says_whether_it_is_well(name):
     if name == "migrate":  # it ends: its exit code is its health
         assert check == {"disable": True}
     elif name in OURS:
-        part = {"listener": "listener", "relay": "relay"}.get(name, "worker")
+        part = name if name in ("listener", "relay", "watch") else "worker"
         assert check["test"] == ["CMD", "pneumo", "health", part]
     else:
         assert check["test"]
@@ -147,6 +149,16 @@ def test_results_are_delivered_by_a_service_of_their_own_that_claims_no_gpu():
     assert service["environment"]["PNEUMO_DEVICE"] == "cpu"
     assert "deploy" not in service
     assert set(service["networks"]) == {"inside", "outside"}, "it reaches the PACS"
+
+
+def test_the_watched_folder_is_one_of_the_machine():
+    service = SERVICES["watch"]
+    assert service["profiles"] == ["watch"]
+    (mounted,) = (volume for volume in service["volumes"] if isinstance(volume, dict))
+    assert mounted["target"] == service["environment"]["PNEUMO_WATCH_FOLDER"]
+    assert mounted["type"] == "bind"
+    assert "read_only" not in mounted, "files leave it"
+    assert "state:/var/lib/pneumo" in service["volumes"], "into the intake folder"
 
 
 def test_a_suspect_study_is_alone_in_its_process():

@@ -110,7 +110,7 @@ def test_compose_runs_commands_that_exist():
     run = [service["command"] for service in services if "command" in service]
     run += [service.get("healthcheck", {}).get("test", ["CMD"])[1:] for service in services]
     ours = {words[1] for words in run if words and words[0] == "pneumo"}
-    assert ours == {"migrate", "listen", "relay", "health"}
+    assert ours == {"migrate", "listen", "relay", "watch", "health"}
     assert ours <= {command.split()[1] for command in COMMANDS}
 
 

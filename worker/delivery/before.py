@@ -13,11 +13,11 @@ from worker.results.outcome import Predecessor
 
 
 def as_predecessor(earlier: EarlierResult | None) -> Predecessor | None:
-    """The report of an earlier result; None if it has none."""
-    reports = _reports(earlier.objects) if earlier else []
-    if earlier is None or not reports:
+    """An earlier result, by its report if one was sent."""
+    if earlier is None:
         return None
-    return _predecessor(reports[0], earlier.model_name, earlier.revision, earlier.finished_at)
+    report = next(iter(_reports(earlier.objects)), None)
+    return _predecessor(report, earlier.model_name, earlier.revision, earlier.finished_at)
 
 
 def earlier_forms(
@@ -35,11 +35,11 @@ def _reports(objects: tuple[SentObject, ...] | list[SentObject]) -> list[SentObj
 
 
 def _predecessor(
-    report: SentObject, model_name: str, revision: int, finished_at: datetime
+    report: SentObject | None, model_name: str, revision: int, finished_at: datetime
 ) -> Predecessor:
     return Predecessor(
-        sop_instance_uid=report.sop_instance_uid,
-        series_instance_uid=report.series_instance_uid,
+        sop_instance_uid=report.sop_instance_uid if report else None,
+        series_instance_uid=report.series_instance_uid if report else None,
         model=model_name,
         revision=revision,
         finished_at=finished_at,

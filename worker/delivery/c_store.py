@@ -7,15 +7,17 @@ from copy import copy
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from worker.delivery.made import MadeObject
-from worker.delivery.trouble import fails
+from worker.delivery.trouble import fails, lacks_classes
 from worker.errors import Rejected
 
 SUCCESS = 0x0000
 DUPLICATE = 0x0111
 """Duplicate SOP Instance (PS3.7 C.5.15): it has the object already, which is all we want."""
+WARNINGS = {0x0107, 0x0116, *range(0xB000, 0xC000)}
+"""Attribute List Error and Attribute Value Out of Range are warnings as well (PS3.7 C.4.2)."""
 OUT_OF_RESOURCES = range(0xA700, 0xA800)
 TEMPORARY = {0x0110, 0x0213}
 """Processing Failure and Resource Limitation (PS3.7 C.5): no fault of the object."""
@@ -27,19 +29,25 @@ def send_all(
 ) -> str | None:
     """Send them in turn; the last warning's status, if there was one (PS3.4 B.2.3).
 
-    `on_object` is called before each. Raises Rejected DESTINATION_LACKS_SOP_CLASS,
-    DESTINATION_REFUSES_RESULT; DestinationFailed DESTINATION_FAILS.
+    `on_object` is called before each. Raises Rejected DESTINATION_REFUSES_RESULT;
+    DestinationFailed DESTINATION_FAILS.
     """
     accepted = _accepted(association)
-    _require_classes(name, objects, accepted)
     warning = None
     for number, made in enumerate(objects, start=1):
         on_object()
         status = _send(association, name, _as_accepted(made.dataset, accepted))
-        if status not in (SUCCESS, DUPLICATE) and not 0xB000 <= status <= 0xBFFF:
+        if status not in (SUCCESS, DUPLICATE) and status not in WARNINGS:
             raise judged(status, name, f"object {number} of {len(objects)}")
         warning = warning if status == SUCCESS else f"{status:04X}"
     return warning
+
+
+def require_classes(association: Any, name: str, objects: Sequence[MadeObject]) -> None:
+    """Ask before anything is sent. Raises Rejected DESTINATION_LACKS_SOP_CLASS."""
+    lacking = {made.sent.sop_class_uid for made in objects} - _accepted(association).keys()
+    if lacking:
+        raise lacks_classes(name, lacking)
 
 
 def judged(status: int, name: str, what: str) -> Exception:
@@ -72,20 +80,6 @@ def _accepted(association: Any) -> dict[str, set[str]]:
             str(syntax) for syntax in context.transfer_syntax
         )
     return found
-
-
-def _require_classes(
-    name: str, objects: Sequence[MadeObject], accepted: dict[str, set[str]]
-) -> None:
-    lacking = sorted(
-        {UID(o.sent.sop_class_uid).name for o in objects} - {UID(c).name for c in accepted}
-    )
-    if lacking:
-        raise Rejected(
-            "DESTINATION_LACKS_SOP_CLASS",
-            f"{name} does not take {' and '.join(lacking)}. Allow it there, then run `pneumo "
-            "deliveries --retry`.",
-        )
 
 
 def _as_accepted(dataset: Dataset, accepted: dict[str, set[str]]) -> Dataset:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.commitment import settle_commitment
 from db.delivery_records import CommitmentOutcome, SentObject
 from db.session import Database
-from worker.delivery.trouble import fails
+from worker.delivery.trouble import commitment_not_offered, fails
 from worker.errors import Transient
 from worker.logging import get_logger
 from worker.patience import in_transaction
@@ -35,6 +35,8 @@ SUCCESS, PROCESSING_FAILURE = 0x0000, 0x0110
 SAME_ASSOCIATION_S = 0.5
 """How long a report on the same association is waited for; a later one comes to the listener."""
 ANSWER_PATIENCE_S = 5.0
+FILING = 600
+"""After "no such object" (0112) a result waits so many times PNEUMO_RETRY_BASE_S: ten minutes."""
 
 
 def new_transaction_uid() -> str:
@@ -54,11 +56,7 @@ def ask(association: Any, name: str, transaction_uid: str, objects: Sequence[Sen
     """
     offered = {UID(str(context.abstract_syntax)) for context in association.accepted_contexts}
     if StorageCommitmentPushModel not in offered:
-        raise Transient(
-            "COMMITMENT_NOT_OFFERED",
-            f"{name} is to confirm that it keeps results and does not offer storage commitment. Allow "
-            "it there, or take storage_commitment out of the file of PNEUMO_PEERS.",
-        )
+        raise commitment_not_offered(name)
     try:
         status, _ = association.send_n_action(
             _action_information(transaction_uid, objects),
@@ -94,17 +92,27 @@ def take_report(event: Any, site: Settings, database: Database) -> tuple[int, No
         outcome = in_transaction(
             database,
             lambda session: settle_commitment(
-                session, transaction_uid, kept, failed, most_refusals=site.delivery_refusals
+                session,
+                transaction_uid,
+                kept,
+                failed,
+                most_refusals=site.delivery_refusals,
+                pause_s=lambda reports: _pause_s(reports, site),
             ),
             patience_s=ANSWER_PATIENCE_S,
         )
     except (SQLAlchemyError, AttributeError, ValueError, TypeError) as error:
         log.warning("commitment_report_failed", error_type=type(error).__qualname__)
         return PROCESSING_FAILURE, None
-    # One that is unknown was asked for twice, or by somebody else: there is nothing to be mended.
+    # One that is unknown was answered before, or asked for by somebody else: nothing is to be mended.
     noted = log.info if outcome is CommitmentOutcome.COMMITTED else log.warning
     noted("commitment_reported", outcome=outcome.value, kept=len(kept), failed=len(failed))
     return SUCCESS, None
+
+
+def _pause_s(reports: int, site: Settings) -> float:
+    """How long an archive gets to file what it took before it is sent again: minutes, growing."""
+    return min(site.retry_base_s * FILING * 2.0 ** min(reports, 30), site.commitment_patience_s)
 
 
 def _action_information(transaction_uid: str, objects: Sequence[SentObject]) -> Dataset:

@@ -1,6 +1,8 @@
 """From the file of peers to the rows by which every finished study knows to whom it owes its result.
 
 Workers that predict need no file of peers: whoever stores a verdict finds the destinations in SQL.
+Only the relay writes them there: any other process that was started with another file, or with none,
+would switch results off for the whole site.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from db.conditions import end_condition, note_condition
-from db.destinations import set_destinations
+from db.destinations import has_destinations, owed_but_not_named, set_destinations
 from db.session import Database
 from worker.errors import Rejected
 from worker.logging import get_logger
@@ -19,6 +21,7 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 SUBJECT = "file of peers"
+OTHERS = "destinations out of the file"
 
 
 def keep_destinations(site: Settings, database: Database) -> Peers:
@@ -49,19 +52,58 @@ class DestinationsFile:
         self._site = site
         self._database = database
         self._seen: object = None
+        self._names: list[str] | None = None
+        """Destinations in the file; None if there is none, or it is wrong."""
+        self._told: list[str] | None = None
 
     def follow(self) -> None:
-        """Keep the destinations as the file has them; a wrong file is told, and changes nothing."""
+        """Keep the destinations as the file has them; a wrong file is told, and changes nothing.
+
+        SQL is compared with the file each time: whatever wrote there is set right. Without
+        PNEUMO_PEERS nothing is switched off; a file that says nothing does that.
+        """
         stamp = self._stamp()
-        if stamp == self._seen:
+        if stamp != self._seen:
+            self._read()
+            self._seen = stamp
+        elif self._names is not None and not self._as_in_file(self._names):
+            keep_destinations(self._site, self._database)
+            log.warning("destinations_set_right", names=self._names)
+        self._tell_of_others()
+
+    def _read(self) -> None:
+        self._names = None
+        if self._site.peers is None:
             return
         try:
             destinations = keep_destinations(self._site, self._database)
         except Rejected as error:
             log.warning("peers_invalid", code=error.code)
         else:
-            log.info("destinations", names=[peer.name for peer in destinations])
-        self._seen = stamp
+            self._names = [peer.name for peer in destinations]
+            log.info("destinations", names=self._names)
+
+    def _as_in_file(self, names: list[str]) -> bool:
+        with self._database.reading() as session:
+            return has_destinations(session, names, takes_rejected=self._site.results_for_rejected)
+
+    def _tell_of_others(self) -> None:
+        """Results that wait for a destination that the file does not name: nobody sends them."""
+        if self._names is None and self._site.peers is not None:
+            return  # the file is wrong, which is told already
+        with self._database.reading() as session:
+            others = owed_but_not_named(session, self._names or [])
+        if others == self._told:
+            return
+
+        def tell(session: Session) -> None:
+            if others:
+                note_condition(session, OTHERS, "DESTINATION_NOT_IN_FILE", _not_named(others))
+            else:
+                end_condition(session, OTHERS)
+
+        in_transaction(self._database, tell)
+        self._told = others
 
     def _stamp(self) -> object:
         path = self._site.peers
@@ -72,3 +114,11 @@ class DestinationsFile:
         except OSError as error:
             return type(error).__name__
         return found.st_mtime_ns, found.st_size
+
+
+def _not_named(others: list[str]) -> str:
+    return (
+        f"Results wait for {', '.join(others)}, and the file that PNEUMO_PEERS names for the relay has "
+        "no such destination. Put it back, start the relay with the right file, or let the results "
+        "go: `pneumo deliveries --forgo --destination NAME`."
+    )

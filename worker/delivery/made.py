@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from worker.delivery.result_rows import Finding, objects_of
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 from worker.model.bundle import Bundle, load_bundle
+from worker.peers import ResultObject
 from worker.results.build import to_bytes
 from worker.results.words import ResultWords
 from worker.settings import Settings
@@ -41,12 +42,13 @@ class MadeObject:
 
 def make_result(
     claim: DeliveryClaim,
+    kinds: Collection[ResultObject],
     site: Settings,
     database: Database,
     words: ResultWords,
     on_picture: Callable[[], None],
 ) -> list[MadeObject]:
-    """The objects of a claimed delivery: the report first, then the captures.
+    """The objects of a claimed delivery, of these kinds: the report first, then the captures.
 
     Each try makes them anew from rows and files: nothing personal lies about while a destination is
     away. Raises Rejected RESULT_FILES_GONE, RESULT_PATIENTS_DIFFER, MODEL_BUNDLE_MISSING.
@@ -70,7 +72,7 @@ def make_result(
     bundle = _bundle(model, site)
     made = [
         _made(dataset)
-        for dataset in objects_of(detail, finding, bundle, storage, words, on_picture)
+        for dataset in objects_of(detail, finding, bundle, storage, words, on_picture, kinds)
     ]
     _compare(made, database)
     return made

@@ -5,8 +5,10 @@ It goes last in a turn, is short, and keeps what goes wrong to itself: no study 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from db.delivery_records import Urgency
 from db.delivery_relaying import due_for_delivery, mark_deliveries_published, sweep_deliveries
 from db.session import Database
 from worker.delivery.destinations import DestinationsFile
@@ -18,16 +20,16 @@ log = get_logger(__name__)
 BATCH = 50
 """Most deliveries published in one turn."""
 ENOUGH = 200
-"""With so many messages waiting none is added: the rows keep the rest."""
+"""With so many messages of one urgency waiting none is added to them: the rows keep the rest."""
 
 
 class DeliveryBroker(Protocol):
     """What this needs of Redis."""
 
-    def deliveries_waiting(self) -> int:
+    def deliveries_waiting(self) -> Mapping[Urgency, int]:
         """Messages in the queue of deliveries."""
 
-    def publish_delivery(self, delivery_key: str) -> None:
+    def publish_delivery(self, delivery_key: str, urgency: Urgency) -> None:
         """One message: the delivery's key and nothing else."""
 
 
@@ -60,10 +62,13 @@ class DeliveryRelay:
         """Publish, then mark, as for studies: a death in between makes a second message."""
         with self._database.reading() as session:
             due = due_for_delivery(session, limit=BATCH, requeue_after_s=self._site.requeue_after_s)
-        if not due or self._broker.deliveries_waiting() >= ENOUGH:
+        if not due:
             return 0
-        for delivery_key in due:
-            self._broker.publish_delivery(delivery_key)
-        with self._database.transaction() as session:
-            mark_deliveries_published(session, due)
-        return len(due)
+        waiting = self._broker.deliveries_waiting()
+        going = [delivery for delivery in due if waiting[delivery.urgency] < ENOUGH]
+        for delivery in going:
+            self._broker.publish_delivery(delivery.delivery_key, delivery.urgency)
+        if going:
+            with self._database.transaction() as session:
+                mark_deliveries_published(session, [delivery.delivery_key for delivery in going])
+        return len(going)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,11 +11,12 @@ from pydicom.dataset import Dataset
 
 from db.details import InstanceDetail, PredictionDetail, StudyDetail
 from db.enums import Verdict
-from worker.errors import Rejected
+from worker.errors import Rejected, Transient
 from worker.imaging.dicom_files import open_dataset
 from worker.imaging.reading import read_dataset
 from worker.intake.storage import IntakeStorage
 from worker.model.bundle import Bundle
+from worker.peers import ResultObject
 from worker.results.build import build_results
 from worker.results.outcome import (
     FrameOutcome,
@@ -54,10 +56,12 @@ def objects_of(
     storage: IntakeStorage,
     words: ResultWords,
     on_picture: Callable[[], None] = lambda: None,
+    kinds: Collection[ResultObject] = tuple(ResultObject),
 ) -> list[Dataset]:
-    """The structured report, then the captures. `on_picture` is called before each capture.
+    """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
+    capture.
 
-    Raises Rejected RESULT_FILES_GONE and what `build_results` raises.
+    Raises Rejected RESULT_FILES_GONE, Transient FILE_MISSING and what `build_results` raises.
     """
     members = [item for item in detail.instances if _belongs(item, finding.revision)]
     outcomes = [_outcome_of(item, storage, finding.model_name) for item in members]
@@ -65,7 +69,8 @@ def objects_of(
 
     def picture(item: InstanceOutcome, frame_number: int) -> Picture:
         on_picture()
-        dataset = read_dataset(storage.path_of(names[item.uid]))
+        with _missing_told():
+            dataset = read_dataset(storage.path_of(names[item.uid]))
         return picture_of(dataset, frame_number, bundle.model, bundle.manifest.preprocessing)
 
     result = ResultOfStudy(
@@ -78,7 +83,13 @@ def objects_of(
         supersedes=finding.supersedes,
         earlier_forms=finding.earlier_forms,
     )
-    return build_results(result, words, picture)
+    return build_results(
+        result,
+        words,
+        picture,
+        report=ResultObject.SR in kinds,
+        captures=ResultObject.CAPTURE in kinds,
+    )
 
 
 def _belongs(instance: InstanceDetail, revision: int) -> bool:
@@ -91,10 +102,10 @@ def _outcome_of(
     instance: InstanceDetail, storage: IntakeStorage, model_name: str
 ) -> InstanceOutcome:
     """One instance's rows, and its header from the file."""
-    try:
+    if instance.file_removed_at is not None:
+        raise Rejected("RESULT_FILES_GONE", _gone(instance))
+    with _missing_told():
         header = open_dataset(storage.path_of(instance.file_name), stop_before_pixels=True)
-    except FileNotFoundError:
-        raise Rejected("RESULT_FILES_GONE", _gone(instance)) from None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
         return InstanceOutcome(header=header, frames=frames)
@@ -109,16 +120,28 @@ def _outcome_of(
     )
 
 
+@contextmanager
+def _missing_told() -> Iterator[None]:
+    """A file that the rows count on: a mount that is missing here, not a study without files."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise Transient(
+            "FILE_MISSING",
+            "A result is made from the study's files, and one is not in this machine's intake folder "
+            "though no rule removed it. Results wait; mount the folder that PNEUMO_STATE_DIR names "
+            "where deliveries are made, or restore the file.",
+        ) from None
+
+
 def _gone(instance: InstanceDetail) -> str:
-    since = (
-        f"left on {instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
-        "(PNEUMO_KEEP_FILES_DAYS)"
-        if instance.file_removed_at
-        else "is no longer in the intake folder"
-    )
     return (
-        f"The file of instance {instance.number} {since}, and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects send the study again."
+        f"The file of instance {instance.number} left on "
+        f"{instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
+        "(PNEUMO_KEEP_FILES_DAYS), and a result needs its header. Verdict and "
+        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, the "
+        "way it came: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
+        "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."
     )
 
 

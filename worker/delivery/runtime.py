@@ -10,7 +10,6 @@ from pathlib import Path
 from db.heartbeats import beat
 from db.session import Database
 from worker.celery import DELIVERY
-from worker.delivery.destinations import keep_destinations
 from worker.logging import get_logger
 from worker.peers import Peers, read_peers
 from worker.results.words import ResultWords
@@ -32,7 +31,7 @@ class DeliveryRuntime:
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
         self.words = ResultWords.of(site)
         self.database = Database(site.database_url)
-        keep_destinations(site, self.database)
+        read_peers(site.peers)  # which destinations there are is for the relay alone to say
         self._file: Path = site.alive_dir / f"{self.name}.alive"
         self._stop = threading.Event()
         self._beat()

@@ -26,6 +26,10 @@ log = get_logger(__name__)
 
 REFUSAL_PAUSES = 30
 """A refusal waits so many times longer than an outage: mending it takes a person."""
+SAID_BY_DESTINATION = {"DESTINATION_REFUSES_RESULT", "DESTINATION_LACKS_SOP_CLASS"}
+"""Refusals with which it shows that it is there; any other comes about before it is asked."""
+FILES = "files of results"
+"""Under which subject it stands that files are missing from which results are made."""
 
 
 class DeliveryFailure(StrEnum):
@@ -87,6 +91,8 @@ def settle(claim: DeliveryClaim, error: Exception, runtime: DeliveryRuntime) -> 
         if failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
             probe_in(session, claim.destination, 0)  # it was not to blame
             _put_off(session, claim, failure, backoff.pause_s(claim.failures))
+            if failure.code == "FILE_MISSING":
+                note_condition(session, FILES, failure.code, failure.sentence)
             return DeliveryFailure.PUT_OFF
         return _refused(session, claim, failure, backoff, runtime.site, reference)
 
@@ -154,7 +160,10 @@ def _refused(
     reference: str | None,
 ) -> DeliveryFailure:
     """A refusal, or a fault of ours: no other result need wait for it."""
-    note_success(session, claim.destination)
+    if failure.code in SAID_BY_DESTINATION:
+        note_success(session, claim.destination)
+    else:
+        probe_in(session, claim.destination, 0)  # nobody knows yet whether it is back
     if _is_bug(failure) or claim.refusals + 1 >= site.delivery_refusals:
         park_delivery(
             session,

@@ -8,16 +8,17 @@ from enum import StrEnum
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy.orm import Session
 
+from db.conditions import end_condition
 from db.delivering import begin_delivery, claim_delivery, finish_delivery, renew_delivery
 from db.delivery_records import CommitmentRequest, DeliveryClaim
 from db.errors import StaleClaim
 from worker.delivery import commitment
 from worker.delivery.asking import ask, ask_again, peer_of
-from worker.delivery.c_store import send_all
+from worker.delivery.c_store import require_classes, send_all
 from worker.delivery.connecting import associated
 from worker.delivery.made import MadeObject, make_result
 from worker.delivery.runtime import DeliveryRuntime
-from worker.delivery.settling import note_all_well, settle
+from worker.delivery.settling import FILES, note_all_well, settle
 from worker.delivery.stow_rs import send_by_web
 from worker.logging import get_logger
 from worker.patience import in_transaction
@@ -71,7 +72,8 @@ def _send(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> DeliveryEnd:
     """Made first, then sent: an association is not kept waiting for pictures."""
     peer = peer_of(claimed.destination, runtime)
     renew = _renewal(claimed, runtime)
-    objects = make_result(claimed, runtime.site, runtime.database, runtime.words, renew)
+    kinds = peer.result_objects
+    objects = make_result(claimed, kinds, runtime.site, runtime.database, runtime.words, renew)
 
     def begin() -> bool:
         renew()
@@ -118,6 +120,7 @@ def _send_by_dimse(
         classes[str(StorageCommitmentPushModel)] = None
     handlers = commitment.handlers(runtime.site, runtime.database)
     with associated(peer, runtime.site, classes, handlers) as association:
+        require_classes(association, peer.name, objects)
         if not begin():
             return DeliveryEnd.SUPERSEDED
         warning = send_all(association, peer.name, objects, renew)
@@ -144,6 +147,7 @@ def _finish(
 ) -> None:
     def write(session: Session) -> None:
         note_all_well(session, claimed.destination)
+        end_condition(session, FILES)
         finish_delivery(  # last: it appends to the audit trail
             session,
             claimed,

@@ -7,7 +7,12 @@ case the result is the cause).
 
 from __future__ import annotations
 
-from worker.errors import Transient
+from collections.abc import Iterable, Sequence
+
+from pydicom.uid import UID, Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from pynetdicom.sop_class import StorageCommitmentPushModel
+
+from worker.errors import PneumoError, Rejected, Transient
 
 
 class DestinationFailed(Transient):
@@ -62,3 +67,39 @@ def unknown(name: str) -> DestinationFailed:
         f"{name} is owed results and has no `results` in the file that PNEUMO_PEERS names on this "
         "machine. Give every part of the installation the same file.",
     )
+
+
+def commitment_not_offered(name: str) -> Transient:
+    """It cannot be asked whether it keeps results."""
+    return Transient(
+        "COMMITMENT_NOT_OFFERED",
+        f"{name} is to confirm that it keeps results and does not offer storage commitment. Allow "
+        "it there, or take storage_commitment out of the file of PNEUMO_PEERS.",
+    )
+
+
+def lacks_classes(name: str, sop_classes: Iterable[str]) -> Rejected:
+    """It refuses the presentation contexts of these classes; said with the way round, if there is one."""
+    lacking = {UID(sop_class) for sop_class in sop_classes}
+    others = [word for sop_class, word in _OTHER.items() if lacking == {sop_class}]
+    instead = (
+        f', or say `result_objects = ["{others[0]}"]` in its table of the file of PNEUMO_PEERS so '
+        "that it gets nothing else"
+        if others
+        else ""
+    )
+    return Rejected(
+        "DESTINATION_LACKS_SOP_CLASS",
+        f"{name} does not take {' and '.join(sorted(uid.name for uid in lacking))}. Allow it "
+        f"there{instead}; then run `pneumo deliveries --retry`.",
+    )
+
+
+def nothing_accepted(name: str, sop_classes: Sequence[str]) -> PneumoError:
+    """It accepts none of the presentation contexts."""
+    stored = [uid for uid in sop_classes if uid != StorageCommitmentPushModel]
+    return lacks_classes(name, stored) if stored else commitment_not_offered(name)
+
+
+_OTHER = {Comprehensive3DSRStorage: "capture", SecondaryCaptureImageStorage: "sr"}
+"""What can be sent instead of each class."""

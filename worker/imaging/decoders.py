@@ -80,7 +80,7 @@ NATIVE = Decoder(name="native", has_codestream=False)
 DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2": NATIVE,  # Implicit VR Little Endian
     "1.2.840.10008.1.2.1": NATIVE,  # Explicit VR Little Endian
-    "1.2.840.10008.1.2.1.99": NATIVE,  # Deflated: pydicom inflates the dataset while reading
+    "1.2.840.10008.1.2.1.99": NATIVE,  # Deflated: inflated while reading (deflated.py)
     "1.2.840.10008.1.2.2": NATIVE,  # Explicit VR Big Endian
     "1.2.840.10008.1.2.4.50": _jpeg(lossy=True),  # JPEG Baseline, 8 bit
     "1.2.840.10008.1.2.4.51": _jpeg(lossy=True),  # JPEG Extended, 12 bit

@@ -10,7 +10,8 @@ import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from worker.imaging.refusals import Step, refused
+from worker.imaging.deflated import is_deflated, read_deflated
+from worker.imaging.refusals import RefusedInstance, Step, refused
 
 Source = Path | str | BinaryIO
 
@@ -22,8 +23,8 @@ _FIRST_GROUPS = {0x0002, 0x0008}
 def open_dataset(source: Source, **options: Any) -> FileDataset:
     """The dataset of a path or of a binary file at its start; always with a transfer syntax.
 
-    `options`: as of `pydicom.dcmread`. Raises RefusedInstance NOT_DICOM, HEADER_UNREADABLE, and
-    OSError.
+    `options`: `stop_before_pixels` and `specific_tags` of `pydicom.dcmread`. Raises RefusedInstance
+    NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, and OSError.
     """
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
@@ -42,17 +43,27 @@ def _read(file: BinaryIO, **options: Any) -> FileDataset:
             advice="Only DICOM instances can be predicted.",
         )
     try:
+        if is_deflated(file):
+            return read_deflated(file, **options)
         return _with_transfer_syntax(pydicom.dcmread(file, force=True, **options))
-    except (OSError, MemoryError):
+    except (RefusedInstance, MemoryError):
+        raise
+    except OSError as error:
+        if error.errno is None:  # pydicom's own, of a sequence that cannot be parsed
+            raise _unreadable() from None
         raise
     except Exception:  # noqa: BLE001  pydicom raises of every kind, and quotes values in the text
-        raise refused(
-            "HEADER_UNREADABLE",
-            step=Step.HEADER,
-            found="elements that cannot be parsed",
-            expected="a DICOM file (PS3.10)",
-            advice="Send the instance again; if it stays so, its source writes broken files.",
-        ) from None
+        raise _unreadable() from None
+
+
+def _unreadable() -> RefusedInstance:
+    return refused(
+        "HEADER_UNREADABLE",
+        step=Step.HEADER,
+        found="elements that cannot be parsed",
+        expected="a DICOM file (PS3.10)",
+        advice="Send the instance again; if it stays so, its source writes broken files.",
+    )
 
 
 def _with_transfer_syntax(dataset: FileDataset) -> FileDataset:

@@ -66,6 +66,10 @@ class InstanceHeader:
     """(0028,0301)."""
     manufacturer: str | None = field(default=None, repr=False)
     """(0008,0070), printable characters, at most 64 of them."""
+    series_description: str | None = field(default=None, repr=False)
+    """(0008,103E), as it stands: may be personal."""
+    software_versions: str | None = field(default=None, repr=False)
+    """(0018,1020), all values with backslashes between."""
     samples_per_pixel: int | None = None
     """(0028,0002)."""
     bits_allocated: int | None = None

@@ -66,6 +66,7 @@ _HEADER_KEYWORDS = [
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("PatientOrientation", "Manufacturer", "NumberOfFrames"),
     *_PIXEL_SIZES,
+    *("SeriesDescription", "SoftwareVersions"),
 ]
 
 
@@ -82,7 +83,8 @@ def read_header(source: Source) -> InstanceHeader:
     """The header of one instance; reading stops before the pixels.
 
     `source`: a path, or a binary file positioned at its start. Raises RefusedInstance
-    (NOT_DICOM, HEADER_UNREADABLE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID) and OSError.
+    (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
+    and OSError.
     """
     dataset = open_dataset(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
     uids = required_uids(dataset)
@@ -97,6 +99,8 @@ def read_header(source: Source) -> InstanceHeader:
         patient_sex=_sex(dataset),
         patient_age_years=age_years(dataset),
         manufacturer=printable(text(dataset, "Manufacturer")),
+        series_description=text(dataset, "SeriesDescription"),
+        software_versions=text(dataset, "SoftwareVersions"),
         anatomic_region=_anatomic_region(dataset),
         view_code=_view_code(dataset),
         patient_orientation=_orientation(dataset),

@@ -17,7 +17,6 @@ from db.enums import Priority, Source
 from db.intake import accept, announce, receive_instance
 from db.records import Acceptance
 from db.session import Database, is_transient
-from worker.delivery.own_results import without_own_results
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
 from worker.intake.disk import refuse_when_nearly_full
@@ -27,6 +26,7 @@ from worker.intake.manifest import Manifest, checked_manifest
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage, StoredFile
 from worker.intake.waiting import wait_for
+from worker.own_results import without_own_results
 from worker.patience import in_transaction
 from worker.settings import Settings, settings
 

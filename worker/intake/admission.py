@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from pynetdicom.sop_class import Verification
+
 from worker.logging import get_logger
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
 HEALTH_AE_TITLE = "PNEUMO_HEALTH"
-"""Our own probe (`pneumo health listener`), which every list admits."""
+"""Our own probe (`pneumo health listener`), which every list admits: for Verification alone."""
 PERMANENT, BY_SERVICE_USER = 0x01, 0x01
 """Result and source of an A-ASSOCIATE-RJ, PS3.8 9.3.4."""
 
@@ -47,8 +49,14 @@ class Admission:
             called=frozenset([*called, site.ae_title, site.stat_ae_title] if called else []),
         )
 
-    def judge(self, *, calling: str, called: str) -> Turned | None:
-        """Why these two titles are not admitted; None if they are."""
+    def judge(self, *, calling: str, called: str, verifies: bool = True) -> Turned | None:
+        """Why these two titles are not admitted; None if they are.
+
+        `verifies`: whether nothing but Verification is proposed. Anybody can take the probe's title,
+        so it opens no other door, with lists and without.
+        """
+        if calling.strip() == HEALTH_AE_TITLE and not verifies:
+            return Turned.CALLING_AE_TITLE
         if self.calling and calling.strip() not in self.calling:
             return Turned.CALLING_AE_TITLE
         if self.called and called.strip() not in self.called:
@@ -62,7 +70,12 @@ def admit(event: Any, admission: Admission) -> None:
     A title may be a person's name in a small practice, so the log holds the reason and no title.
     """
     asked = event.assoc.requestor.primitive
-    why = admission.judge(calling=str(asked.calling_ae_title), called=str(asked.called_ae_title))
+    proposed = {context.abstract_syntax for context in asked.presentation_context_definition_list}
+    why = admission.judge(
+        calling=str(asked.calling_ae_title),
+        called=str(asked.called_ae_title),
+        verifies=proposed <= {Verification},
+    )
     if why is not None:
         log.warning("association_rejected", reason=why.name)
         event.assoc.acse.send_reject(PERMANENT, BY_SERVICE_USER, why.value)

@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.enums import InstanceReceipt, Priority
 from db.records import Acceptance
 from db.session import Database
-from worker.delivery.own_results import is_own_result
 from worker.errors import Bug, ErrorKind, PneumoError, Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
@@ -23,6 +22,7 @@ from worker.intake.accept import accept_instance
 from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.disk_condition import note_if_disk
 from worker.logging import get_logger, keep_traceback
+from worker.own_results import is_own_result
 from worker.settings import Settings
 
 log = get_logger(__name__)

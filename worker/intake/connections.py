@@ -13,6 +13,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from worker.intake.arriving import ArrivingMessages
 from worker.intake.incoming import Incoming
+from worker.intake.own_tls import OwnTls
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
 
@@ -34,7 +35,7 @@ class Connections(ThreadedAssociationServer):
     request_queue_size = BACKLOG
     storage: IntakeStorage
     """Where instances go."""
-    tls: ssl.SSLContext | None = None
+    tls: OwnTls | None = None
     """Not pynetdicom's `ssl_context`: it would wait for handshakes where connections are taken, so
     that a single caller who says nothing keeps everybody out."""
 
@@ -58,7 +59,7 @@ class Connections(ThreadedAssociationServer):
             return None
         try:
             request.settimeout(HANDSHAKE_S)
-            secured = self.tls.wrap_socket(request, server_side=True)
+            secured = self.tls.context.wrap_socket(request, server_side=True)
             secured.settimeout(None)
         except OSError as error:
             # OpenSSL's own words, from a fixed list: nothing of the caller's.

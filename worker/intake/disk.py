@@ -135,7 +135,9 @@ def refuse_when_nearly_full(site: Settings) -> None:
     watch = watch_of(site)
     if watch.level() is Level.NEARLY_FULL:
         raise Resource(
-            DISK_NEARLY_FULL, f"{watch.sentence()} Nothing of this was taken over; send again then."
+            DISK_NEARLY_FULL,
+            f"{watch.sentence()} Nothing of this was taken over: what waits in a folder is then, "
+            "anything else must be sent again.",
         )
 
 

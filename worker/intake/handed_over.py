@@ -4,11 +4,13 @@ For a bridge that reaches Redis and the intake folder but no database (issue 4, 
 writes into `handed-over/NAME.part`, renames that to `handed-over/NAME`, and sends NAME to the task
 `pneumo.accept`. The rename is what counts, the message only makes it quick: the relay sends one for
 every folder that lies there too long. Files are taken over as by `accept_study`, and the folder is
-deleted once rows refer to all of them, so that dying anywhere only means doing it again.
+deleted once rows refer to all of them, so that dying anywhere only means doing it again. A folder that
+cannot be deleted is a condition that `pneumo status` shows; its row also says that the folder is done.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +22,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 
+from db.conditions import conditions, end_condition, note_condition
 from db.enums import Priority, Source
 from db.session import Database
 from worker.errors import Rejected
@@ -40,6 +43,11 @@ MANIFEST = "manifest.json"
 """What the studies consist of, if the bridge says it (`worker.intake.manifest`)."""
 
 
+SUBJECT = "handed-over folder "
+"""Of a condition, before the folder's opaque name."""
+TAKEN_STAYS, REFUSED_STAYS = "HANDOVER_CANNOT_LEAVE", "REFUSED_HANDOVER_CANNOT_LEAVE"
+
+
 class Handover(StrEnum):
     """What became of a message."""
 
@@ -49,6 +57,8 @@ class Handover(StrEnum):
     """At least one file could not be taken over: the folder went to `refused`, with the reasons."""
     ABSENT = "absent"
     """There is no such folder: an earlier message was quicker, or the bridge has not renamed it."""
+    STAYS = "stays"
+    """All is done and the folder cannot leave: told once, and tried again with the next message."""
     BUSY = "busy"
     """Another worker is at it."""
 
@@ -69,12 +79,29 @@ def take_over(name: str, site: Settings, database: Database) -> Handover:
     with _alone(folder) as state:
         if state is not None:
             return state
-        refused = _accept(folder, site, database)
-        if refused:
-            _put_aside(folder, site.handed_over_dir / REFUSED / name, refused)
-            return Handover.REFUSED
-        shutil.rmtree(folder)
-    return Handover.TAKEN_OVER
+        done = _done_before(name, database)
+        refused = _accept(folder, site, database) if done is None else ()
+        is_refused = bool(refused) or done == REFUSED_STAYS
+        try:
+            if is_refused:
+                _put_aside(folder, site.handed_over_dir / REFUSED / name, refused)
+            else:
+                shutil.rmtree(folder)
+        except OSError as error:
+            _tell_that_it_stays(name, error, REFUSED_STAYS if is_refused else TAKEN_STAYS, database)
+            return Handover.STAYS
+        if done is not None:
+            _end(database, SUBJECT + name)
+    return Handover.REFUSED if is_refused else Handover.TAKEN_OVER
+
+
+def end_of_those_gone(site: Settings, database: Database) -> None:
+    """Folders that could not leave and that somebody has removed since are no condition any more."""
+    with database.reading() as session:
+        told = [c.subject for c in conditions(session) if c.subject.startswith(SUBJECT)]
+    for subject in told:
+        if not (site.handed_over_dir / subject.removeprefix(SUBJECT)).exists():
+            _end(database, subject)
 
 
 def overdue(site: Settings, *, older_than_s: float) -> list[str]:
@@ -144,6 +171,34 @@ def _accept(folder: Path, site: Settings, database: Database) -> tuple[RefusedFi
     return found.refused
 
 
+def _done_before(name: str, database: Database) -> str | None:
+    """The code under which this folder was told to stay although all of it is done; else None."""
+    with database.reading() as session:
+        told = {condition.subject: condition.code for condition in conditions(session)}
+    return told.get(SUBJECT + name)
+
+
+def _tell_that_it_stays(name: str, error: OSError, code: str, database: Database) -> None:
+    what, do = {
+        TAKEN_STAYS: ("taken over", "deleted"),
+        REFUSED_STAYS: ("refused", "moved to handed-over/refused"),
+    }[code]
+    why = errno.errorcode.get(error.errno or 0, "unknown reason")
+    sentence = (
+        f"This folder in handed-over of the intake folder was {what} and cannot be {do} ({why}). Let "
+        "the user of the workers write to it and to what it holds, or remove it by hand; it is not "
+        "taken over again."
+    )
+    with database.transaction() as session:
+        note_condition(session, SUBJECT + name, code, sentence)
+    log.warning("handover_stays", folder=name, code=code, why=why)
+
+
+def _end(database: Database, subject: str) -> None:
+    with database.transaction() as session:
+        end_condition(session, subject)
+
+
 def _put_aside(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> None:
     """Keep the whole folder for a person; renaming it back after mending it hands it over again."""
     reasons = [
@@ -154,6 +209,8 @@ def _put_aside(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> 
     if target.exists():  # mended in vain: the newer try says why
         shutil.rmtree(target)
     folder.rename(target)
+    if not refused:  # they were told when it could not be moved
+        return
     (target / REASONS).write_text(json.dumps(reasons, indent=1))
     codes = sorted({r.error.code for r in refused})
     log.warning("handover_refused", folder=folder.name, files=len(refused), codes=codes)

@@ -1,4 +1,4 @@
-"""What the relay tidies beside its work, a little at a time: see retention.py and leftovers.py."""
+"""What relay and workers tidy beside their work, a little at a time: see retention.py, leftovers.py."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from itertools import cycle
 
 from db.session import Database
+from worker.intake.handed_over import end_of_those_gone
 from worker.intake.leftovers import (
     FOLDERS,
     sweep_half_written,
@@ -25,29 +26,26 @@ INTERVAL_S = 60.0
 """Between two looks. Each sweeps one of the 256 inner folders, so that all are swept in 4.3 hours."""
 
 
-class Housekeeping:
-    """`turn` once in each of the relay's turns; most turns do nothing."""
+class Sweeping:
+    """What no row needs leaves one disk: the relay's, and that of each worker.
+
+    Files that workers fetch lie on their own disks. The relay's rows say that the files of a study
+    left; a file of them on another disk is from then on one that no row needs. Any number of
+    processes may sweep the same disk.
+    """
 
     def __init__(self, site: Settings, database: Database) -> None:
         self._site, self._database = site, database
-        # From anywhere: a relay that is started anew each night would else never get to the end.
+        # From anywhere: a process that is started anew each night would else never get to the end.
         begin = secrets.randbelow(len(FOLDERS))
         self._folders = cycle(FOLDERS[begin:] + FOLDERS[:begin])
-        self._retained_at = self._swept_at = -math.inf
 
     def turn(self) -> None:
-        """Tidy what is due. A folder that cannot be written is told and keeps nothing else up."""
-        moment = time.monotonic()
-        if moment - self._retained_at >= INTERVAL_S:
-            left = let_files_leave(self._site, self._database, actor=ACTOR)
-            if left.studies < BATCH:  # else there are more: go on in the next turn
-                self._retained_at = moment
-        if moment - self._swept_at >= INTERVAL_S:
-            self._swept_at = moment
-            try:
-                self._sweep()
-            except OSError as error:
-                log.warning("sweep_failed", error_type=type(error).__qualname__)
+        """Sweep the next inner folder. One that cannot be written is told and keeps nothing up."""
+        try:
+            self._sweep()
+        except OSError as error:
+            log.warning("sweep_failed", error_type=type(error).__qualname__)
 
     def _sweep(self) -> None:
         orphans = sweep_orphans(self._site, self._database, next(self._folders))
@@ -61,3 +59,24 @@ class Housekeeping:
                 half_written=half_written,
                 signs_of_life=signs,
             )
+
+
+class Housekeeping:
+    """`turn` once in each of the relay's turns; most turns do nothing."""
+
+    def __init__(self, site: Settings, database: Database) -> None:
+        self._site, self._database = site, database
+        self._sweeping = Sweeping(site, database)
+        self._retained_at = self._swept_at = -math.inf
+
+    def turn(self) -> None:
+        """Tidy what is due."""
+        moment = time.monotonic()
+        if moment - self._retained_at >= INTERVAL_S:
+            left = let_files_leave(self._site, self._database, actor=ACTOR)
+            if left.studies < BATCH:  # else there are more: go on in the next turn
+                self._retained_at = moment
+        if moment - self._swept_at >= INTERVAL_S:
+            self._swept_at = moment
+            end_of_those_gone(self._site, self._database)
+            self._sweeping.turn()

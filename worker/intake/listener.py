@@ -29,10 +29,11 @@ from worker.intake.c_store import SUCCESS, answer
 from worker.intake.connections import Connection, Connections
 from worker.intake.disk import turn_away_when_nearly_full
 from worker.intake.own_certificate import certificate_trouble, keep_note
+from worker.intake.own_tls import OwnTls
 from worker.intake.storage import IntakeStorage
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
 from worker.settings import Settings
-from worker.tls import accepting_context, probing_context
+from worker.tls import probing_context
 
 log = get_logger(__name__)
 
@@ -40,6 +41,8 @@ MAXIMUM_PDU_BYTES = 131_072
 """Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
+LOOK_S = 1.0
+"""How often we look whether our certificate was renewed."""
 LEFTOVER_S = 3600.0
 """A half-written file so old belongs to a process that died."""
 
@@ -52,6 +55,8 @@ class Listener:
     """pynetdicom's server."""
     ae: AE
     """The application entity, which knows the open associations."""
+    tls: OwnTls | None
+    """None if it listens without."""
 
     def close(self, *, grace_s: float = GRACE_S) -> None:
         """Take no more associations, let open ones end within `grace_s`, abort the others."""
@@ -70,7 +75,7 @@ def start_listener(site: Settings, database: Database) -> Listener:
     Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
     """
     _configure_pynetdicom()
-    tls = None if site.listen_tls == "off" else accepting_context(site)
+    tls = None if site.listen_tls == "off" else OwnTls(site)
     ae = AE(ae_title=site.ae_title)
     ae.maximum_associations = site.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
@@ -95,7 +100,7 @@ def start_listener(site: Settings, database: Database) -> Listener:
     server.storage, server.tls = IntakeStorage(site.intake_dir), tls
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
-    return Listener(server=server, ae=ae)
+    return Listener(server=server, ae=ae, tls=tls)
 
 
 def run(site: Settings) -> None:
@@ -111,7 +116,7 @@ def run(site: Settings) -> None:
     database = Database(site.database_url)
     listener = _start_with_note(site, database)
     log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, tls=site.listen_tls)
-    _look_after(site, database, stop)
+    _look_after(site, database, stop, listener.tls)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
@@ -126,15 +131,29 @@ def _start_with_note(site: Settings, database: Database) -> Listener:
         raise
 
 
-def _look_after(site: Settings, database: Database, stop: threading.Event) -> None:
-    """Until `stop`: what processes that were killed left behind, and our certificate's end."""
-    storage = IntakeStorage(site.intake_dir)
+def _look_after(
+    site: Settings, database: Database, stop: threading.Event, tls: OwnTls | None
+) -> None:
+    """Until `stop`: what processes that were killed left behind, and our certificate."""
+    sweep_at = 0.0
+    has_news = True
     while True:
-        if swept := storage.sweep_leftovers(older_than_s=LEFTOVER_S):
-            log.info("leftovers_swept", files=swept)
-        keep_note(database, certificate_trouble(site))
-        if stop.wait(LEFTOVER_S):
+        if time.monotonic() >= sweep_at:
+            sweep_at, has_news = time.monotonic() + LEFTOVER_S, True
+            _sweep(site)
+        if tls is not None and tls.look():
+            has_news = True
+        if has_news:
+            trouble = tls.trouble if tls is not None else None
+            has_news = not keep_note(database, trouble or certificate_trouble(site))
+        if stop.wait(LOOK_S):
             return
+
+
+def _sweep(site: Settings) -> None:
+    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
+    if swept:
+        log.info("leftovers_swept", files=swept)
 
 
 def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:

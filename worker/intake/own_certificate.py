@@ -35,7 +35,10 @@ def certificate_trouble(site: Settings, *, moment: datetime | None = None) -> Re
     left = end - (moment or datetime.now(UTC))
     if left > SOON:
         return None
-    what = "Get a new one, put it in place of PNEUMO_TLS_CERTIFICATE and start the listener again."
+    what = (
+        "Get a new one and put it, with its key, in place of the files of PNEUMO_TLS_CERTIFICATE and "
+        "PNEUMO_TLS_KEY: the listener takes it by itself."
+    )
     if left <= timedelta(0):
         return Rejected(
             "CERTIFICATE_EXPIRED",
@@ -47,8 +50,11 @@ def certificate_trouble(site: Settings, *, moment: datetime | None = None) -> Re
     )
 
 
-def keep_note(database: Database, trouble: Rejected | None) -> None:
-    """Write down what is wrong, or that nothing is; a database that is away is no reason to stop."""
+def keep_note(database: Database, trouble: Rejected | None) -> bool:
+    """Write down what is wrong, or that nothing is; a database that is away is no reason to stop.
+
+    Whether it is written down.
+    """
     try:
         with database.transaction() as session:
             if trouble is None:
@@ -57,3 +63,5 @@ def keep_note(database: Database, trouble: Rejected | None) -> None:
                 note_condition(session, SUBJECT, trouble.code, trouble.sentence)
     except SQLAlchemyError as error:
         log.warning("condition_not_kept", error_type=type(error).__qualname__)
+        return False
+    return True

@@ -21,11 +21,20 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
+from db.delivery_records import Urgency
 from db.enums import Lane, Priority
 from db.intake import close_idle_studies
 from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
 from db.session import Database
-from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, make_app
+from worker.celery import (
+    ACCEPT,
+    DELIVER,
+    DELIVERY,
+    DELIVERY_PRIORITY,
+    PROCESS_STUDY,
+    key_of_priority,
+    make_app,
+)
 from worker.delivery.publishing import DeliveryRelay
 from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import overdue, priority_of
@@ -86,13 +95,22 @@ class Broker:
         lane = Lane.STAT if priority_of(name) is Priority.STAT else Lane.ROUTINE
         self._app.send_task(ACCEPT, args=[name], queue=lane.value, argsrepr="[name]")
 
-    def deliveries_waiting(self) -> int:
+    def deliveries_waiting(self) -> dict[Urgency, int]:
         """Messages that wait for a delivery worker."""
-        return int(self._client.llen(self._prefix + DELIVERY))
+        return {
+            urgency: int(self._client.llen(self._prefix + key_of_priority(DELIVERY, priority)))
+            for urgency, priority in DELIVERY_PRIORITY.items()
+        }
 
-    def publish_delivery(self, delivery_key: str) -> None:
+    def publish_delivery(self, delivery_key: str, urgency: Urgency) -> None:
         """One message: the delivery's key and nothing else."""
-        self._app.send_task(DELIVER, args=[delivery_key], queue=DELIVERY, argsrepr="[key]")
+        self._app.send_task(
+            DELIVER,
+            args=[delivery_key],
+            queue=DELIVERY,
+            priority=DELIVERY_PRIORITY[urgency],
+            argsrepr="[key]",
+        )
 
     def close(self) -> None:
         """Give back the connections."""

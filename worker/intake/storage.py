@@ -15,6 +15,7 @@ import secrets
 import shutil
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from typing import BinaryIO
 
 from worker.errors import Rejected, Resource
 from worker.intake.content import content_sha256
+from worker.logging import get_logger
+
+log = get_logger(__name__)
 
 Bytes = bytes | memoryview
 
@@ -101,15 +105,32 @@ class IntakeStorage:
             self.path_of(name).unlink(missing_ok=True)
 
     def sweep_leftovers(self, *, older_than_s: float) -> int:
-        """Delete what processes that died in mid-write left behind; says how many files."""
+        """Delete what processes that died in mid-write left behind; says how many files.
+
+        What cannot be removed stays, with a line in the log: whoever tidies has better to do than to
+        die of it.
+        """
         oldest = time.time() - older_than_s
-        swept = 0
-        for part in (self.folder / INCOMING).glob("*.part"):
-            with suppress(FileNotFoundError):  # another process sweeps too, or its writer finished
+        swept, stays = 0, Counter[str]()
+        for part in self._parts(stays):
+            try:
                 if part.stat().st_mtime < oldest:
                     part.unlink()
                     swept += 1
+            except FileNotFoundError:  # another process sweeps too, or its writer finished
+                pass
+            except OSError as error:
+                stays[_name_of(error)] += 1
+        if stays:
+            log.warning("leftovers_stay", code="LEFTOVERS_STAY", files=stays.total(), why=[*stays])
         return swept
+
+    def _parts(self, stays: Counter[str]) -> list[Path]:
+        try:
+            return list((self.folder / INCOMING).glob("*.part"))
+        except OSError as error:  # a share that is away
+            stays[_name_of(error)] += 1
+            return []
 
     def _keep(self, chunks: Iterable[Bytes]) -> StoredFile:
         part = self.begin()

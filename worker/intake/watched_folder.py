@@ -19,12 +19,13 @@ from pathlib import Path
 
 from db.enums import Priority, Source
 from db.session import Database
-from worker.delivery.own_results import is_own_result
 from worker.errors import Rejected, Resource
 from worker.imaging.reading import read_header
 from worker.intake.accept import PATIENCE_S, accept_instance
+from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.storage import IntakeStorage, unreadable
 from worker.logging import get_logger
+from worker.own_results import is_own_result
 from worker.settings import Settings
 
 log = get_logger(__name__)
@@ -63,7 +64,8 @@ class WatchedFolder:
     def turn(self) -> Turn:
         """Take over what is complete.
 
-        Raises Resource and Transient as `accept_instance`; then the file stays for the next turn.
+        Raises Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR) and Transient as `accept_instance`;
+        then the file stays for the next turn.
         """
         complete = self._complete()
         outcomes = [self._take(path, known) for path, known in complete]
@@ -132,6 +134,7 @@ class WatchedFolder:
 
     def _accept(self, path: Path) -> None:
         """A copy to the intake folder, the header of that very copy, then the row."""
+        refuse_when_nearly_full(self.site)
         storage = IntakeStorage(self.site.intake_dir)
         try:
             read_header(path)  # before anything large that is no image is copied

@@ -6,9 +6,11 @@ from datetime import date
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Column
 
 from db.session import Database
 from worker.errors import Rejected
+from worker.operations.doubts import doubt_notice
 from worker.operations.screens import wide_console
 from worker.pacs import backfilling
 from worker.pacs.backfilling import Backfill, Rate, Window
@@ -17,6 +19,8 @@ from worker.settings import Settings
 
 STOPPED = 130
 """What a shell says of a program that was ended by Ctrl-C."""
+BAR = 20
+"""Columns of the bar; where the terminal is narrow it gives way to the words."""
 
 
 def backfill_and_show(
@@ -31,7 +35,7 @@ def backfill_and_show(
     peer: str | None,
     console: Console | None = None,
 ) -> int:
-    """Order a span of days; 0 when all of it is ordered, 130 if it was stopped."""
+    """Order a span of days; 0 when all is ordered, 1 if the archive may have more, 130 if stopped."""
     console = console or wide_console()
     archive = read_peers(site.peers).one_that("search", peer)
     read_peers(site.peers).one_that("retrieve", archive.name)
@@ -45,28 +49,24 @@ def backfill_and_show(
         outstanding=outstanding,
     )
     database = Database(site.database_url)
-    done = backfilling.Progress(days=0)
-    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bars = _Bars(console)
     try:
-        with Progress(*columns, console=console, transient=True) as bars:
-            bar = bars.add_task("", total=None)
-
-            def show(progress: backfilling.Progress) -> None:
-                nonlocal done
-                done = progress
-                bars.update(
-                    bar, total=progress.days, completed=progress.days_done, description=_line(done)
-                )
-
-            backfilling.backfill(wanted, site, database, show=show)
+        with bars.screen:
+            backfilling.backfill(wanted, site, database, show=bars.show)
     except KeyboardInterrupt:
-        console.print(f"Stopped: {_line(done)}. The same command goes on from here.")
+        _print_end(console, bars.done, archive.name)
+        console.print("Stopped. The same command goes on from here.")
         return STOPPED
     finally:
         database.dispose()
-    console.print(f"{done.days_done} of {done.days} days: {_line(done)}.")
-    console.print("What becomes of them: `pneumo status`, `pneumo coverage`.")
-    return 0
+    _print_end(console, bars.done, archive.name)
+    asked = "" if modalities == "CR,DX" else f" --modality {modalities}"
+    console.print(
+        f"What becomes of them: `pneumo coverage --from {first} --to {last}{asked}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 1 if bars.done.doubts else 0
 
 
 def modalities_of(listed: str) -> tuple[str, ...]:
@@ -83,8 +83,48 @@ def modalities_of(listed: str) -> tuple[str, ...]:
     return words
 
 
-def _line(progress: backfilling.Progress) -> str:
-    waits = f", waits for {progress.waits_for}" if progress.waits_for else ""
-    return (
-        f"{progress.found} studies found, {progress.known} known, {progress.ordered} ordered{waits}"
+class _Bars:
+    """What moves on a terminal; into a file or a pipe goes a line for each day that is done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.done = backfilling.Progress(days=0)
+        self.screen = Progress(
+            SpinnerColumn(),
+            BarColumn(BAR),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self.screen.add_task("days", total=None)
+        self._days_told = 0
+
+    def show(self, progress: backfilling.Progress) -> None:
+        self.done = progress
+        waits = f", waits for {progress.waits_for}" if progress.waits_for else ""
+        self.screen.update(
+            self._bar,
+            total=progress.days,
+            completed=progress.days_done,
+            description=f"days  {_numbers(progress)}{waits}",
+        )
+        if not self._console.is_terminal and progress.days_done > self._days_told:
+            self._days_told = progress.days_done
+            of = f"{progress.days_done:>{len(str(progress.days))}} of {progress.days} days"
+            self._console.print(f"{of}: {_numbers(progress)}", highlight=False)
+
+
+def _numbers(progress: backfilling.Progress) -> str:
+    return f"{progress.found} found, {progress.known} known, {progress.ordered} ordered"
+
+
+def _print_end(console: Console, done: backfilling.Progress, peer_name: str) -> None:
+    console.print(
+        f"{done.days_done} of {done.days} days are done. Studies: {done.found} in {peer_name}, "
+        f"{done.known} known before, {done.ordered} ordered.",
+        highlight=False,
     )
+    if done.doubts:
+        console.print(doubt_notice(peer_name, done.doubts))

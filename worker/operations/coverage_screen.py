@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress
+from rich.table import Column, Table
+from rich.text import Text
 
 from db.session import Database
 from worker.errors import Rejected
 from worker.operations.backfill_screen import modalities_of
+from worker.operations.doubts import doubt_notice
 from worker.operations.screens import wide_console
 from worker.pacs.backfilling import days_between
 from worker.pacs.coverage import Covered, DayCoverage, cover_day
-from worker.peers import read_peers
+from worker.peers import Peer, read_peers
 from worker.settings import Settings
+
+DAYS_SHOWN = 62
+"""Of more days a line stands for a month."""
 
 
 def show_coverage(
@@ -29,16 +36,14 @@ def show_coverage(
     listing: Path | None = None,
     console: Console | None = None,
 ) -> int:
-    """A line a day and the codes; 0 if everything was predicted or refused, else 1."""
+    """A line a day (or a month) and the codes; 0 if everything was predicted or refused, else 1."""
     console = console or wide_console()
     archive = read_peers(site.peers).one_that("search", peer)
     wanted = modalities_of(modalities)
     days = list(days_between(first, last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
-    database = Database(site.database_url)
-    covered = [cover_day(archive, site, database, day, wanted) for day in days]
-    database.dispose()
+    covered = _cover(archive, site, days, wanted, console)
     total = sum((day.counts for day in covered), Counter[Covered]())
     console.print(_days(covered, total))
     if codes := sum((day.codes for day in covered), Counter[tuple[Covered, str]]()):
@@ -46,31 +51,73 @@ def show_coverage(
     if listing is not None:
         _write(listing, covered)
         console.print(f"{total[Covered.NEVER_SEEN]} Study Instance UIDs never seen: {listing}")
-    settled = total[Covered.PREDICTED] + total[Covered.REFUSED]
-    return 0 if settled == total.total() else 1
+    doubts = {day.day: day.doubt for day in covered if day.doubt is not None}
+    if doubts:
+        console.print(doubt_notice(archive.name, doubts))
+    return 0 if _settled(total) == total.total() and not doubts else 1
 
 
-def _days(covered: list[DayCoverage], total: Counter[Covered]) -> Table:
-    table = Table("study date", "in the archive", *(what.value for what in Covered))
+def _cover(
+    archive: Peer, site: Settings, days: Sequence[date], wanted: Sequence[str], console: Console
+) -> list[DayCoverage]:
+    """Day by day, with a bar on a terminal."""
+    database = Database(site.database_url)
+    covered = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(f"asking {archive.name}", total=len(days))
+        for day in days:
+            covered.append(cover_day(archive, site, database, day, wanted))
+            bars.advance(bar)
+    database.dispose()
+    return covered
+
+
+def _days(covered: Sequence[DayCoverage], total: Counter[Covered]) -> Table:
+    by_month = len(covered) > DAYS_SHOWN
+    table = Table(Column("month" if by_month else "study day", no_wrap=True))
+    for heading in ("PACS", *(what.value for what in Covered), "done"):
+        table.add_column(heading, justify="right", no_wrap=" " not in heading)
+    lines: dict[str, Counter[Covered]] = {}
     for day in covered:
-        table.add_row(day.day.isoformat(), *_numbers(day.counts))
+        label = day.day.strftime("%Y-%m") if by_month else day.day.isoformat()
+        lines.setdefault(label, Counter()).update(day.counts)
+    for label, counts in lines.items():
+        table.add_row(label, *_numbers(counts))
     table.add_section()
     table.add_row("all", *_numbers(total))
     return table
 
 
-def _numbers(counts: Counter[Covered]) -> list[str]:
-    return [str(counts.total()), *(str(counts[what]) for what in Covered)]
+def _numbers(counts: Counter[Covered]) -> list[Text]:
+    """Zeros step back, what needs somebody stands out."""
+    cells = [Text(str(counts.total()))]
+    for what in Covered:
+        style = "dim" if not counts[what] else _STYLE.get(what, "")
+        cells.append(Text(str(counts[what]), style))
+    return [*cells, Text(_share(counts))]
+
+
+_STYLE = {Covered.FAILED: "bold red", Covered.NEVER_SEEN: "yellow"}
+
+
+def _share(counts: Counter[Covered]) -> str:
+    """Whole per cents; 100 only where nothing is open."""
+    return f"{100 * _settled(counts) // counts.total()} %" if counts.total() else ""
+
+
+def _settled(counts: Counter[Covered]) -> int:
+    return counts[Covered.PREDICTED] + counts[Covered.REFUSED]
 
 
 def _codes(codes: Counter[tuple[Covered, str]]) -> Table:
-    table = Table("became", "code", "studies")
+    table = Table("became", "code")
+    table.add_column("studies", justify="right")
     for (what, code), count in codes.most_common():
         table.add_row(what.value, code, str(count))
     return table
 
 
-def _write(listing: Path, covered: list[DayCoverage]) -> None:
+def _write(listing: Path, covered: Sequence[DayCoverage]) -> None:
     """For this user alone: UIDs lead back to patients."""
     try:
         listing.touch(mode=0o600)

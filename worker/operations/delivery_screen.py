@@ -14,12 +14,15 @@ from db.delivery_overview import destinations_at_a_glance, parked_deliveries
 from db.delivery_records import DestinationGlance, ParkedDelivery
 from db.enums import DeliveryState
 from db.records import LiveWorker
+from db.retention import Leaving
 from db.session import Database
 from worker.celery import DELIVERY
 from worker.errors import Rejected
+from worker.intake.disk import in_words
 from worker.operations.screens import condition_notices, moment, wide_console
 from worker.settings import Settings
 
+RESULT_FILES_GONE = "RESULT_FILES_GONE"
 SHOWN = 20
 """Parked deliveries that are listed at once."""
 
@@ -47,7 +50,7 @@ def show_deliveries(
         console.print(_parked_table(waiting_for_people))
 
 
-SUBJECTS = ("destination ", "commitment of ")
+SUBJECTS = ("destination", "commitment ", "file of peers", "files of results")
 
 
 def retry_deliveries(
@@ -117,22 +120,55 @@ def delivery_notices(
             )
         )
     for glance in glances:
-        if parked := glance.by_state.get(DeliveryState.PARKED, 0):
-            notices.append(
-                Text.assemble(
-                    (f"{parked} results parked that are owed to {glance.name}. ", "bold red"),
-                    "`pneumo deliveries --parked` says why; once the cause is mended: `pneumo "
-                    "deliveries --retry`.",
-                )
-            )
+        notices += _parked_notices(glance)
         if not glance.is_active and glance.oldest_waiting_seconds is not None:
             notices.append(
                 Text.assemble(
                     (f"{glance.name} is owed results and is no destination any more. ", "bold red"),
-                    "Put it back into the file of PNEUMO_PEERS, or leave them.",
+                    "Put it back into the file of PNEUMO_PEERS, or let them go: `pneumo deliveries "
+                    f"--forgo --destination {glance.name}`.",
                 )
             )
     return notices
+
+
+def _parked_notices(glance: DestinationGlance) -> list[Text]:
+    """How many wait for a person, why, and what that person does."""
+    if not glance.parked_by_code:
+        return []
+    count = sum(glance.parked_by_code.values())
+    codes = ", ".join(f"{code} {number}" for code, number in glance.parked_by_code.items())
+    notices = [
+        Text.assemble(
+            (f"{count} results parked that are owed to {glance.name}: {codes}. ", "bold red"),
+            "`pneumo deliveries --parked` says why; once the cause is mended: `pneumo deliveries "
+            "--retry`.",
+        )
+    ]
+    if gone := glance.parked_by_code.get(RESULT_FILES_GONE):
+        notices.append(
+            Text(
+                f"{gone} of them need images that left by the retention rule: have these studies "
+                "sent to us once more, then `pneumo deliveries --retry`."
+            )
+        )
+    return notices
+
+
+def kept_notices(kept: Leaving | None) -> list[Text]:
+    """Files that the retention rule would let go, were it not for a result that is owed."""
+    if kept is None or not kept.files:
+        return []
+    what = (
+        f"{kept.files} files ({in_words(kept.size)}) of {kept.studies} studies stay beyond their "
+        "term, since results are still owed. "
+    )
+    return [
+        Text.assemble(
+            (what, "bold red"),
+            "`pneumo deliveries` says to whom; what nobody will take: `pneumo deliveries --forgo`.",
+        )
+    ]
 
 
 def _named(glances: Sequence[DestinationGlance], name: str) -> DestinationGlance:

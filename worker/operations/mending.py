@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from db.forgoing import forgo_study, holders
 from db.identity import erase_identity
 from db.overview import parked_studies
 from db.registry import activate_model, select_shadow
@@ -83,11 +84,25 @@ def set_shadow(site: Settings, name: str) -> None:
 
 
 def erase_identity_of(site: Settings, asked: str) -> int:
-    """Erase patient id and accession number of one study; 1 if they were gone already."""
+    """Erase patient id and accession number of one study, and let go of results that are owed with them;
+    1 if all was gone already.
+    """
     database = Database(site.database_url)
     key = one_study(database, asked)
     with database.transaction() as session:
+        forgone = forgo_study(session, key, actor())
         erased = erase_identity(session, key, actor=actor())
+        hold = holders(session, key)
     database.dispose()
-    Console().print(f"{key}: {'erased' if erased else 'nothing was left to erase'}.")
-    return 0 if erased else 1
+    console = Console()
+    console.print(f"{key}: {'erased' if erased else 'nothing was left to erase'}.")
+    if forgone:
+        console.print(
+            f"{forgone} results that were owed to destinations, with the person's name in them, are "
+            "let go: they are not sent any more."
+        )
+    if hold:
+        console.print(
+            f"Results of this study were sent to {', '.join(hold)} before: erase them there."
+        )
+    return 0 if erased or forgone else 1

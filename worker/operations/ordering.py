@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from db.enums import Priority
 from db.records import Ordered, StudySummary
@@ -42,7 +42,10 @@ def order_and_show(
     console.print(_table(ordered, results))
     for result in results:
         if result.error_sentence:
-            console.print(f"{result.error_code}: {result.error_sentence}", markup=False)
+            told = f"{result.study_key[:8]} {result.error_code}: {result.error_sentence}"
+            console.print(told, markup=False, highlight=False)
+    if models := sorted({result.model_name for result in results if result.model_name}):
+        console.print(f"Model version: {', '.join(models)}", highlight=False)
     if results:
         console.print(RESEARCH_ONLY, style="dim")
     elif wait_s is None:
@@ -52,13 +55,19 @@ def order_and_show(
 
 def _table(ordered: Sequence[Ordered], results: Sequence[StudySummary]) -> Table:
     by_key = {result.study_key: result for result in results}
-    table = Table("study", "order", "state", "verdict", "probability", "model version")
+    table = Table(Column("study", no_wrap=True), "order", "state")
+    for heading in _OUTCOME if results else ():
+        table.add_column(heading)
     for order in ordered:
         result = by_key.get(order.study_key)
         table.add_row(
             order.study_key,
-            "new" if order.is_new else "known already",
+            "new" if order.is_new else "known",
             (result.state if result else order.state).value,
-            *outcome_cells(result),
+            *(outcome_cells(result)[: len(_OUTCOME)] if results else ()),
         )
     return table
+
+
+_OUTCOME = ("verdict", "probability")
+"""And the model version below: with it the table would not fit into 80 columns."""

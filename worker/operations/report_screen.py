@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from db.overview import view_rows
+from db.overview import count_view_rows, view_rows
 from db.session import Database
 from worker.operations.screens import RESEARCH_ONLY, cell, wide_console
 from worker.settings import Settings
@@ -85,20 +85,24 @@ def show_report(site: Settings, console: Console | None = None) -> None:
     database = Database(site.database_url)
     with database.reading() as session:
         for page in REPORT:
-            console.print(_view_table(page, *view_rows(session, page.view)))
+            columns, rows = view_rows(session, page.view, limit=REPORT_ROWS)
+            few = len(rows) < REPORT_ROWS
+            total = len(rows) if few else count_view_rows(session, page.view)
+            console.print(_view_table(page, columns, rows, total))
     console.print(RESEARCH_ONLY, style="dim")
     database.dispose()
 
 
-def _view_table(page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+def _view_table(
+    page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
+) -> Table:
     places = [columns.index(column) for column in page.columns or columns]
-    shown = rows[:REPORT_ROWS]
-    count = f"newest {len(shown)} of {len(rows)} rows" if len(rows) > len(shown) else "all rows"
+    count = f"newest {len(rows)} of {total} rows" if total > len(rows) else "all rows"
     table = Table(title=page.title, caption=f"{count} of {page.view}")
     table.title_justify = table.caption_justify = "left"
     for place in places:
         name = columns[place]
         table.add_column(name.replace("_", " "), no_wrap=name in NEVER_CUT)
-    for row in shown:
+    for row in rows:
         table.add_row(*[cell(row[place]) for place in places])
     return table

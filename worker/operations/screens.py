@@ -25,6 +25,7 @@ from db.records import (
     Overview,
 )
 from db.registry import list_models
+from db.retention import count_kept_as_owed
 from db.session import Database
 from worker.errors import Rejected
 from worker.intake.disk import Level, room_of, watch_of
@@ -57,7 +58,7 @@ def wide_console() -> Console:
 
 def show_status(site: Settings, console: Console | None = None) -> None:
     """What waits, what runs, who works, what needs a person."""
-    from worker.operations.delivery_screen import deliveries_table, delivery_notices
+    from worker.operations.delivery_screen import deliveries_table, delivery_notices, kept_notices
 
     console = console or wide_console()
     database = Database(site.database_url)
@@ -67,6 +68,11 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         wrong = conditions(session)
         destinations = destinations_at_a_glance(session)
         unfetched = unfetched_orders(session)
+        kept = (
+            count_kept_as_owed(session, keep_days=site.keep_files_days)
+            if destinations and site.keep_files_days
+            else None
+        )
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     if destinations:
@@ -80,6 +86,7 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         *_order_notices(unfetched),
         *condition_notices(wrong),
         *delivery_notices(destinations, workers),
+        *kept_notices(kept),
     ]:
         console.print(notice)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from db.retention import count_due_to_leave
+from db.retention import Leaving, count_due_to_leave, count_kept_as_owed
 from db.session import Database
 from worker.errors import Resource
 from worker.intake.disk import in_words, room_of
@@ -31,6 +31,8 @@ class Tidied:
     """Files of finished studies."""
     orphans: Swept
     """Files that no row needs."""
+    kept_as_owed: Leaving | None = None
+    """Would leave, but for a result that is still owed; None: not counted."""
     half_written: int | None = None
     """Left in mid-write; None: not counted."""
     signs_of_life: int | None = None
@@ -76,12 +78,14 @@ def tidy(site: Settings, database: Database) -> Tidied:
 
 def would_tidy(site: Settings, database: Database) -> Tidied:
     """What `tidy` would remove; nothing is changed."""
-    left = Left()
+    left, owed = Left(), None
     if site.keep_files_days:
         with database.reading() as session:
             due = count_due_to_leave(session, keep_days=site.keep_files_days)
+            owed = count_kept_as_owed(session, keep_days=site.keep_files_days)
         left = Left(studies=due.studies, files=due.files, size=due.size)
-    return Tidied(left=left, orphans=_orphans(site, database, dry_run=True))
+    orphans = _orphans(site, database, dry_run=True)
+    return Tidied(left=left, orphans=orphans, kept_as_owed=owed)
 
 
 def _orphans(site: Settings, database: Database, *, dry_run: bool) -> Swept:
@@ -103,6 +107,10 @@ def _table(done: Tidied, site: Settings, *, dry_run: bool) -> Table:
     left, orphans = done.left, done.orphans
     table.add_row(f"files of {left.studies} studies, {rule}", str(left.files), in_words(left.size))
     table.add_row("files that no row needs", str(orphans.files), in_words(orphans.size))
+    if done.kept_as_owed:
+        owed = done.kept_as_owed
+        what = f"stay: results of {owed.studies} studies are owed (`pneumo deliveries`)"
+        table.add_row(what, str(owed.files), in_words(owed.size))
     if done.half_written is not None:
         table.add_row("half-written files of dead processes", str(done.half_written), "")
         table.add_row("signs of life of dead processes", str(done.signs_of_life), "")

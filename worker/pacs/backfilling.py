@@ -9,23 +9,26 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 
-from db.conditions import end_condition, note_condition
+from db.conditions import code_that_holds, end_condition, note_condition
 from db.origins import known_studies, outstanding_orders
 from db.session import Database
 from worker.errors import Away, Rejected
 from worker.intake.order import order_study
 from worker.pacs import troubles
-from worker.pacs.finding import FoundStudy, find_day
+from worker.pacs.finding import Doubt, FoundDay, FoundStudy, find_day
+from worker.pacs.own_disk import NO_ROOM, STALE_S
 from worker.patience import in_transaction
 from worker.peers import Peer
 from worker.settings import Settings
 
 LOOK_AGAIN_S = 1.0
 """How often we look whether ordered studies have been done, or the window has opened."""
+WORTH_TELLING_S = 5.0
+"""A shorter wait for the rate is how it goes on, and would only flicker."""
 ARCHIVE_PAUSE_S = 30.0
 """After a question that the archive did not answer."""
 
@@ -115,6 +118,8 @@ class Progress:
     """Of those, here already."""
     ordered: int = 0
     """Of those, ordered now."""
+    doubts: dict[date, Doubt] = field(default_factory=dict)
+    """Days of which the archive may have more than it told."""
     waits_for: str = ""
     """What it waits for now, in words; empty while it works."""
 
@@ -150,9 +155,11 @@ def backfill(
     for day in days:
         politeness.await_window()
         found = _find(wanted, site, database, day, politeness)
-        new = _unknown(database, found)
-        progress.found += len(found)
-        progress.known += len(found) - len(new)
+        new = _unknown(database, found.studies)
+        progress.found += len(found.studies)
+        progress.known += len(found.studies) - len(new)
+        if found.doubt is not None:
+            progress.doubts[day] = found.doubt
         for study in new:
             politeness.await_turn()
             _order(wanted, study, site, database, progress)
@@ -164,7 +171,7 @@ def backfill(
 
 def _find(
     wanted: Backfill, site: Settings, database: Database, day: date, politeness: _Politeness
-) -> list[FoundStudy]:
+) -> FoundDay:
     """The day's studies; while the archive is away, `pneumo status` says so and we wait."""
     subject, was_away = troubles.subject_of(wanted.peer), False
     while True:
@@ -203,7 +210,7 @@ def _order(
 
 
 class _Politeness:
-    """Waits for the window, for the rate, and for what was ordered before."""
+    """Waits for the window, for the rate, for room on the disk, and for what was ordered before."""
 
     def __init__(
         self,
@@ -235,10 +242,12 @@ class _Politeness:
         while True:
             if (opens := self._opens_at()) is not None:
                 self.pause(opens, LOOK_AGAIN_S)
+            elif (code := self._no_room()) is not None:
+                self.pause(f"room on the disk ({code})", LOOK_AGAIN_S)
             elif self._outstanding() >= self._wanted.outstanding:
-                self.pause("ordered studies to be done", LOOK_AGAIN_S)
+                self.pause("ordered studies", LOOK_AGAIN_S)
             elif (early_s := self._early_s()) > 0:
-                self.pause("the rate", early_s)
+                self.pause("the rate" if early_s >= WORTH_TELLING_S else "", early_s)
             else:
                 break
         self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.apart_s)
@@ -251,6 +260,11 @@ class _Politeness:
 
     def _early_s(self) -> float:
         return (self._next_at - self._clock()).total_seconds() if self._next_at else 0.0
+
+    def _no_room(self) -> str | None:
+        """Why nothing can be taken over: what was ordered now would only wait, here or there."""
+        with self._database.reading() as session:
+            return code_that_holds(session, NO_ROOM, seen_within_s=STALE_S)
 
     def _outstanding(self) -> int:
         with self._database.reading() as session:

@@ -1,110 +1,60 @@
 """C-GET (PS3.4 C.4.3): the images come over the association that asks for them.
 
 So nothing need be configured at the archive but our AE title, and no port of ours need be open.
+
+Archives differ in what they do with a study of which they cannot send all: some send the rest and
+say how many failed, some stop there. Private objects beside radiographs are everyday, so a study that
+does not come as a whole is looked up by C-FIND and asked for object by object, their SOP classes
+proposed by name. What is missing then is recorded and goes on if it can be no radiograph. If it can,
+the study is tried again and in the end parked: a negative without the image that shows the finding
+would be worse than none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    AllTransferSyntaxes,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-)
-from pynetdicom import build_context, build_role, evt
-from pynetdicom.presentation import PresentationContext, StoragePresentationContexts
+from pynetdicom import build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
-from worker.errors import PneumoError
+from worker.errors import Away, PneumoError, Transient
 from worker.intake.arriving import encode_file
 from worker.logging import get_logger, keep_traceback
 from worker.pacs import troubles
+from worker.pacs.contexts import contexts
 from worker.pacs.dimse import PENDING, SUCCESS, association, of_status
 from worker.pacs.images import Fetched, Fetching
+from worker.pacs.listing import list_objects
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
-MOST_CONTEXTS = 128
-"""Of an association: their ids are the odd numbers of one byte (PS3.8 9.3.2.2)."""
-RADIOGRAPHS = (
-    "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
-    "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
-    "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray, for processing
-    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
-)
-"""Asked for in each transfer syntax on its own, so that the archive need not transcode."""
-NATIVE = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-)
-COMPRESSED = tuple(uid for uid in AllTransferSyntaxes if uid not in NATIVE and uid.is_compressed)
-STILL = tuple(
-    uid
-    for uid in COMPRESSED
-    if not any(word in uid.name for word in ("MPEG", "HEVC", "JPIP", "SMPTE", "Part 2"))
-)
-BESIDE_RADIOGRAPHS = (
-    "1.2.840.10008.5.1.4.1.1.1.",  # mammography, intra-oral
-    "1.2.840.10008.5.1.4.1.1.7.",  # multi-frame Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
-    "1.2.840.10008.5.1.4.1.1.88.",  # structured reports, key objects
-    "1.2.840.10008.5.1.4.1.1.104.",  # encapsulated documents
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.12.",  # X-ray angiography and fluoroscopy
-)
-"""What studies with radiographs have beside them comes first, as not everything has room."""
 OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
 """What we answer to an image that we cannot keep (PS3.4 B.2.3)."""
 SOME_FAILED = 0xB000
 """Sub-operations complete, one or more failures (PS3.4 C.4.3.1.4)."""
-
-
-def contexts() -> list[PresentationContext]:
-    """C-GET itself, radiographs syntax by syntax, and of all other storage as much as has room."""
-    asked = [build_context(StudyRootGet, list(NATIVE[:2]))]
-    for sop_class in RADIOGRAPHS:
-        asked.append(build_context(sop_class, list(NATIVE)))
-        asked += [build_context(sop_class, syntax) for syntax in STILL]
-    others = [
-        build_context(context.abstract_syntax, [*NATIVE[:2], *STILL])
-        for context in sorted(StoragePresentationContexts, key=_is_far_from_radiographs)
-        if context.abstract_syntax not in RADIOGRAPHS
-    ]
-    return [*asked, *others][:MOST_CONTEXTS]
-
-
-def _is_far_from_radiographs(context: PresentationContext) -> bool:
-    return not str(context.abstract_syntax).startswith(BESIDE_RADIOGRAPHS)
+NONE_PERFORMED = 0xA702
+"""Unable to perform sub-operations; also said when there were some, and each failed."""
+Get = Callable[[Dataset], Dataset]
+"""Retrieve what an identifier names; the last answer."""
 
 
 def fetch(fetching: Fetching, site: Settings) -> Fetched:
-    """Every image of the study. Raises as `association`, `Fetching.keep`, RETRIEVE_..."""
-    peer, taker = fetching.peer, _Taker(fetching)
-    asked = contexts()
-    storage = {context.abstract_syntax for context in asked} - {StudyRootGet}
-    roles = [build_role(sop_class, scp_role=True) for sop_class in sorted(storage)]
-    handlers = [(evt.EVT_C_STORE, taker.take)]
-    with association(peer, site, asked, roles=roles, handlers=handlers) as opened:
-        last = Dataset()
-        try:
-            answers = opened.send_c_get(identifier(fetching.study_instance_uid), StudyRootGet)
-        except ValueError:  # no context for C-GET itself
-            raise troubles.refuses_us(
-                peer, "it accepts no C-GET", "Take another `retrieve` for it."
-            ) from None
-        for status, _ in answers:
-            last = status
-            if taker.error is not None:
-                raise taker.error
-            fetching.refuse_too_late()
-    return _conclude(fetching, last)
+    """Every image of the study. Raises as `association`, RETRIEVE_..., and what refused all."""
+    with _getting(fetching, site) as get:
+        last = get(identifier(fetching.study_instance_uid))
+    if "Status" not in last or last.Status in PENDING:
+        fetching.refuse_broken_off()
+        raise troubles.away(fetching.peer, "broke off, or did not answer in time")
+    try:
+        return _conclude(fetching, last)
+    except Away:
+        raise
+    except Transient as error:
+        return _one_by_one(fetching, site, error)
 
 
 def identifier(study_instance_uid: str) -> Dataset:
@@ -121,6 +71,36 @@ def sub_operations(status: Dataset, word: str) -> int | None:
     return None if value is None else int(value)
 
 
+@contextmanager
+def _getting(fetching: Fetching, site: Settings, also: Collection[str] = ()) -> Iterator[Get]:
+    """An association over which C-GETs are made; what comes is kept. `also`: as in `contexts`."""
+    peer, taker = fetching.peer, _Taker(fetching)
+    asked = contexts(also)
+    storage = {str(context.abstract_syntax) for context in asked} - {str(StudyRootGet)}
+    roles = [build_role(sop_class, scp_role=True) for sop_class in sorted(storage)]
+    handlers = [(evt.EVT_C_STORE, taker.take)]
+    with association(peer, site, asked, roles=roles, handlers=handlers) as opened:
+
+        def get(wanted: Dataset) -> Dataset:
+            last = Dataset()
+            if not opened.is_established:
+                return last
+            try:
+                answers = opened.send_c_get(wanted, StudyRootGet)
+            except ValueError:  # no context for C-GET itself
+                raise troubles.refuses_us(
+                    peer, "it accepts no C-GET", "Take another `retrieve` for it."
+                ) from None
+            for status, _ in answers:
+                last = status
+                if taker.error is not None:
+                    raise taker.error
+                fetching.refuse_too_late()
+            return last
+
+        yield get
+
+
 class _Taker:
     """Keeps what comes; what went wrong is remembered, since an answer can only be a status."""
 
@@ -134,7 +114,8 @@ class _Taker:
             return OUT_OF_RESOURCES
         try:
             self._fetching.refuse_too_late()
-            self._fetching.keep([encode_file(event)])
+            sent_as = str(event.request.AffectedSOPInstanceUID)
+            kept = self._fetching.keep([encode_file(event)], sent_as=sent_as)
         except PneumoError as error:
             self.error = error
             return OUT_OF_RESOURCES
@@ -142,21 +123,48 @@ class _Taker:
             keep_traceback(error, log, code="RETRIEVE_FAILED")
             self.error = troubles.failed(self._fetching.peer, "an image could not be kept")
             return CANNOT_UNDERSTAND
-        return SUCCESS
+        return SUCCESS if kept else CANNOT_UNDERSTAND
 
 
 def _conclude(fetching: Fetching, last: Dataset) -> Fetched:
     """What the last answer says, against what is here."""
-    peer, here = fetching.peer, len(fetching.images)
-    if "Status" not in last or last.Status in PENDING:
-        fetching.refuse_broken_off()
-        raise troubles.away(peer, "broke off, or did not answer in time")
-    if last.Status not in (SUCCESS, SOME_FAILED):
-        raise of_status(peer, int(last.Status))
+    peer, here, refused = fetching.peer, len(fetching.images), len(fetching.refused)
     completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
     failed = sub_operations(last, "Failed") or 0
-    if failed or (last.Status == SOME_FAILED and not here):
-        raise troubles.incomplete(peer, here, max(here, completed) + failed)
+    every_one_failed = last.Status == NONE_PERFORMED and failed
+    if last.Status not in (SUCCESS, SOME_FAILED) and not every_one_failed:
+        raise of_status(peer, int(last.Status))
+    expected = max(here + refused, completed + failed)
+    if failed > refused or (last.Status == SOME_FAILED and not here + refused):
+        raise troubles.incomplete(peer, here, expected)
+    fetching.refuse_nothing_kept()
     if not here and not completed:
         raise troubles.not_there(peer)
-    return Fetched(images=tuple(fetching.images), expected=max(here, completed))
+    return fetching.fetched(expected)
+
+
+def _one_by_one(fetching: Fetching, site: Settings, as_a_whole: Transient) -> Fetched:
+    """What did not come as a whole. Raises `as_a_whole` where the archive cannot say what there is."""
+    peer = fetching.peer
+    try:
+        listed = list_objects(peer, site, fetching.study_instance_uid)
+    except PneumoError:
+        raise as_a_whole from None
+    missing = [it for it in listed if it.sop_instance_uid not in fetching.came]
+    classes = dict.fromkeys(it.sop_class_uid for it in missing if it.sop_class_uid)
+    with _getting(fetching, site, also=classes) as get:
+        for it in missing:
+            wanted = identifier(fetching.study_instance_uid)
+            wanted.QueryRetrieveLevel = "IMAGE"
+            wanted.SeriesInstanceUID = it.series_instance_uid
+            wanted.SOPInstanceUID = it.sop_instance_uid
+            get(wanted)
+    fetching.refuse_nothing_kept()
+    if not fetching.images:
+        raise as_a_whole
+    still = [it for it in missing if it.sop_instance_uid not in fetching.came]
+    if any(it.may_be_radiograph for it in still):
+        raise troubles.incomplete(peer, len(fetching.images), len(listed))
+    log.warning("study_comes_without", peer=peer.name, not_given=len(still), of=len(listed))
+    expected = max(len(listed), len(fetching.images) + len(fetching.refused) + len(still))
+    return fetching.fetched(expected, not_given=len(still))

@@ -11,7 +11,8 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from worker.pacs import troubles
-from worker.pacs.c_get import NATIVE, SOME_FAILED, identifier, sub_operations
+from worker.pacs.c_get import SOME_FAILED, identifier, sub_operations
+from worker.pacs.contexts import NATIVE
 from worker.pacs.dimse import PENDING, SUCCESS, association, of_status
 from worker.pacs.images import Fetched, Fetching
 from worker.settings import Settings

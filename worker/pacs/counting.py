@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from db.conditions import end_condition, note_condition
-from db.counting import close_counted, open_studies
+from db.counting import close_counted, open_studies, results_of
 from db.records import OpenStudy
 from db.session import Database
 from worker.errors import Away, PneumoError, Rejected
 from worker.logging import get_logger
 from worker.pacs import troubles
-from worker.pacs.finding import asking, count_instances
+from worker.pacs.finding import Archive, asking, count_images
 from worker.pacs.pausing import Pauses
 from worker.peers import Peer, Peers, read_peers
 from worker.settings import Settings
@@ -27,8 +27,6 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 TURN_S = 1.0
-QUIET_S = 2.0
-"""A study that grew within so long is still being sent: its count would be out of date."""
 ASK_AGAIN_S = 5.0
 """The same study is asked for at most so often."""
 AT_ONCE = 50
@@ -71,7 +69,7 @@ class Counting:
 
     def _due(self) -> list[OpenStudy]:
         with self._database.reading() as session:
-            waiting = open_studies(session, quiet_s=QUIET_S, limit=AT_ONCE)
+            waiting = open_studies(session, quiet_s=self._site.count_quiet_s, limit=AT_ONCE)
         moment = time.monotonic()
         due = [
             study
@@ -87,21 +85,41 @@ class Counting:
         subject, closed = troubles.subject_of(peer), 0
         try:
             self._pauses.refuse_paused(subject)
-            with asking(peer, self._site, str(peer.count)) as ask:
+            with asking(peer, self._site, str(peer.count)) as archive:
                 for study in studies:
-                    count = count_instances(ask, study.study_instance_uid)
-                    closed += bool(count and count <= study.instances and self._close(study, count))
+                    closed += self._close_if_complete(peer, archive, study)
         except Away as error:
             if not error.wait_s:
                 self._pauses.failed(error)
                 self._note(subject, error)
             return closed
-        except PneumoError as error:  # it answers, and cannot say: the idle window will
+        except PneumoError as error:  # no answer that we know how to read
             log.warning("count_failed", peer=peer.name, code=error.code)
             return closed
         self._pauses.succeeded(subject)
         self._end(subject)
         return closed
+
+    def _close_if_complete(self, peer: Peer, archive: Archive, study: OpenStudy) -> bool:
+        """A study of which it cannot say the number must not hold up the next."""
+        try:
+            count = self._count(archive, study)
+        except Away:
+            raise
+        except PneumoError as error:  # it answers, and cannot say: the idle window will
+            log.warning("count_failed", peer=peer.name, code=error.code)
+            return False
+        return bool(count and count <= study.instances and self._close(study, count))
+
+    def _count(self, archive: Archive, study: OpenStudy) -> int | None:
+        """Images alone: once our results are in the archive, it counts them in."""
+        uid = study.study_instance_uid
+        count = count_images(archive, uid)
+        if count is None or count <= study.instances:
+            return count
+        with self._database.reading() as session:
+            own = results_of(session, study.study_key)
+        return count_images(archive, uid, own=own) if own else count
 
     def _close(self, study: OpenStudy, count: int) -> bool:
         with self._database.transaction() as session:

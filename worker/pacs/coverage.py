@@ -12,7 +12,7 @@ from db.enums import StudyState, Verdict
 from db.records import Standing
 from db.session import Database
 from db.standing import standings
-from worker.pacs.finding import find_day
+from worker.pacs.finding import Doubt, find_day
 from worker.peers import Peer
 from worker.settings import Settings
 
@@ -43,6 +43,8 @@ class DayCoverage:
     """Studies that were refused or failed, by code."""
     never_seen: tuple[str, ...] = field(repr=False)
     """Study Instance UIDs; for a file that somebody asked for, never for a screen."""
+    doubt: Doubt | None
+    """Why the archive may have more than it told."""
 
 
 def cover_day(
@@ -50,12 +52,13 @@ def cover_day(
 ) -> DayCoverage:
     """Ask the archive for a day and look up each study here. Raises as `find_day`."""
     found = find_day(peer, site, day, modalities)
-    uids = [study.study_instance_uid for study in found]
+    uids = [study.study_instance_uid for study in found.studies]
     with database.reading() as session:
         known = standings(session, uids)
     became = {uid: covered(known.get(uid)) for uid in uids}
     return DayCoverage(
         day=day,
+        doubt=found.doubt,
         counts=Counter(became.values()),
         codes=Counter(
             (what, known[uid].code or "no code")

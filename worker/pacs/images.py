@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from worker.errors import Rejected
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
 from worker.intake.storage import IntakeStorage, StoredFile
+from worker.logging import get_logger
 from worker.pacs import troubles
 from worker.peers import Peer
+
+Images = tuple[tuple[StoredFile, InstanceHeader], ...]
+"""Kept files with their headers."""
+
+
+log = get_logger(__name__)
+
+NOT_GIVEN = "NOT_GIVEN"
+"""Code of an object that the archive has, that can be no radiograph, and that it did not send."""
 
 
 @dataclass(kw_only=True)
@@ -23,15 +35,43 @@ class Fetching:
     deadline: float
     """By the monotonic clock: a claim that is held too long counts as a hanging worker."""
     images: list[tuple[StoredFile, InstanceHeader]] = field(default_factory=list, repr=False)
+    refused: list[Rejected] = field(default_factory=list)
+    """Why objects that came were not kept."""
+    came: set[str] = field(default_factory=set, repr=False)
+    """SOP Instance UIDs of all that came, kept or refused, where it is known."""
 
-    def keep(self, chunks: Iterable[bytes | memoryview]) -> None:
-        """Keep one DICOM file. Raises Rejected OTHER_STUDY, those of `read_header`, Resource."""
-        stored = self.storage.keep_chunks(chunks)
-        header = read_header(self.storage.path_of(stored.name))
-        if header.study_instance_uid != self.study_instance_uid:
-            self.storage.discard(stored.name)
-            raise troubles.other_study(self.peer)
-        self.images.append((stored, header))
+    def keep(self, chunks: Iterable[bytes | memoryview], *, sent_as: str | None = None) -> bool:
+        """Keep one DICOM file, or refuse it by its code; the others of its study go on.
+
+        `sent_as`: SOP Instance UID of the C-STORE that brought it, behind a file head of ours.
+
+        It is judged before it has a name: names stand for contents, so that a file that has one may
+        be another study's as well, and is nobody's to take away. Raises Resource.
+        """
+        part = self.storage.begin()
+        try:
+            if sent_as is not None:
+                self.came.add(sent_as)
+                part.has_our_head()
+            for chunk in chunks:
+                part.write(chunk)
+            header = read_header(part.path)
+            if header.study_instance_uid != self.study_instance_uid:
+                raise troubles.other_study(self.peer)
+            self.images.append((part.keep(), header))
+            self.came.add(header.sop_instance_uid)
+        except Rejected as refusal:
+            log.warning("object_refused", peer=self.peer.name, code=refusal.code)
+            self.refused.append(refusal)
+            return False
+        finally:
+            part.discard()
+        return True
+
+    def refuse_nothing_kept(self) -> None:
+        """Raise the first refusal if there is nothing else."""
+        if self.refused and not self.images:
+            raise self.refused[0]
 
     def refuse_too_late(self) -> None:
         """Raise Transient RETRIEVE_FAILED when the time for the whole study is over."""
@@ -46,6 +86,13 @@ class Fetching:
         if self.images:
             raise troubles.incomplete(self.peer, len(self.images), None)
 
+    def fetched(self, expected: int | None, *, not_given: int = 0) -> Fetched:
+        """What it came to."""
+        missing = Counter(refusal.code for refusal in self.refused)
+        if not_given:
+            missing[NOT_GIVEN] = not_given
+        return Fetched(images=tuple(self.images), expected=expected, missing=dict(missing))
+
     def seconds_left(self) -> float:
         """Until the deadline."""
         return self.deadline - time.monotonic()
@@ -55,7 +102,9 @@ class Fetching:
 class Fetched:
     """What one retrieval came to."""
 
-    images: tuple[tuple[StoredFile, InstanceHeader], ...] = field(repr=False)
+    images: Images = field(repr=False)
     """Kept files, in order of arrival; none if they came through our listener."""
     expected: int | None
     """How many the archive says there are; None if it did not say."""
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """Of these, what is not among the images: how many by each code."""

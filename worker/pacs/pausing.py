@@ -43,7 +43,8 @@ class Pauses:
             pause = self._pauses.get(error.subject)
             if pause is None or pause.until <= moment:
                 failures = pause.failures + 1 if pause else 1
-                delay_s = min(self._base_s * 2.0 ** (failures - 1), self._ceiling_s)
+                # Bounded before it is raised: days of failures would overflow.
+                delay_s = min(self._base_s * 2.0 ** min(failures - 1, 30), self._ceiling_s)
                 pause = _Pause(
                     until=moment + delay_s,
                     failures=failures,

@@ -11,22 +11,23 @@ from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.enums import Priority, RetrieveWay
+from db.enums import Lane, Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
 from db.records import ClaimedInstance, Origin, ReceivedStudy
 from db.session import Database
 from db.study_settling import FETCHED_BY_US
-from worker.delivery.own_results import is_own_result
-from worker.errors import Away, Rejected, Transient
-from worker.intake.disk import refuse_when_nearly_full
+from worker.errors import Away, PneumoError, Rejected, Resource, Transient
 from worker.intake.received import received_study
 from worker.intake.storage import IntakeStorage
 from worker.logging import get_logger
+from worker.own_results import is_own_result
 from worker.pacs import c_get, c_move, troubles, wado
-from worker.pacs.finding import asking, count_instances
-from worker.pacs.images import Fetched, Fetching
+from worker.pacs.finding import FoundStudy, asking, look_up
+from worker.pacs.images import Fetched, Fetching, Images
+from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
+from worker.pacs.turns import Turns
 from worker.patience import in_transaction
 from worker.peers import Peer, read_peers
 from worker.settings import Settings
@@ -52,13 +53,16 @@ class Retriever:
         self._database = database
         self._storage = storage
         self._pauses = Pauses(site)
+        self._turns = Turns(site.fetches_at_once)
+        self.disk = OwnDisk(site, database, self._pauses)
 
     def with_images(self, claimed: Claim) -> Claim:
         """The claim with all instances of its study, their files on this disk.
 
-        Raises Away while the archive or the site's words about it are at fault, Transient
-        (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE, OTHER_STUDY,
-        FETCHED_OTHERWISE), Resource (DISK_FULL), and StaleClaim.
+        Raises Away while the archive, the site's words about it or a full disk are at fault,
+        Transient (RETRIEVE_FAILED, RETRIEVE_INCOMPLETE), Rejected (STUDY_NOT_IN_ARCHIVE,
+        OTHER_STUDY, FETCHED_OTHERWISE), Later while enough others are being fetched, and
+        StaleClaim.
         """
         if claimed.source not in FETCHED_BY_US:
             return claimed
@@ -69,9 +73,11 @@ class Retriever:
             return claimed
         began = time.monotonic()
         try:
+            self.disk.refuse_without_room()
             peer = peer_of(origin, self._site)
             self._pauses.refuse_paused(troubles.subject_of(peer))
-            fetched = self._fetch(origin, peer)
+            with self._turns.one(stat=claimed.lane is Lane.STAT):
+                fetched = self._fetch(origin, peer)
         except Away as error:
             raise self._noted(error) from None
         instances = self._record(claimed, peer, fetched, absent)
@@ -90,7 +96,6 @@ class Retriever:
         return frozenset(name for name in names if not self._storage.path_of(name).is_file())
 
     def _fetch(self, origin: Origin, peer: Peer) -> Fetched:
-        refuse_when_nearly_full(self._site)
         fetching = Fetching(
             peer=peer,
             study_instance_uid=origin.study_instance_uid,
@@ -101,28 +106,41 @@ class Retriever:
         site = self._site if origin.peer else self._site.model_copy(update=nobody)
         try:
             fetched = _WAYS[origin.way](fetching, site)
-        except Transient as error:
-            if error.code == troubles.RETRIEVE_FAILED and self._is_unknown(origin, peer):
-                raise troubles.not_there(peer) from None
+        except (Transient, Rejected) as error:
+            raise self._by_what_it_knows(error, origin, peer) from None
+        except Resource as error:
+            if error.code in NO_ROOM:
+                raise self.disk.away(error) from None
             raise
         if fetched.expected is None and peer.count:
-            return replace(fetched, expected=self._count(origin, peer))
+            found = self._look_up(origin, peer)
+            return replace(fetched, expected=found.instances if found else None)
         return fetched
 
-    def _is_unknown(self, origin: Origin, peer: Peer) -> bool:
-        """Whether it says that it has no such study; some retrievals only say "unable"."""
-        return bool(peer.count or peer.search) and self._count(origin, peer) is None
+    def _by_what_it_knows(self, error: PneumoError, origin: Origin, peer: Peer) -> PneumoError:
+        """Some archives only say "unable" of an unknown study, some say "unknown" of one they have."""
+        says = {troubles.RETRIEVE_FAILED, troubles.STUDY_NOT_IN_ARCHIVE}
+        if error.code not in says or not (peer.count or peer.search):
+            return error
+        if self._look_up(origin, peer) is None:
+            return troubles.not_there(peer)
+        if error.code == troubles.STUDY_NOT_IN_ARCHIVE:
+            return troubles.failed(peer, "it knows the study, and gives nothing of it")
+        return error
 
-    def _count(self, origin: Origin, peer: Peer) -> int | None:
-        with asking(peer, self._site, str(peer.count or peer.search)) as ask:
-            return count_instances(ask, origin.study_instance_uid)
+    def _look_up(self, origin: Origin, peer: Peer) -> FoundStudy | None:
+        with asking(peer, self._site, str(peer.count or peer.search)) as archive:
+            return look_up(archive, origin.study_instance_uid)
 
     def _record(
         self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]
     ) -> tuple[ClaimedInstance, ...]:
         """Rows, and the end of the condition; nothing if fewer are here than the archive has."""
         subject = troubles.subject_of(peer)
-        received = _received(claimed, self._without_own(fetched))
+        images = self._without_own(fetched)
+        if fetched.images and not images:
+            raise troubles.not_there(peer)
+        received = _received(claimed, images)
         if received is None:
             with self._database.reading() as session:
                 here = instances_here(session, claimed)
@@ -130,29 +148,40 @@ class Retriever:
             here = len({header.sop_instance_uid for _, header in fetched.images})
         if received is None and not here:
             raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
-        if fetched.expected is not None and here < fetched.expected:
-            raise troubles.incomplete(peer, here, fetched.expected)
+        missing, expected = fetched.missing, fetched.expected
+        if expected is not None and here + sum(missing.values()) < expected:
+            raise troubles.incomplete(peer, here, expected)
+        if expected is None and missing:
+            expected = here + sum(missing.values())
+        if expected is not None:
+            expected -= len(fetched.images) - len(images)  # what is ours
         try:
             instances = in_transaction(
                 self._database,
                 lambda session: record_fetch(
-                    session, claimed, received, expected=fetched.expected, absent=absent
+                    session,
+                    claimed,
+                    received,
+                    expected=expected,
+                    absent=absent,
+                    missing=missing,
                 ),
             )
         except FetchedOtherwise as error:
             raise Rejected(error.code, error.sentence) from None
         self._pauses.succeeded(subject)
         in_transaction(self._database, lambda session: end_condition(session, subject))
+        if received is not None:
+            self.disk.has_room()
         return instances
 
-    def _without_own(self, fetched: Fetched) -> Fetched:
+    def _without_own(self, fetched: Fetched) -> Images:
         """What the archive keeps of ours in the study is no image of it."""
-        images = tuple(
+        return tuple(
             (stored, header)
             for stored, header in fetched.images
             if not is_own_result(header, self._database)
         )
-        return replace(fetched, images=images or fetched.images)
 
     def _noted(self, error: Away) -> Away:
         """With the time to wait; a failure that was met, and not only remembered, is on record."""
@@ -184,11 +213,11 @@ def _must_be_fetched(origin: Origin, absent: frozenset[str]) -> bool:
     return bool(absent) or not origin.fetched
 
 
-def _received(claimed: Claim, fetched: Fetched) -> ReceivedStudy | None:
-    if not fetched.images:
+def _received(claimed: Claim, images: Images) -> ReceivedStudy | None:
+    if not images:
         return None
     return received_study(
-        fetched.images,
+        images,
         priority=Priority(claimed.priority),
         site_ae_title=None,
         source=claimed.source,

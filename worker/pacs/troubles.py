@@ -12,6 +12,7 @@ from worker.errors import Away, Rejected, Transient
 from worker.peers import Peer
 
 RETRIEVE_FAILED = "RETRIEVE_FAILED"
+STUDY_NOT_IN_ARCHIVE = "STUDY_NOT_IN_ARCHIVE"
 
 
 def subject_of(peer: Peer) -> str:
@@ -83,7 +84,7 @@ def misconfigured(name: str, error: Rejected) -> Away:
 def not_there(peer: Peer) -> Rejected:
     """It answers, and has no such study."""
     return Rejected(
-        "STUDY_NOT_IN_ARCHIVE",
+        STUDY_NOT_IN_ARCHIVE,
         f"{peer.name} has no image of this study. Check the Study Instance UID and the archive, "
         "then run `pneumo retry`.",
     )
@@ -93,8 +94,8 @@ def other_study(peer: Peer) -> Rejected:
     """It answers with something else than was asked for."""
     return Rejected(
         "OTHER_STUDY",
-        f"{peer.name} gave an image of another study than was asked for, so nothing was taken "
-        "over. Ask who runs it.",
+        f"{peer.name} gave an image of another study than was asked for, which was not taken over. "
+        "Ask who runs it.",
     )
 
 
@@ -104,6 +105,15 @@ def failed(peer: Peer, how: str) -> Transient:
         RETRIEVE_FAILED,
         f"{peer.name} could not give this study ({how}). It is tried again by itself; if it is "
         "parked, ask who runs the archive, then run `pneumo retry`.",
+    )
+
+
+def search_failed(peer: Peer, how: str) -> Transient:
+    """It answers, and cannot say what it has."""
+    return Transient(
+        "SEARCH_FAILED",
+        f"{peer.name} could not say what it has ({how}). Ask who runs the archive, then run the same "
+        "command again; what was ordered before stays ordered.",
     )
 
 

@@ -27,7 +27,7 @@ CHUNK = 1 << 18
 
 
 def fetch(fetching: Fetching, site: Settings) -> Fetched:
-    """Every image of the study. Raises as `session_with`, `Fetching.keep`, RETRIEVE_INCOMPLETE."""
+    """Every image of the study. Raises as `session_with`, RETRIEVE_INCOMPLETE, what refused all."""
     peer = fetching.peer
     url = f"{(peer.dicomweb or '').rstrip('/')}/studies/{fetching.study_instance_uid}"
     headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
@@ -43,9 +43,10 @@ def fetch(fetching: Fetching, site: Settings) -> Fetched:
         except urllib3.exceptions.HTTPError:
             fetching.refuse_broken_off()
             raise
+    fetching.refuse_nothing_kept()
     if not fetching.images:
         raise troubles.not_there(peer)
-    return Fetched(images=tuple(fetching.images), expected=None)
+    return fetching.fetched(None)
 
 
 def _keep_all(fetching: Fetching, response: requests.Response) -> None:

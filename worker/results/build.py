@@ -15,15 +15,24 @@ from worker.results.words import ResultWords
 
 
 def build_results(
-    result: ResultOfStudy, words: ResultWords, picture_of: PictureOf
+    result: ResultOfStudy,
+    words: ResultWords,
+    picture_of: PictureOf,
+    *,
+    report: bool = True,
+    captures: bool = True,
 ) -> list[Dataset]:
     """The structured report, then the captures; the same result gives the same bytes each time.
 
     `picture_of` is asked for the deciding frame of each predicted instance, one after another; what
-    it raises (RefusedInstance, OSError) comes through. Raises Rejected RESULT_PATIENTS_DIFFER.
+    it raises (RefusedInstance, OSError) comes through. Without `report` or `captures` the others
+    come out as they are with it. Raises Rejected RESULT_PATIENTS_DIFFER.
     """
     check_one_patient(result)
-    return [build_report(result, words), *build_captures(result, words, picture_of)]
+    return [
+        *([build_report(result, words)] if report else []),
+        *(build_captures(result, words, picture_of) if captures else []),
+    ]
 
 
 def to_bytes(dataset: Dataset) -> bytes:

@@ -114,10 +114,10 @@ class InstanceOutcome:
 class Predecessor:
     """The result that this one takes the place of, as it was sent."""
 
-    sop_instance_uid: str = field(repr=False)
-    """Of its structured report."""
-    series_instance_uid: str = field(repr=False)
-    """Of its structured report."""
+    sop_instance_uid: str | None = field(repr=False)
+    """Of its structured report; None if nobody got one."""
+    series_instance_uid: str | None = field(repr=False)
+    """Of its structured report; None if nobody got one."""
     model: str
     """Label of the network that gave it, e.g. `resnet50-0.1.0`."""
     revision: int

@@ -120,6 +120,7 @@ def _add_document(report: Dataset, result: ResultOfStudy, words: ResultWords) ->
     older = [
         (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
         for before in replaced_by(result, words)
+        if before.series_instance_uid and before.sop_instance_uid
     ]
     if older:
         report.PredecessorDocumentsSequence = _hierarchy(study_uid, older)

@@ -7,6 +7,7 @@ import pytest
 from db.claims import release, renew_leases
 from db.enums import FailureKind, Lane, RunOutcome, StudyState, SweepAction, Verdict
 from db.errors import StaleClaim
+from db.intake import receive_instance
 from db.relaying import sweep_expired_leases
 from db.results import park, retry_parked, schedule_retry, store_result
 from tests.database_builders import (
@@ -17,6 +18,7 @@ from tests.database_builders import (
     events_of,
     finish_one,
     let_lease_run_out,
+    make_study,
     move_back,
     one,
     positive_outcome,
@@ -195,6 +197,23 @@ def test_an_innocent_suspect_is_predicted_alone(database):
     assert read_study(database, key).verdict is Verdict.POSITIVE
 
 
+def test_images_that_came_during_the_last_crash_are_looked_at(database):
+    """A parked study would hold them without anybody having seen them."""
+    key = accept_one(database).study_key
+    for _ in range(3):
+        crash(database, key)
+    assert claim_one(database, key)
+    accept_one(database, 1, 2)
+    let_lease_run_out(database, key)
+
+    assert sweep(database) == [(key, SweepAction.SUSPECTED)]
+    study = read_study(database, key)
+    assert (study.state, study.lane) == (StudyState.ACCEPTED, Lane.SUSPECT)
+    assert (study.revision, study.crashes_alone) == (2, 0)
+    crash(database, key)
+    assert crash(database, key) is SweepAction.PARKED
+
+
 def test_what_has_time_left_is_left_alone(database):
     claim_one(database, accept_one(database).study_key, lease_s=60)
 
@@ -348,6 +367,35 @@ def test_a_parked_study_waits_for_a_person(database):
     assert study.turnaround_seconds >= 0
     assert claim_one(database, key) is None
     assert events_of(database, key)[-1] == "study_parked"
+
+
+def test_a_study_to_which_images_came_meanwhile_is_not_parked_with_them(database):
+    model = ensure_model(database)
+    key = accept_one(database).study_key
+    claimed = claim_one(database, key)
+    accept_one(database, 1, 2)
+
+    park_it(database, claimed)
+
+    study = read_study(database, key)
+    assert (study.state, study.verdict, study.retries) == (StudyState.ACCEPTED, None, 0)
+    assert study.error_code == "BUG"  # why it takes so long
+    assert runs_of(database, key) == [RunOutcome.RETRY]
+    assert "study_parked" not in events_of(database, key)
+    again = claim_one(database, key)
+    store(database, again, positive_outcome(again, model))
+    assert read_study(database, key).verdict is Verdict.POSITIVE
+
+
+def test_one_that_came_by_itself_waits_for_its_window_then(database):
+    key = accept_one(database).study_key
+    claimed = claim_one(database, key)
+    with database.transaction() as session:
+        receive_instance(session, make_study(2), idle_window_s=60)
+
+    park_it(database, claimed)
+
+    assert read_study(database, key).state is StudyState.RECEIVING
 
 
 def test_a_person_sends_a_parked_study_round_again(database):

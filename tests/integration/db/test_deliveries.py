@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import event, select
 
+from db.belated import Belated, Span, owe_belatedly
+from db.clock import now
 from db.commitment import (
     ask_for_commitment,
     forgo_commitment,
     put_off_commitment,
     settle_commitment,
 )
+from db.conditions import conditions
 from db.delivering import (
     begin_delivery,
     finish_delivery,
@@ -20,13 +24,16 @@ from db.delivering import (
     retry_delivery,
 )
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
-from db.delivery_records import CommitmentOutcome, DeliverySweep
-from db.delivery_relaying import CRASHES_UNTIL_PARKED, sweep_deliveries
+from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
+from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.destinations import note_failure, note_success, probe_in
 from db.earlier_results import objects_begun
-from db.enums import DeliveryState, FailureKind
+from db.enums import DeliveryState, FailureKind, Priority, Verdict
 from db.errors import StaleClaim
-from db.retention import due_to_leave
+from db.forgoing import forgo, forgo_study, still_owed, tell_no_more
+from db.identity import erase_identity
+from db.models import ResultDelivery
+from db.retention import count_kept_as_owed, due_to_leave
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -157,6 +164,57 @@ def test_one_that_may_have_arrived_is_named_to_every_destination_alike(database)
     assert named[0] == named[1] is not None
 
 
+def find_nothing(database, key):
+    """A further image, after which the study as a whole is not evaluated."""
+    accept_one(database, 1, 2)
+    model, study = ensure_model(database), claim_one(database, key)
+    store(database, study, replace(rejected_outcome(study), model_version_id=model.id))
+
+
+def test_what_is_true_no_more_is_not_sent_to_one_that_wants_no_rejected(database):
+    destined(database, takes_rejected=False)
+    key = finish_one(database)
+    (delivery,) = due(database)
+    find_nothing(database, key)
+    assert states(database) == ["superseded"]
+    assert claimed(database, delivery) is None
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_one_that_may_hold_what_is_true_no_more_is_told_whatever_it_wants(database, finished):
+    destined(database, takes_rejected=False)
+    key = finish_one(database)
+    first = claimed(database)
+    assert begun(database, first)
+    if finished:
+        with database.transaction() as session:
+            finish_delivery(session, first)
+    else:
+        put_off(database, first)
+    find_nothing(database, key)
+    assert states(database) == ["sent" if finished else "superseded", "waiting"]
+    claim = claimed(database)
+    assert (claim.verdict, claim.predecessor.revision) == (Verdict.REJECTED, 1)
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_one_that_comes_back_gets_what_is_true_by_then(database, is_sent):
+    destined(database, "archive")
+    key = finish_one(database)
+    if is_sent:
+        sent(database, claimed(database))
+    destined(database, "other")
+    revise(database, key)
+    finish_one(database, uid=uid_of(7))
+    destined(database, "archive", "other")
+
+    owed = "SELECT revision, state FROM result_delivery WHERE destination = 'archive' ORDER BY id"
+    assert rows(database, owed) == [(1, "sent" if is_sent else "superseded"), (2, "waiting")]
+    current = one(database, OF + " AND state = 'waiting'", name="archive")
+    assert current in due(database)
+    assert (claimed(database, current).predecessor is not None) == is_sent
+
+
 def test_one_that_is_on_its_way_is_not_begun_any_more_once_there_is_a_newer_one(database):
     destined(database)
     key = finish_one(database)
@@ -272,6 +330,112 @@ def test_one_that_was_put_off_is_due_again_later(database):
     assert claimed(database, key).failures == 1
 
 
+# --- which goes first ---------------------------------------------------------------------------
+
+
+def key_to(database, study, name="archive"):
+    """The delivery of a study's last result."""
+    sql = (
+        "SELECT delivery_key FROM result_delivery WHERE study_key = :study AND destination = :name "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return one(database, sql, study=study, name=name)
+
+
+def finish_some(database, *priorities):
+    return [
+        finish_one(database, uid=uid_of(number), priority=priority)
+        for number, priority in enumerate(priorities)
+    ]
+
+
+def test_stat_goes_before_what_waits_longer_to_every_destination(database):
+    destined(database, "archive", "web")
+    first, second, stat = finish_some(database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT)
+    for seconds, study in enumerate((stat, second, first)):
+        moment = long_ago(database, 60.0 + seconds)
+        changed(database, key_to(database, study, "web"), due_at=moment)
+
+    assert set(due(database, limit=2)) == {
+        key_to(database, stat, "archive"), key_to(database, stat, "web"),
+    }  # fmt: skip
+    assert due(database) == [
+        key_to(database, study, name) for study in (first, second) for name in ("web", "archive")
+    ]
+
+
+def test_a_destination_with_many_to_take_holds_up_no_other(database):
+    destined(database, "slow")
+    for number in range(5):
+        finish_one(database, uid=uid_of(number))
+    destined(database, "fast", "slow")
+    newest = finish_one(database, uid=uid_of(9))
+    assert key_to(database, newest, "fast") in due(database, limit=2)
+
+
+def test_what_is_due_is_found_by_the_index_of_its_destination(database):
+    """Else each turn of the relay reads the whole backlog of everybody."""
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL decides by the size of the table")
+    from db import delivery_relaying
+
+    seen = []
+    query = delivery_relaying._due(long_ago(database), 60)
+    statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
+    with database.reading() as session:
+        event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))
+        session.execute(statement)
+        sql, parameters = seen[-1]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters).all()
+    assert "ix_result_delivery_destination_due_at" in str(plan)
+
+
+def test_what_somebody_ordered_afterwards_goes_last_even_if_it_was_stat(database):
+    destined(database)
+    belated, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
+    changed(database, key_to(database, belated), finished_at=long_ago(database))
+    with database.reading() as session:
+        found = due_for_delivery(session, limit=9, requeue_after_s=60)
+    assert [(item.delivery_key, item.urgency) for item in found] == [
+        (key_to(database, routine), Urgency.ROUTINE),
+        (key_to(database, belated), Urgency.BELATED),
+    ]
+
+
+def test_the_question_whether_a_stat_result_is_kept_is_not_urgent(database):
+    destined(database)
+    stat, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
+    sent(database, claimed(database, key_to(database, stat)), transaction_uid="2.25.1")
+    changed(database, key_to(database, routine), due_at=long_ago(database))
+    changed(database, key_to(database, stat), due_at=long_ago(database, 60))
+    assert due(database) == [key_to(database, routine), key_to(database, stat)]
+
+
+def test_results_of_one_stat_study_go_in_their_order(database):
+    destined(database)
+    (study,) = finish_some(database, Priority.STAT)
+    first = claimed(database)
+    assert begun(database, first)
+    accept_one(database, 1, 2, uid=uid_of(0), priority=Priority.STAT)
+    again = claim_one(database, study)
+    store(database, again, positive_outcome(again, ensure_model(database)))
+
+    newer = key_to(database, study)
+    assert due(database) == [newer]
+    assert claimed(database, newer) is None, "the earlier one is on its way"
+    with database.transaction() as session:
+        finish_delivery(session, first)
+    changed(database, newer, due_at=long_ago(database))
+    assert claimed(database, newer).revision == 2
+
+
+def test_a_stat_result_is_the_probe_of_a_destination_that_is_away(database):
+    destined(database)
+    _, stat = finish_some(database, Priority.ROUTINE, Priority.STAT)
+    away(database, delay_s=0)
+    assert due(database) == [key_to(database, stat)]
+
+
 # --- a destination that is away -----------------------------------------------------------------
 
 
@@ -375,6 +539,88 @@ def test_files_are_needed_until_all_is_delivered(database):
     assert other != key
 
 
+# --- letting go ---------------------------------------------------------------------------------
+
+
+def let_go(database, **which):
+    with database.transaction() as session:
+        keys = [item.delivery_key for item in still_owed(session, **which)]
+        return forgo(session, keys, "operator:ada")
+
+
+def may_leave(database):
+    with database.reading() as session:
+        kept = count_kept_as_owed(session, keep_days=0)
+        return len(due_to_leave(session, keep_days=0, limit=10)), kept.studies, kept.files
+
+
+def test_what_is_let_go_is_not_sent_and_needs_no_files(database):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, destination="web") == 1
+    assert let_go(database, destination="web") == 0
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, keys=[key[:8]]) == 1
+    assert may_leave(database) == (1, 0, 0)
+    assert states(database) == ["forgone", "forgone"]
+    assert due(database) == []
+    assert events_of(database, key)[-2:] == ["result_forgone", "result_forgone"]
+
+
+def test_whoever_sends_it_just_then_stops(database):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database)
+    assert let_go(database) == 1
+    with pytest.raises(StaleClaim):
+        begun(database, claim)
+    with database.transaction() as session:
+        assert sweep_deliveries(session) == []
+
+
+def test_no_answer_brings_back_what_was_let_go(database):
+    awaiting(database)
+    assert let_go(database) == 1
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert states(database) == ["forgone"]
+
+
+@pytest.mark.parametrize("let_it_go", [True, False])
+def test_a_destination_that_was_let_go_is_told_nothing_until_it_is_back(database, let_it_go):
+    destined(database, "archive")
+    key = finish_one(database)
+    sent(database, claimed(database))
+    with database.transaction() as session:
+        assert not tell_no_more(session, "archive"), "it stands in the file"
+    destined(database, "other")
+    if let_it_go:
+        with database.transaction() as session:
+            assert tell_no_more(session, "archive")
+    revise(database, key)
+    newest = "SELECT destination FROM result_delivery WHERE revision = 2 ORDER BY 1"
+    assert rows(database, newest) == [("other",)] if let_it_go else [("archive",), ("other",)]
+    destined(database, "archive")
+    assert one(database, "SELECT forgone_at FROM result_destination WHERE is_active") is None
+
+
+def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
+    destined(database)
+    key = finish_one(database, 1)
+    with database.transaction() as session:
+        assert forgo_study(session, key, "operator:ada") == 1
+        assert erase_identity(session, key, "operator:ada")
+    revise(database, key)
+    assert states(database) == ["forgone"]
+    destined(database, "web")
+    begins = long_ago(database)
+    with database.transaction() as session:
+        span = Span(begins=begins, ends=now(session))
+        (study,) = owe_belatedly(session, "web", span, actor="operator:ada")
+    assert study.became is Belated.ERASED
+    assert states(database) == ["forgone"]
+
+
 def test_a_parked_one_is_shown_and_sent_round_again(database):
     destined(database)
     key = finish_one(database)
@@ -453,8 +699,61 @@ def test_a_destination_that_says_nothing_is_asked_again(database):
     request = ask(database, key)
     assert [item.sop_instance_uid for item in request.objects] == ALL
     assert ask(database, key) is None, "a doubled message asks once"
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.UNKNOWN
     assert report(database, "2.25.2", ALL) is CommitmentOutcome.COMMITTED
+
+
+def asked_again(database, key, times):
+    """Asked so often, each time without an answer; the pause after the last, in seconds."""
+    for number in range(2, 2 + times):
+        changed(database, key, due_at=long_ago(database))
+        assert ask(database, key, f"2.25.{number}")
+    with database.reading() as session:
+        row = session.scalars(select(ResultDelivery)).one()
+        return (row.due_at - now(session)).total_seconds()
+
+
+def silent(database):
+    with database.reading() as session:
+        return [c.code for c in conditions(session)]
+
+
+def test_an_answer_to_an_earlier_question_counts(database):
+    key = awaiting(database)
+    asked_again(database, key, 3)
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert states(database) == ["committed"]
+
+
+def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
+    key = awaiting(database)
+    assert asked_again(database, key, 3) == pytest.approx(3600 * 8, abs=100)
+    assert silent(database) == []
+    assert asked_again(database, key, 0) > 0
+    changed(database, key, due_at=long_ago(database))
+    assert ask(database, key, "2.25.8").silent == 4
+    assert silent(database) == ["COMMITMENT_SILENT"]
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert silent(database) == []
+
+
+def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
+    key = awaiting(database)
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.SEND_AGAIN
+    sent(database, claimed(database, key), transaction_uid="2.25.2")
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
+
+
+def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
+    key = awaiting(database)
+    with database.transaction() as session:
+        outcome = settle_commitment(
+            session, "2.25.1", [], {ALL[0]: 0x0112}, most_refusals=3, pause_s=lambda n: 600 + n
+        )
+    assert outcome is CommitmentOutcome.SEND_AGAIN
+    assert due(database) == []
+    changed(database, key, due_at=long_ago(database))
+    assert due(database) == [key]
 
 
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):

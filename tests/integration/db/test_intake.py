@@ -1,9 +1,14 @@
 from __future__ import annotations
 
-import pytest
+from datetime import timedelta
 
+import pytest
+from sqlalchemy import update
+
+from db.clock import now
 from db.enums import ClosedBy, InstanceReceipt, Lane, Priority, Source, StudyState, Verdict
 from db.intake import accept, close_idle_studies, receive_instance
+from db.models import Instance
 from db.records import ReceivedStudy
 from db.relaying import age_routine, due_for_publication, mark_published
 from tests.database_builders import (
@@ -263,6 +268,18 @@ def test_a_sender_closes_a_study_that_was_coming_in(database):
 
     assert (accepted.study_key, accepted.state) == (key, StudyState.ACCEPTED)
     assert events_of(database, key) == ["study_accepted"]
+
+
+def test_a_sender_that_never_stops_does_not_keep_its_study_open(database):
+    key = receive(database, 1).study_key
+    move_back(database, key, "due_at", 1)
+    with database.transaction() as session:
+        session.execute(update(Instance).values(received_at=now(session) - timedelta(seconds=51)))
+
+    assert outcomes(receive(database, 1)) == [DUPLICATE]
+
+    assert close_idle(database) == [key]
+    assert events_of(database, key) == ["study_received_again", "study_accepted"]
 
 
 def test_a_late_instance_reopens_a_finished_study_for_a_window(database):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from db.enums import ClosedBy, Priority, Source, StudyState
+from db.identity import erase_identity
 from db.intake import accept, announce, close_idle_studies, receive_instance
 from db.relaying import age_routine
 from db.results import retry_parked
@@ -24,6 +25,7 @@ from tests.database_builders import (
     rows,
     store,
 )
+from tests.delivery_builders import begun, claimed, destined, objects
 
 BOTH = [make_instance(number).sop_instance_uid for number in (1, 2)]
 THREE = [*BOTH, make_instance(3).sop_instance_uid]
@@ -88,6 +90,24 @@ def test_what_is_missing_is_waited_for_longer_than_an_idle_window(database):
         one(database, "SELECT detail FROM audit_record WHERE event = 'study_accepted'")
     )
     assert (detail["instances"], detail["missing"]) == (1, 1)
+
+
+def test_who_the_patient_is_comes_with_the_first_image_and_not_after_an_erasure(database):
+    key = announce_study(database, THREE).study_key
+    with database.transaction() as session:
+        receive_instance(
+            session,
+            make_study(1, patient_sex="F", patient_age_years=4.0, site_ae_title="CR1"),
+            idle_window_s=5,
+        )
+    study = read_study(database, key)
+    assert (study.patient_sex, study.patient_age_years, study.site_ae_title) == ("F", 4.0, "CR1")
+    assert one(database, "SELECT patient_id FROM study_identity") == "PAT-77-SECRET"
+
+    with database.transaction() as session:
+        assert erase_identity(session, key, "operator:ada")
+    receive(database, 2)
+    assert rows(database, "SELECT patient_id FROM study_identity") == []
 
 
 def test_of_an_announced_study_nothing_came_it_is_parked_and_goes_on_when_it_comes(database):
@@ -171,3 +191,16 @@ def test_a_study_parked_with_nothing_may_be_retried(database):
     with database.transaction() as session:
         assert retry_parked(session, key, actor="test")
     assert claim_one(database, key).instances == ()
+
+
+def test_our_own_results_are_not_waited_for(database):
+    """A PACS that holds them names them, and at the door they are dropped."""
+    destined(database)
+    key = finish_one(database)
+    begun(database, claimed(database))
+    ours = [item.sop_instance_uid for item in objects()]
+    announce_study(database, [*THREE, *ours])
+    assert receive(database, 3).state is StudyState.RECEIVING
+
+    assert receive(database, 2).state is StudyState.ACCEPTED
+    assert closed_by(database, key) == (StudyState.ACCEPTED, ClosedBy.MANIFEST)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from multiprocessing import get_context
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy import CheckConstraint, Integer, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from db.columns import UtcDateTime
 from db.enums import AuditEvent
 from db.migrate import current, downgrade, head, upgrade
 from db.models import Base
@@ -70,6 +72,33 @@ def test_rows_of_the_first_tables_live_through_the_second_migration_and_back(emp
         assert [tuple(map(float, row)) for row in connection.exec_driver_sql(model)] == [(1, 0, 0)]
         distance = "SELECT distance FROM v1_predictions"
         assert connection.exec_driver_sql(distance).scalar() is None
+
+
+def test_studies_whose_files_left_before_are_passed_by(empty_url, engine):
+    upgrade(empty_url, "0001")
+    with engine.begin() as connection:
+        for statement in FIRST_ROWS.split(";"):
+            connection.exec_driver_sql(statement)
+    upgrade(empty_url, "0010")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(_SECOND_STUDY)
+        connection.exec_driver_sql(
+            "UPDATE instance SET file_removed_at = '2026-11-24 00:00:00' WHERE study_id = 1"
+        )
+    upgrade(empty_url)
+    with engine.begin() as connection:
+        query = text("SELECT id, files_left_at FROM study ORDER BY id")
+        found = connection.execute(query.columns(id=Integer, files_left_at=UtcDateTime)).all()
+    assert [tuple(row) for row in found] == [(1, datetime(2026, 11, 24, tzinfo=UTC)), (2, None)]
+
+
+_SECOND_STUDY = """
+INSERT INTO study (id, study_key, study_instance_uid, revision, state,
+    priority, lane, source, attempts, crashes, crashes_alone, retries, received_at)
+SELECT 2, '00000000000000000000000000000001', '1.3', 1, state, priority, lane, source, 0, 0, 0, 0,
+    received_at FROM study
+"""
+"""One without a file so far."""
 
 
 FIRST_ROWS = """

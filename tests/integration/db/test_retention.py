@@ -166,6 +166,28 @@ def test_a_resend_is_a_duplicate_and_brings_back_what_lies_there(database, is_he
     assert due(database, keep_days=0) == ([key] if is_here else [])
 
 
+def test_a_study_whose_files_left_is_looked_at_again_when_images_come(database):
+    key = finished(database, 1, days_ago=31)
+    assert len(marked(database, key).names) == 2
+    assert one(database, "SELECT count(files_left_at) FROM study") == 1
+    assert finished(database, 1, days_ago=31, images=(1, 2, 3)) == key
+    assert one(database, "SELECT count(files_left_at) FROM study") == 0
+    assert due(database) == [key]
+    assert len(marked(database, key).names) == 1
+
+
+def test_a_study_is_looked_at_as_long_as_one_of_its_files_stays(database):
+    key = finished(database, 1, days_ago=31)
+    marked(database, key)
+    with database.transaction() as session:
+        accept(session, make_study(1, uid=uid_of(1)), is_here=lambda _name: True)
+    finished(database, 1, days_ago=31, images=(3,))
+    assert len(marked(database, key).names) == 1, "the one that came last, not the one sent again"
+    assert one(database, "SELECT count(files_left_at) FROM study") == 0
+    assert due(database) == []
+    assert due(database, keep_days=0) == [key]
+
+
 def test_a_claim_knows_which_files_left(database):
     key = finished(database, 1, days_ago=31, images=(1,))
     marked(database, key)

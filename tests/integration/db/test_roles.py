@@ -9,12 +9,13 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from db.audit import verify
+from db.forgoing import forgo_study, holders
 from db.identity import erase_identity
 from db.models import Base
 from db.overview import VIEWS
 from db.relaying import sweep_expired_leases
 from db.session import Database, make_engine
-from tests.database_builders import accept_one, finish_one, one, rows, shadow_one
+from tests.database_builders import finish_one, one, rows, shadow_one
 from tests.delivery_builders import claimed, destined, due, sent
 
 SCRIPT = Path(__file__).resolve().parents[3] / "db" / "roles.sql"
@@ -91,10 +92,15 @@ def test_an_analyst_reads_the_views_and_no_table(as_role):
 
 
 def test_privacy_erases_identities_and_nothing_else(as_role):
-    key = accept_one(as_role("pneumo_worker")).study_key
+    worker = as_role("pneumo_worker")
+    destined(worker, "archive", "web")
+    key = finish_one(worker)
+    sent(worker, claimed(worker, due(worker)[0]))
     privacy = as_role("pneumo_privacy")
 
     with privacy.transaction() as session:
+        assert forgo_study(session, key, "operator:ada") == 1
+        assert len(holders(session, key)) == 1
         assert erase_identity(session, key, "operator:ada")
     with pytest.raises(DBAPIError, match="permission denied"):
         rows(privacy, "DELETE FROM study")

@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from db.enums import FailureKind, Priority, Source, Verdict
+from db.intake import announce
 from db.overview import VIEWS, view_rows
 from db.records import InstanceOutcome, StudyOutcome
 from db.results import park
+from db.views import view_text
 from tests import delivery_builders
 from tests.database_builders import (
     THRESHOLD,
@@ -205,6 +207,22 @@ def test_turnaround_by_priority(database):
 def test_an_empty_site_has_empty_views(database):
     for name in VIEWS:
         assert view(database, name) == []
+
+
+@pytest.mark.parametrize("name", ["v1_studies", "v1_predictions", "v1_shadow_agreement"])
+def test_views_that_were_written_anew_say_what_they_said(small_site, name):
+    database, _ = small_site
+    with database.transaction() as session:
+        announce(
+            session, uid_of(9), ["1.2.3"], priority=Priority.ROUTINE, source=Source.PYTHON
+        )  # of which nothing came: its counts are NULL
+        session.execute(
+            text(view_text(name, "0010").replace(f"CREATE VIEW {name}", "CREATE VIEW b"))
+        )
+    assert rows(database, "SELECT count(*) FROM b") == rows(
+        database, f"SELECT count(*) FROM {name}"
+    )
+    assert set(rows(database, "SELECT * FROM b")) == set(rows(database, f"SELECT * FROM {name}"))
 
 
 def test_newest_come_first_and_few_if_asked(small_site):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pynetdicom import _config
+from sqlalchemy import update
 
+from db.clock import now
 from db.conditions import conditions
 from db.delivery_relaying import due_for_delivery
+from db.models import ResultDelivery
 from tests.builders import write_instance
 from tests.integration.worker.installations import (
     accepted,
@@ -71,12 +75,22 @@ class Sender:
 
     def due(self) -> list[str]:
         with self.runtime.database.reading() as session:
-            return due_for_delivery(session, limit=50, requeue_after_s=0.001)
+            found = due_for_delivery(session, limit=50, requeue_after_s=0.001)
+        return [delivery.delivery_key for delivery in found]
 
     def deliver(self) -> list[DeliveryEnd]:
         """What is due now, once; what was put off a moment ago is."""
         time.sleep(0.01)
         return [deliver(key, self.runtime) for key in self.due()]
+
+    def overdue(self, key: str) -> None:
+        """As if its time had come."""
+        with self.runtime.database.transaction() as session:
+            session.execute(
+                update(ResultDelivery)
+                .where(ResultDelivery.study_key == key)
+                .values(due_at=now(session) - timedelta(seconds=1))
+            )
 
     def deliveries(self, key: str) -> list[dict]:
         return found(

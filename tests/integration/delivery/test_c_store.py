@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import ssl
 
-import pydicom
 import pytest
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom.sop_class import SecondaryCaptureImageStorage
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+)
+from sqlalchemy import update
 
+from db.clock import now
+from db.destinations import note_failure
+from db.models import Instance, ResultDestination
 from tests.pacs import ABORT, make_authority, make_certificate
 from worker.delivery.story import DeliveryEnd
 
@@ -36,12 +43,13 @@ def test_a_node_that_knows_only_implicit_vr_gets_that(sender, pacs, tmp_path):
     assert archive.received[1].pixel_array.shape[2] == 3
 
 
-def test_a_warning_counts_as_sent_and_is_kept(sender, pacs, tmp_path):
-    archive = pacs(statuses=[0xB000])
+@pytest.mark.parametrize("status", [0xB000, 0x0107, 0x0116])
+def test_a_warning_counts_as_sent_and_is_kept(sender, pacs, tmp_path, status):
+    archive = pacs(statuses=[status])
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.SENT]
-    assert sender.deliveries(key)[0]["warning"] == "B000"
+    assert sender.deliveries(key)[0]["warning"] == f"{status:04X}"
 
 
 @pytest.mark.parametrize("status", [0xA900, 0xC000, 0x0122])
@@ -59,15 +67,34 @@ def test_what_is_refused_is_parked_after_a_few_tries(sender, pacs, tmp_path, sta
     )
 
 
-def test_a_node_that_does_not_take_reports_is_told_by_their_name(sender, pacs, tmp_path):
-    archive = pacs(classes=[SecondaryCaptureImageStorage])
+@pytest.mark.parametrize(
+    ("takes", "lacks", "instead"),
+    [
+        (SecondaryCaptureImageStorage, ["Comprehensive 3D SR Storage"], 'result_objects = ["capture"]'),
+        (Comprehensive3DSRStorage, ["Secondary Capture Image Storage"], 'result_objects = ["sr"]'),
+        (
+            ComputedRadiographyImageStorage,
+            ["Comprehensive 3D SR Storage", "Secondary Capture Image Storage"],
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_a_class_that_a_node_does_not_take_is_told_by_its_name(
+    sender, pacs, tmp_path, takes, lacks, instead
+):
+    archive = pacs(classes=[takes])
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
-    sender.deliver()
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     (row,) = sender.deliveries(key)
     assert row["error_code"] == "DESTINATION_LACKS_SOP_CLASS"
-    assert "Comprehensive 3D SR Storage" in row["error_sentence"]
-    assert archive.received == []
+    assert f"does not take {' and '.join(lacks)}. Allow it there" in row["error_sentence"]
+    if instead:
+        assert instead in row["error_sentence"]
+    else:
+        assert "result_objects" not in row["error_sentence"]
+    assert (archive.received, row["begun_at"]) == ([], None)
+    assert sender.wrong(archive) is None
     archive.stop()
     sender.destinations()
 
@@ -176,27 +203,33 @@ def test_files_that_are_gone_park_the_delivery(sender, pacs, tmp_path):
     archive = pacs()
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
-    hidden = [
-        path
-        for path in sender.site.intake_dir.rglob("*.dcm")
-        if uid_of(path) in key_uid(sender, key)
-    ]
-    for path in hidden:
-        path.unlink()
+    with sender.runtime.database.transaction() as session:
+        session.execute(update(Instance).values(file_removed_at=now(session)))
     ends = [*sender.deliver(), *sender.deliver()]
+    with sender.runtime.database.transaction() as session:
+        session.execute(update(Instance).values(file_removed_at=None))
     assert ends == [DeliveryEnd.PUT_OFF, DeliveryEnd.PARKED]
     assert sender.deliveries(key)[0]["error_code"] == "RESULT_FILES_GONE"
     assert archive.received == []
 
 
-def uid_of(path) -> str:
-    return str(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID)
+def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
+    archive = pacs()
+    sender.destinations(archive.table())
+    keys = [sender.study(tmp_path) for _ in range(2)]
+    with sender.runtime.database.transaction() as session:
+        note_failure(session, archive.name)
+    away = sender.site.intake_dir.rename(tmp_path / "unmounted")
+    for _ in range(5):
+        assert set(sender.deliver()) == {DeliveryEnd.PUT_OFF}
+    assert [sender.states(key) for key in keys] == [["waiting"], ["waiting"]]
+    assert sender.conditions()["files of results"] == "FILE_MISSING"
+    with sender.runtime.database.reading() as session:
+        failures = session.get_one(ResultDestination, archive.name).failures
+    assert failures == 1, "nobody spoke to it"
 
-
-def key_uid(sender, key) -> str:
-    from tests.integration.worker.installations import found
-
-    (row,) = found(
-        sender.predicting, "SELECT study_instance_uid FROM study WHERE study_key = :key", key=key
-    )
-    return row["study_instance_uid"]
+    away.rename(sender.site.intake_dir)
+    while ends := sender.deliver():
+        assert set(ends) == {DeliveryEnd.SENT}
+    assert "files of results" not in sender.conditions()
+    assert [sender.states(key) for key in keys] == [["sent"], ["sent"]]

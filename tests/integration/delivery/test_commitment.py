@@ -46,6 +46,8 @@ def test_what_it_does_not_keep_is_sent_again(sender, pacs, listening, tmp_path):
     assert sender.states(key) == ["waiting"]
     assert "0112" in sender.deliveries(key)[0]["error_sentence"]
 
+    assert sender.due() == [], "it may be filing it"
+    sender.overdue(key)
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert archive.uids[:2] == archive.uids[2:]
     first, second = archive.asked
@@ -70,8 +72,18 @@ def test_one_that_is_silent_is_asked_again(sender, pacs, tmp_path, monkeypatch):
     assert len(archive.received) == 2, "it is asked, nothing is sent"
 
     sender.destinations(archive.table())
+    sender.overdue(key)
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert sender.states(key) == ["sent"], "nobody asks for commitment any more"
+
+
+def test_one_that_answers_late_is_believed(sender, pacs, listening, tmp_path, monkeypatch):
+    impatient = sender.site.model_copy(update={"commitment_patience_s": 0.001})
+    monkeypatch.setattr(sender.runtime, "site", impatient)
+    archive, key = asked_by(sender, pacs, tmp_path)
+    assert sender.deliver() == [DeliveryEnd.ASKED]
+    assert archive.report(listening, archive.asked[0]) == 0x0000
+    assert sender.states(key) == ["committed"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from pynetdicom import AE
 
@@ -65,6 +67,22 @@ def test_as_files_they_are_left_out(sender, came_back, tmp_path):
     assert (enqueued.accepted, enqueued.skipped) == ((), 2)
     with pytest.raises(Rejected, match="OWN_RESULTS_ONLY"):
         accept_study(paths, **asked)
+    assert instances_of(sender, key) == (1, 1)
+
+
+def test_those_of_another_installation_are_known_by_what_stands_in_them(
+    sender, came_back, tmp_path
+):
+    key, datasets, _ = came_back
+    paths = []
+    for number, dataset in enumerate(datasets):
+        theirs = deepcopy(dataset)
+        theirs.SOPInstanceUID = theirs.file_meta.MediaStorageSOPInstanceUID = f"2.25.77{number}"
+        theirs.file_meta.ImplementationClassUID = "1.2.3"  # the PACS wrote the file
+        paths.append(tmp_path / f"theirs-{number}.dcm")
+        theirs.save_as(paths[-1], enforce_file_format=True)
+    asked = {"database": sender.runtime.database, "site": sender.site}
+    assert enqueue_paths(paths, **asked).skipped == 2
     assert instances_of(sender, key) == (1, 1)
 
 

@@ -6,6 +6,7 @@ import email
 import email.policy
 import io
 import json
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pydicom
 import pytest
 
+from db.delivery_records import SentObject
 from tests.pacs import make_authority, make_certificate
+from worker.delivery.made import MadeObject
 from worker.delivery.story import DeliveryEnd
+from worker.delivery.stow_rs import MultipartObjects, send_by_web
+from worker.delivery.trouble import DestinationFailed
+from worker.peers import Peer
 
 
 class Web(ThreadingHTTPServer):
@@ -49,8 +55,10 @@ class Answering(BaseHTTPRequestHandler):
         parts = [part.get_payload(decode=True) for part in message.iter_parts()]
         self.server.received += [pydicom.dcmread(io.BytesIO(part)) for part in parts]
         self.server.requests.append((self.path, self.headers["Authorization"]))
-        status, answer = self.server.answers.pop(0) if self.server.answers else (200, {})
-        content = json.dumps(answer).encode()
+        uids = [pydicom.dcmread(io.BytesIO(part)).SOPInstanceUID for part in parts]
+        status, answer = self.server.answers.pop(0) if self.server.answers else (200, stored)
+        answer = answer(uids) if callable(answer) else answer
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -71,9 +79,38 @@ def web():
     thread.join()
 
 
-def failed(*reasons: int) -> dict:
-    items = [{"00081197": {"vr": "US", "Value": [reason]}} for reason in reasons]
-    return {"00081198": {"vr": "SQ", "Value": items}}
+def items(sequence: str, uids, tag: str | None = None, value: object = None) -> dict:
+    """A sequence of the answer's (PS3.18 annex I.2)."""
+    more = {} if tag is None else {tag: {"vr": "US", "Value": [value]}}
+    named = [{"00081155": {"vr": "UI", "Value": [str(uid)]}} | more for uid in uids]
+    return {sequence: {"vr": "SQ", "Value": named}}
+
+
+def stored(uids, **more) -> dict:
+    return items("00081199", uids)
+
+
+def stored_with(warning: int):
+    return lambda uids: items("00081199", uids, "00081196", warning)
+
+
+def failed(*reasons: object):
+    """The last objects failed for these reasons, and the first ones were stored."""
+
+    def answer(uids) -> dict:
+        last = list(uids)[-len(reasons) :]
+        found = [
+            items("00081198", [uid], reason and "00081197", reason)["00081198"]["Value"][0]
+            for uid, reason in zip(last, reasons, strict=True)
+        ]
+        return stored(uids[: -len(reasons)]) | {"00081198": {"vr": "SQ", "Value": found}}
+
+    return answer
+
+
+def failed_otherwise(uids) -> dict:
+    other = {"0008119A": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [0xC122]}}]}}
+    return stored(uids) | other
 
 
 def test_all_objects_go_in_one_request(sender, web, tmp_path):
@@ -88,9 +125,20 @@ def test_all_objects_go_in_one_request(sender, web, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "end", "code"),
     [
-        ((202, {"00081199": {"vr": "SQ", "Value": [{"00081196": {"Value": [0xB007]}}]}}), "sent", None),
+        ((202, stored_with(0xB007)), "sent", None),
         ((409, failed(0x0111, 0x0111)), "sent", None),
+        ((202, failed(0x0111)), "sent", None),
+        ((200, b""), "sent", None),
         ((202, failed(0xA700)), "put_off", "DESTINATION_FAILS"),
+        ((409, failed("43264", "43264")), "put_off", None),
+        ((202, failed(None)), "put_off", None),
+        ((409, failed(None)), "put_off", None),
+        ((202, failed_otherwise), "put_off", None),
+        ((202, lambda uids: stored(uids[:1])), "put_off", "DESTINATION_FAILS"),
+        ((202, {}), "put_off", "DESTINATION_FAILS"),
+        ((202, b"<NativeDicomModel/>"), "put_off", "DESTINATION_FAILS"),
+        ((200, b"<html>Sign in</html>"), "put_off", "DESTINATION_FAILS"),
+        ((200, {"00081199": "?"}), "put_off", "DESTINATION_FAILS"),
         ((503, {}), "put_off", "DESTINATION_FAILS"),
         ((429, {}), "put_off", "DESTINATION_FAILS"),
         ((401, {}), "put_off", "DESTINATION_REFUSES"),
@@ -146,6 +194,70 @@ def test_a_server_that_we_do_not_trust_gets_nothing(sender, web, tmp_path):
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(web) == "DESTINATION_CERTIFICATE"
     assert web.requests == []
+
+
+def test_one_that_wants_our_certificate_gets_it(sender, web, tmp_path):
+    authority = make_authority(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*make_certificate(tmp_path, "web", authority))
+    context.load_verify_locations(authority[0])
+    context.verify_mode = ssl.CERT_REQUIRED
+    web.socket = context.wrap_socket(web.socket, server_side=True)
+    table = {"scheme": "https", "authorities": authority[0]}
+    sender.destinations(web.table(**table))
+    sender.study(tmp_path)
+    assert sender.deliver() == [DeliveryEnd.PUT_OFF]
+    assert sender.wrong(web) == "DESTINATION_CERTIFICATE"
+    certificate, key = make_certificate(tmp_path, "us", authority)
+    sender.destinations(web.table(**table, certificate=certificate, key=key))
+    assert sender.deliver() == [DeliveryEnd.SENT]
+
+
+@pytest.fixture
+def door():
+    """A server by hand: what it is told, until it has answered."""
+    server = socket.create_server(("127.0.0.1", 0))
+    yield server
+    server.close()
+
+
+def objects_of(size: int) -> list[MadeObject]:
+    sent = SentObject(sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", sha256="4")
+    return [MadeObject(dataset=pydicom.Dataset(), content=bytes(size), sent=sent)]
+
+
+def peer_at(door) -> Peer:
+    url = f"http://127.0.0.1:{door.getsockname()[1]}/"
+    return Peer(name="web", dicomweb=url, results="stow-rs")
+
+
+def test_nothing_at_all_is_said_once_a_newer_result_took_its_place(sender, door):
+    assert send_by_web(peer_at(door), sender.site, objects_of(9), lambda: False) is None
+    connection, _ = door.accept()
+    with connection:
+        assert connection.recv(1) == b""
+
+
+def test_a_refusal_is_heard_while_we_still_send(sender, door):
+    """As of a token that is judged by the head alone: the destination is to be told why."""
+
+    def refuse():
+        connection, _ = door.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    with pytest.raises(DestinationFailed) as met:
+        send_by_web(peer_at(door), sender.site, objects_of(50_000_000), lambda: True)
+    thread.join()
+    assert met.value.code == "DESTINATION_REFUSES"
+
+
+def test_the_length_of_a_request_is_that_of_its_body():
+    body = MultipartObjects([*objects_of(7), *objects_of(0)])
+    assert len(body) == len(b"".join(body))
 
 
 def test_one_that_is_away_gets_it_later(sender, web, tmp_path):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 from pynetdicom import AE
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import (
+    ComputedRadiographyImageStorage,
+    StorageCommitmentPushModel,
+    Verification,
+)
 
 from tests.builders import make_instance
 from worker.errors import Rejected
 from worker.intake.listener import echo
 from worker.settings import read_settings
 
+CR = ComputedRadiographyImageStorage
 CALLING, CALLED = 0x03, 0x07
 """Diagnostics of PS3.8 9.3.4."""
 
@@ -24,10 +29,11 @@ def listed(site):
     return site
 
 
-def asked(site, *, calling: str, called: str) -> int | None:
+def asked(site, *sop_classes: str, calling: str, called: str) -> int | None:
     """None if the association was admitted, else the diagnostic."""
     unit = AE(ae_title=calling)
-    unit.add_requested_context(Verification)
+    for sop_class in sop_classes or (Verification,):
+        unit.add_requested_context(sop_class)
     opened = unit.associate("127.0.0.1", site.settings.listen_port, ae_title=called)
     if opened.is_established:
         opened.release()
@@ -59,6 +65,15 @@ def test_what_is_admitted_is_taken_over_and_our_own_probe_always(listed):
     assert status.Status == 0x0000
     assert listed.one("SELECT site_ae_title FROM study") == "PACS"
     assert echo(listed.settings)
+
+
+@pytest.mark.parametrize("lists", ["MODALITY_1", ""])
+@pytest.mark.parametrize("proposed", [(CR,), (Verification, CR), (StorageCommitmentPushModel,)])
+def test_the_probes_title_may_verify_and_nothing_else(site, lists, proposed):
+    site.settings = site.settings.model_copy(update={"calling_ae_titles": lists})
+    site.listen()
+    assert asked(site, *proposed, calling="PNEUMO_HEALTH", called="PNEUMO") == CALLING
+    assert asked(site, Verification, calling="PNEUMO_HEALTH", called="PNEUMO") is None
 
 
 def test_without_lists_everybody_is_admitted(site):

@@ -6,7 +6,7 @@ import socket
 import threading
 from io import BytesIO
 
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.dimse_messages import C_FIND_RQ
 from pynetdicom.dimse_primitives import C_FIND
@@ -14,7 +14,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
 from tests.builders import make_instance
-from tests.integration.intake.sites import data_set_of, wait_until
+from tests.integration.intake.sites import data_set_of, store_file, wait_until
 from tests.integration.intake.slow_sender import answered, half_sent, in_pieces, peak_memory
 from worker.intake import arriving, incoming
 
@@ -32,6 +32,29 @@ def test_a_listener_does_not_grow_by_what_is_under_way(site):
         assert {request.finish() for request in requests} == {0x0000}
     assert peak_memory(listener.pid) - idle < 20 * MEGABYTE
     assert site.one("SELECT sum(file_bytes) FROM instance") > 79 * MEGABYTE
+
+
+def test_a_listener_does_not_grow_by_what_a_deflated_file_would_become(site, tmp_path):
+    dataset = make_instance(transfer_syntax=DeflatedExplicitVRLittleEndian)
+    dataset.Rows, dataset.Columns, dataset.PixelData = 10_000, 10_000, bytes(200 * MEGABYTE)
+    dataset.save_as(tmp_path / "deflated.dcm", enforce_file_format=True)
+    # One before the pixels, where a reader of the header has to go past it.
+    dataset.PixelData = b"\0\0"
+    dataset.add_new(0x00090010, "LO", "PRIVATE")
+    dataset.add_new(0x00091001, "OB", bytes(200 * MEGABYTE))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.31"
+    dataset.save_as(tmp_path / "bomb.dcm", enforce_file_format=True)
+    listener = site.listen_apart()
+    idle = peak_memory(listener.pid)
+
+    with site.association((dataset.SOPClassUID, DeflatedExplicitVRLittleEndian)) as opened:
+        taken = store_file(opened, tmp_path / "deflated.dcm")
+        refused = store_file(opened, tmp_path / "bomb.dcm")
+
+    assert taken.Status == 0x0000
+    assert (refused.Status, refused.ErrorComment) == (0xC000, "DEFLATED_TOO_LARGE")
+    assert peak_memory(listener.pid) - idle < 60 * MEGABYTE
+    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == 1
 
 
 def test_an_abort_in_the_middle_of_an_instance_leaves_nothing(site):

@@ -22,6 +22,7 @@ from worker.intake.disk import Ladder, watch_of
 from worker.intake.disk_condition import DiskCondition
 from worker.intake.handed_over import Handover, take_over
 from worker.intake.listener import echo
+from worker.intake.watched_folder import Turn, WatchedFolder
 
 CR = ComputedRadiographyImageStorage
 FULL = {"disk_refuse_free": "100%"}
@@ -81,6 +82,22 @@ def test_an_association_that_is_open_hears_a700_with_the_code(site):
         disk_is(Ladder(warn="0%", refuse="0%"))
         assert opened.send_c_store(make_instance()).Status == 0x0000
     assert len(site.kept()) == site.one("SELECT count(*) FROM instance") == 2
+
+
+def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
+    folder = tmp_path / "watched"
+    files = make_study(folder, n_instances=2)
+    (folder / "letter.txt").write_text("Dear colleague")
+    before = {path: path.stat() for path in folder.iterdir()}
+    becomes(site, watch_settle_s=0.0, **FULL)
+    watcher = WatchedFolder(folder=folder, site=site.settings, database=site.database)
+    for _ in range(2):
+        with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*what waits in a folder is then"):
+            watcher.turn()
+    assert {path: path.stat() for path in folder.iterdir()} == before
+    assert site.kept() == []
+    watcher.site = becomes(site, **ROOMY).settings
+    assert watcher.turn() == Turn(taken_over=len(files), refused=1)
 
 
 def test_files_are_refused_in_words_and_a_handed_over_folder_waits(site, tmp_path):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
 import os
 import secrets
+import shutil
 
 import pytest
 from pydicom import dcmread
 from rich.console import Console
 
+from db.conditions import conditions
 from tests.builders import make_instance, make_study, write_instance
 from worker.errors import Rejected, Transient
 from worker.intake import accept, handed_over
 from worker.intake.handed_over import Handover, overdue, refused_count, take_over
+from worker.intake.housekeeping import Housekeeping
 from worker.operations.screens import show_status
 
 STUDY, OTHER = "1.2.3.10", "1.2.3.20"
@@ -174,3 +178,57 @@ def test_a_manifest_that_cannot_be_used_is_told_with_the_folder(site, hand_over)
         (site.settings.handed_over_dir / "refused" / name / "reasons.json").read_text()
     )
     assert [reason["code"] for reason in reasons] == ["MANIFEST_INVALID"]
+
+
+def told(site):
+    with site.database.reading() as session:
+        return {c.subject: (c.code, c.times) for c in conditions(session)}
+
+
+def cannot(*_):
+    raise PermissionError(errno.EPERM, "of a path with a name in it")
+
+
+def test_a_folder_that_cannot_be_deleted_is_taken_over_once_and_told(site, hand_over, monkeypatch):
+    name = hand_over(STUDY)
+    with monkeypatch.context() as patched:
+        patched.setattr(handed_over.shutil, "rmtree", cannot)  # root may remove what nobody may
+        for _ in range(3):
+            assert take_over(name, site.settings, site.database) is Handover.STAYS
+    assert site.rows("SELECT event, count(*) FROM audit_record GROUP BY 1") == [
+        ("study_accepted", 1)
+    ]
+    assert told(site) == {f"handed-over folder {name}": ("HANDOVER_CANNOT_LEAVE", 3)}
+    sentence = str(site.one("SELECT sentence FROM site_condition"))
+    assert "EPERM" in sentence
+    assert "path" not in sentence
+
+    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert (told(site), left(site)) == ({}, [])
+
+
+def test_a_refused_folder_that_cannot_be_moved_is_looked_at_once(site, hand_over, monkeypatch):
+    name = hand_over(STUDY)
+    (site.settings.handed_over_dir / name / "broken.dcm").write_bytes(b"cut short")
+    (site.settings.handed_over_dir / name / "manifest.json").write_text("[]")
+    with monkeypatch.context() as patched:
+        patched.setattr(type(site.settings.handed_over_dir), "rename", cannot)
+        for _ in range(2):
+            assert take_over(name, site.settings, site.database) is Handover.STAYS
+    assert told(site) == {f"handed-over folder {name}": ("REFUSED_HANDOVER_CANNOT_LEAVE", 2)}
+
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert (told(site), left(site)) == ({}, ["refused"])
+
+
+def test_a_folder_that_somebody_removed_is_no_condition_any_more(site, hand_over, monkeypatch):
+    name = hand_over(STUDY)
+    with monkeypatch.context() as patched:
+        patched.setattr(handed_over.shutil, "rmtree", cannot)
+        take_over(name, site.settings, site.database)
+    Housekeeping(site.settings, site.database).turn()
+    assert told(site), "it still lies there"
+
+    shutil.rmtree(site.settings.handed_over_dir / name)
+    Housekeeping(site.settings, site.database).turn()
+    assert told(site) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import socket
 import subprocess
@@ -196,3 +197,20 @@ for name in ("pynetdicom", "pynetdicom.association", "pynetdicom.made.later", "p
     logging.getLogger(name).critical("{NAME}")
     logging.getLogger(name).exception(ValueError("{NAME}"))
 """
+
+
+def test_a_leftover_that_cannot_be_removed_is_told_and_keeps_nobody_from_listening(site, tmp_path):
+    incoming = site.settings.intake_dir / "incoming"
+    (incoming / "odd.part").mkdir(parents=True)  # no user may unlink a folder, root neither
+    os.utime(incoming / "odd.part", (1, 1))
+    (incoming / "old.part").touch()
+    os.utime(incoming / "old.part", (1, 1))
+    log = tmp_path / "log"
+
+    listener = site.listen_apart(log)
+    wait_until(lambda: "LEFTOVERS_STAY" in log.read_text() or listener.poll() is not None)
+    assert {status.Status for status in site.send(make_instance())} == {0x0000}
+
+    assert listener.poll() is None
+    assert not (incoming / "old.part").exists()
+    assert "odd" not in log.read_text()

@@ -14,7 +14,7 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
 from db.conditions import conditions
 from tests.builders import make_instance
-from tests.certificates import make_certificate, make_parties
+from tests.certificates import make_certificate, make_certificate_between, make_parties
 from tests.integration.intake.sites import data_set_of, store_file, wait_until, write_as
 from worker.errors import Rejected
 from worker.intake.listener import echo, start_listener
@@ -166,6 +166,112 @@ def test_the_end_of_our_certificate_is_told_in_time(site, pki, days, code):
     trouble = certificate_trouble(site.settings, moment=datetime.now(UTC) + timedelta(days=days))
     keep_note(site.database, trouble)
     assert held(site) == ([("listener tls", code)] if code else [])
+
+
+# -- a renewed certificate ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def renewable(site, pki, tmp_path):
+    """A site whose files may be exchanged, and what puts another party's, or a text, in their place."""
+
+    def put(own: str | None = None, *, certificate: str | None = None, key: str | None = None):
+        for end, party in (("certificate", certificate or own), ("key", key or own)):
+            if party is not None:
+                text = getattr(pki[party], end).read_bytes() if party in pki else party.encode()
+                (tmp_path / f"new.{end}").write_bytes(text)
+                (tmp_path / f"new.{end}").replace(tmp_path / f"own.{end}")
+
+    put("listener")
+    with_tls(site, pki, "server")
+    files = {"tls_certificate": tmp_path / "own.certificate", "tls_key": tmp_path / "own.key"}
+    site.settings = site.settings.model_copy(update=files)
+    return put
+
+
+def shown(site, pki) -> str:
+    """Whose certificate a new caller sees."""
+    context = caller(pki)
+    context.load_verify_locations(pki["their authority"].certificate)
+    address = ("127.0.0.1", site.settings.listen_port)
+    with (
+        socket.create_connection(address, timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=address[0]) as secured,
+    ):
+        return dict(pair for (pair,) in secured.getpeercert()["subject"])["commonName"]
+
+
+def test_a_renewed_certificate_is_taken_and_open_associations_go_on(site, pki, renewable, tmp_path):
+    own = site.listen().tls
+    path = write_as(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
+    with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki)) as opened:
+        renewable("modality")
+        assert not own.look(), "it may not be written to its end"
+        assert shown(site, pki) == "listener"
+        assert own.look()
+        assert shown(site, pki) == "modality"
+        assert store_file(opened, path).Status == 0x0000
+    assert not own.look()
+    assert own.trouble is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "says"),
+    [
+        ({"certificate": "modality"}, "TLS_FILE_UNUSABLE", "KEY_VALUES_MISMATCH"),
+        ({"key": "no key"}, "TLS_FILE_UNUSABLE", "own.key cannot be used"),
+        ({"certificate": "no certificate"}, "TLS_FILE_UNUSABLE", "no certificate in PEM"),
+        ({"own": "ended"}, "CERTIFICATE_EXPIRED", "It ended on 2020-01-02"),
+        ({"own": "not begun"}, "CERTIFICATE_NOT_YET_VALID", "It begins on 2090-01-01"),
+    ],
+)
+def test_a_bad_pair_is_not_taken_and_the_old_one_serves_on(
+    site, pki, renewable, tmp_path, bad, code, says
+):
+    for name, times in {"ended": ENDED, "not begun": NOT_BEGUN}.items():
+        if bad.get("own") == name:
+            pki[name] = make_certificate_between(tmp_path, name, pki["authority"], *times)
+    own = site.listen().tls
+    renewable(**bad)
+    assert [own.look(), own.look(), own.look()] == [False, True, False]
+    assert (own.trouble.code, says in own.trouble.sentence) == (code, True)
+    assert str(tmp_path) not in own.trouble.sentence
+    assert is_let_in(site, caller(pki))
+    assert shown(site, pki) == "listener"
+
+    renewable("modality")
+    assert [own.look(), own.look()] == [False, True]
+    assert own.trouble is None
+    assert shown(site, pki) == "modality"
+
+
+ENDED = ("20200101000000Z", "20200102000000Z")
+NOT_BEGUN = ("20900101000000Z", "20900102000000Z")
+
+
+def test_files_that_are_away_for_a_while_change_nothing(site, pki, renewable):
+    own = site.listen().tls
+    site.settings.tls_certificate.rename(site.settings.tls_certificate.with_suffix(".old"))
+    assert [own.look(), own.look()] == [False, True]
+    assert "No such file" in own.trouble.sentence
+    assert shown(site, pki) == "listener"
+    site.settings.tls_certificate.with_suffix(".old").rename(site.settings.tls_certificate)
+    assert own.look()
+    assert own.trouble is None
+
+
+def test_the_command_renews_by_itself_and_tells_what_it_did_not_take(
+    site, pki, renewable, tmp_path
+):
+    log = tmp_path / "log"
+    site.listen_apart(log)
+    renewable(certificate="modality")
+    wait_until(lambda: held(site) == [("listener tls", "TLS_FILE_UNUSABLE")])
+    assert shown(site, pki) == "listener"
+    renewable(key="modality")
+    wait_until(lambda: held(site) == [])
+    assert shown(site, pki) == "modality"
+    assert "tls_renewed" in log.read_text()
 
 
 def held(site):

@@ -15,6 +15,7 @@ from db.enums import Priority, Source
 from db.intake import receive_instance
 from db.retention import mark_removed
 from tests.builders import make_instance, make_study, write_instance
+from tests.integration.intake.sites import wait_until
 from worker.errors import Resource
 from worker.imaging.reading import read_header
 from worker.intake import retention
@@ -25,6 +26,8 @@ from worker.intake.received import received_study
 from worker.intake.retention import let_files_leave
 from worker.intake.storage import IntakeStorage
 from worker.operations.tidy import show_tidying
+from worker.own_disk import DiskKeeper
+from worker.pacs.retrieving import Retriever
 
 UID = "1.2.3.4"
 OLD = time.time() - 2 * DAY_S
@@ -246,6 +249,52 @@ def test_the_relay_tidies_in_its_time(site, tmp_path):
     is_finished(site)
     keeping.turn()
     assert len(site.kept()) == 3, "a minute has not passed"
+
+
+def node_of(site, folder):
+    """A worker on a machine with a disk of its own, and the care that it takes of it."""
+    settings = site.settings.model_copy(update={"state_dir": folder})
+    storage = IntakeStorage(settings.intake_dir)
+    retriever = Retriever(settings, site.database, storage)
+    return settings, DiskKeeper(settings, site.database, retriever.disk, interval_s=0.001)
+
+
+def test_files_that_a_worker_fetched_leave_its_own_disk(site, tmp_path):
+    settings, keeper = node_of(site, tmp_path / "node")
+    try:
+        stays, leaves = make_study(tmp_path / "a", 1), make_study(tmp_path / "b", 1)
+        for files in (leaves, stays):
+            accept_study(files, database=site.database, site=settings)
+            if files is leaves:
+                is_finished(site)
+        lying = sorted(settings.intake_dir.rglob("*.dcm"))
+        for path in lying:
+            os.utime(path, (OLD, OLD))
+        assert leave(site).files == 1, "the row says so, though the relay has no such file"
+        gone = site.one("SELECT file_name FROM instance WHERE file_removed_at IS NOT NULL")
+        wait_until(lambda: not (settings.intake_dir / str(gone)).exists())
+    finally:
+        keeper.close()
+    left = sorted(settings.intake_dir.rglob("*.dcm"))
+    assert len(lying) == 2
+    assert left == [settings.intake_dir / str(needed(site))]
+
+
+def needed(site):
+    return site.one("SELECT file_name FROM instance WHERE file_removed_at IS NULL")
+
+
+def test_a_disk_in_common_is_swept_by_all(site, tmp_path):
+    keepers = [node_of(site, site.settings.state_dir)[1] for _ in range(3)]
+    try:
+        accepted(site, make_study(tmp_path / "a", 2))
+        orphan = IntakeStorage(site.settings.intake_dir).keep_bytes(b"an orphan")
+        aged(site)
+        wait_until(lambda: not (site.settings.intake_dir / orphan.name).exists())
+    finally:
+        for keeper in keepers:
+            keeper.close()
+    assert len(site.kept()) == 2
 
 
 def test_signs_of_life_of_the_dead_are_swept(site):

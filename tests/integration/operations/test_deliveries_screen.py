@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -12,13 +13,18 @@ from db.delivering import park_delivery
 from db.enums import FailureKind
 from db.heartbeats import beat
 from db.migrate import upgrade
+from db.retention import mark_removed
 from db.session import Database
-from tests.database_builders import finish_one, uid_of
+from tests.database_builders import finish_one, one, uid_of
 from tests.delivery_builders import claimed, destined, due, sent, states
 from worker.errors import Rejected
+from worker.operations.belated_screen import owe_and_show
 from worker.operations.delivery_screen import retry_deliveries, show_deliveries
+from worker.operations.forgo_screen import forgo_and_show
 from worker.operations.installation import parts_of
+from worker.operations.mending import erase_identity_of
 from worker.operations.screens import show_status
+from worker.operations.tidy import show_tidying
 from worker.settings import read_settings
 
 
@@ -65,7 +71,7 @@ def test_without_a_destination_it_says_where_to_name_one(site):
 def test_counts_by_destination_and_why_one_is_parked(site, database):
     key = one_of_each(database)
     said = printed(show_deliveries, site, parked=True)
-    assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │" in said
+    assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │ 0 │" in said
     assert key[:12] in said
     assert "REFUSED. It says no." in said
     with pytest.raises(Rejected, match="known are: archive"):
@@ -78,7 +84,8 @@ def test_status_says_what_a_person_should_do(site, database):
         note_condition(session, "destination archive", "DESTINATION_AWAY", "No answer.")
     said = printed(show_status, site)
     assert "1 results wait for the PACS, and no living worker delivers" in said
-    assert "1 results parked that are owed to archive" in said
+    assert "1 results parked that are owed to archive: REFUSED 1. " in said
+    assert "images that left" not in said
     assert "destination archive: DESTINATION_AWAY" in said
 
     with database.transaction() as session:
@@ -89,6 +96,19 @@ def test_status_says_what_a_person_should_do(site, database):
     assert "archive is owed results and is no destination any more" in said
 
 
+def test_status_says_what_to_do_where_images_left(site, database):
+    destined(database, "archive")
+    for number in range(2):
+        finish_one(database, uid=uid_of(number))
+    for key, code in zip(due(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True):
+        claim = claimed(database, key)
+        with database.transaction() as session:
+            park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
+    for said in (printed(show_status, site), printed(show_deliveries, site, parked=False)):
+        assert "2 results parked that are owed to archive: REFUSED 1, RESULT_FILES_GONE 1." in said
+        assert "1 of them need images that left by the retention rule: have these studies" in said
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_parked_ones_are_sent_round_again(site, database, named):
     key = one_of_each(database)
@@ -97,6 +117,102 @@ def test_parked_ones_are_sent_round_again(site, database, named):
     assert retry_deliveries(site, keys, console=console) == 0
     assert states(database) == ["sent", "waiting", "waiting"]
     assert retry_deliveries(site, [key], console=console) == 1
+
+
+TODAY = datetime.now(UTC).date()
+YESTERDAY = TODAY - timedelta(days=1)  # the test may begin at midnight
+
+
+def test_earlier_results_are_owed_and_counted(site, database):
+    first, second = finish_one(database, uid=uid_of(1)), finish_one(database, uid=uid_of(2))
+    destined(database, "web")
+    with database.transaction() as session:
+        study = one(database, "SELECT id FROM study WHERE study_key = :key", key=second)
+        mark_removed(session, study, keep_days=0, actor="test")
+    asked = {"destination": "web", "first": YESTERDAY, "last": date(9999, 12, 31)}
+
+    said = printed(owe_and_show, site, dry_run=True, **asked)
+    assert "1 results would be owed to web; 0 were before." in said
+    assert states(database) == []
+    said = printed(owe_and_show, site, dry_run=False, **asked)
+    assert "1 results are now owed to web; 0 were before." in said
+    assert "1 left out: files left by the retention rule" in said
+    assert said.endswith(second)
+    assert first not in said
+    said = printed(owe_and_show, site, dry_run=False, **asked)
+    assert "0 results are now owed to web; 1 were before." in said
+    assert owe_and_show(site, dry_run=False, console=Console(file=io.StringIO()), **asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"destination": None}, "OWE_WHICH"),
+        ({"first": None}, "OWE_WHICH"),
+        ({"last": None}, "OWE_WHICH"),
+        ({"asked": False}, "OWE_WHICH"),
+        ({"destination": "gone"}, "DESTINATION_UNKNOWN: .*known are: web"),
+        ({"destination": "nobody"}, "DESTINATION_UNKNOWN"),
+        ({"last": YESTERDAY - timedelta(days=1)}, "DAYS_INVALID"),
+    ],
+)
+def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
+    destined(database, "gone")
+    destined(database, "web")
+    asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
+    with pytest.raises(Rejected, match=code):
+        owe_and_show(site, **(asked | wrong))
+
+
+def test_what_nobody_will_take_is_let_go_after_a_question(site, database):
+    key = one_of_each(database)
+    asked = []
+    said = printed(forgo_and_show, site, [], destination="archive", dry_run=True)
+    assert said == "2 results (2 owed to archive) would be let go."
+    with pytest.raises(KeyboardInterrupt):
+        printed(forgo_and_show, site, [], destination="archive", dry_run=False, sure=refuse)
+    assert states(database) == ["sent", "parked", "waiting"]
+
+    values = {"destination": None, "dry_run": False, "sure": asked.append}
+    said = printed(forgo_and_show, site, [key[:12], "0" * 12], **values)
+    assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
+    assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
+    assert states(database) == ["sent", "forgone", "waiting"]
+
+
+def refuse(_words):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("wrong", [{"keys": []}, {"keys": ["abc"]}, {"asked": False}])
+def test_nothing_is_let_go_that_was_not_named(site, wrong):
+    asked = {"keys": ["a" * 12], "destination": None, "dry_run": False}
+    with pytest.raises(Rejected, match="FORGO_WHICH"):
+        forgo_and_show(site, **(asked | wrong))
+
+
+def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
+    destined(database)
+    finish_one(database)
+    at_once = site.model_copy(update={"keep_files_days": 1e-9})
+    assert "1 files" in (said := printed(show_status, at_once))
+    assert "stay beyond their term, since results are still owed" in said
+    said = printed(show_tidying, at_once, dry_run=True)
+    assert "stay: results of 1 studies are owed" in said
+    assert "stay beyond their term" not in printed(show_status, site)
+
+
+def test_erasing_a_person_lets_go_of_results_that_name_them(site, database, capsys):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    to_web = one(database, "SELECT delivery_key FROM result_delivery WHERE destination = 'web'")
+    sent(database, claimed(database, to_web))
+    assert erase_identity_of(site, key) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 results that were owed" in said
+    assert "were sent to web before" in said
+    assert states(database) == ["forgone", "sent"]
+    assert erase_identity_of(site, key) == 1
 
 
 def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):

@@ -21,7 +21,13 @@ class DimseArchive:
 
     studies: dict[str, list[Dataset]] = field(default_factory=dict)
     status: int | None = None
+    """Answered at once to every question and retrieval."""
+    retrieval_status: int | None = None
     """Answered at once to every retrieval."""
+    stops: int | None = None
+    """Answered to a retrieval of a whole study, of which nothing is sent."""
+    says_counts: bool = True
+    says_classes: bool = True
     breaks_after: int | None = None
     """Aborts after so many images."""
     stranger: Dataset | None = None
@@ -30,28 +36,68 @@ class DimseArchive:
     """AE title -> port, of move destinations."""
     counts: dict[str, int] = field(default_factory=dict)
     says_modalities: bool = True
+    most: int | None = None
+    """So many answers to a query, then it ends with `cut_status`."""
+    cut_status: int = 0x0000
+    only_refuses: bool = False
+    """Where there are more than `most` it gives none at all."""
+    matches_time: bool = True
     asked: list[Dataset] = field(default_factory=list)
     port: int = 0
 
     def find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        """Matches UID and date; of modalities it knows nothing."""
+        """Matches UID, date and range of time; of modalities it knows nothing."""
         query = event.identifier
         self.asked.append(query)
         if self.status is not None:
             yield self.status, None
             return
-        for uid, datasets in self.studies.items():
-            if query.StudyInstanceUID not in ("", uid):
-                continue
-            if query.get("StudyDate") not in (None, "", datasets[0].StudyDate):
-                continue
+        if query.QueryRetrieveLevel != "STUDY":
+            yield from self._find_within(query)
+            return
+        found = [uid for uid, datasets in self.studies.items() if self._matches(query, datasets[0])]
+        is_cut = self.most is not None and len(found) > self.most
+        for uid in [] if is_cut and self.only_refuses else found[: self.most]:
+            datasets = self.studies[uid]
             answer = Dataset()
             answer.QueryRetrieveLevel = "STUDY"
             answer.StudyInstanceUID = uid
             if self.says_modalities:
                 answer.ModalitiesInStudy = datasets[0].Modality
-            answer.NumberOfStudyRelatedInstances = self.counts.get(uid, len(datasets))
+            if self.says_counts:
+                answer.NumberOfStudyRelatedInstances = self.counts.get(uid, len(datasets))
             yield 0xFF00, answer
+        if is_cut and self.cut_status:
+            yield self.cut_status, None
+
+    def _find_within(self, query: Dataset) -> Iterator[tuple[int, Dataset]]:
+        """Every object as the answer, without what it does not give at this level."""
+        level = query.QueryRetrieveLevel
+        for dataset in self.studies.get(query.StudyInstanceUID, []):
+            answer = Dataset()
+            answer.QueryRetrieveLevel = level
+            answer.SeriesInstanceUID = dataset.SeriesInstanceUID
+            if level == "SERIES":
+                answer.Modality = dataset.Modality
+            elif query.SeriesInstanceUID != dataset.SeriesInstanceUID:
+                continue
+            else:
+                answer.SOPInstanceUID = dataset.SOPInstanceUID
+                if self.says_classes:
+                    answer.SOPClassUID = dataset.SOPClassUID
+            yield 0xFF00, answer
+
+    def _matches(self, query: Dataset, study: Dataset) -> bool:
+        """A study without a time is in no range."""
+        if query.StudyInstanceUID not in ("", study.StudyInstanceUID):
+            return False
+        if query.get("StudyDate") not in (None, "", study.StudyDate):
+            return False
+        time = str(query.get("StudyTime") or "")
+        if not (time and self.matches_time):
+            return True
+        begin, end = time.split("-")
+        return begin <= str(study.get("StudyTime") or "") <= end
 
     def get(self, event: Any) -> Iterator[Any]:
         datasets = self._asked_for(event)
@@ -70,11 +116,15 @@ class DimseArchive:
 
     def _asked_for(self, event: Any) -> list[Dataset]:
         self.asked.append(event.identifier)
-        return self.studies.get(event.identifier.StudyInstanceUID, [])
+        datasets = self.studies.get(event.identifier.StudyInstanceUID, [])
+        one = event.identifier.get("SOPInstanceUID")
+        return [it for it in datasets if one in (None, it.SOPInstanceUID)]
 
     def _give(self, event: Any, datasets: list[Dataset]) -> Iterator[tuple[int, Dataset | None]]:
-        if self.status is not None:
-            yield self.status, None
+        whole = event.identifier.QueryRetrieveLevel == "STUDY"
+        said = [self.status, self.retrieval_status, self.stops if whole else None]
+        for status in (it for it in said if it is not None):
+            yield status, None
             return
         for number, dataset in enumerate(datasets):
             if number == self.breaks_after:
@@ -90,14 +140,20 @@ def serving(
     knows: str | None = None,
     services: tuple[str, ...] = (Find, Get, Move),
     tls: Any = None,
+    sends: tuple[str, ...] = (),
 ) -> Iterator[DimseArchive]:
-    """On loopback, until the block ends. `knows`: the only calling AE title that it lets in."""
+    """On loopback, until the block ends. `knows`: the only calling AE title that it lets in.
+
+    `sends`: SOP classes that it can send beside CR.
+    """
     ae = AE(ae_title="ARCHIVE")
+    ae.maximum_associations = 100  # those that have just ended still count for a moment
     if knows is not None:
         ae.require_calling_aet = [knows]
     for service in services:
         ae.add_supported_context(service)
-    ae.add_supported_context(ComputedRadiographyImageStorage, scu_role=True, scp_role=True)
+    for sop_class in (ComputedRadiographyImageStorage, *sends):
+        ae.add_supported_context(sop_class, scu_role=True, scp_role=True)
     ae.add_requested_context(ComputedRadiographyImageStorage)
     handlers = [
         (evt.EVT_C_FIND, archive.find),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless
+from pynetdicom import _config
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
 from db.intake import close_idle_studies
 from db.results import schedule_retry
@@ -16,6 +21,7 @@ from tests.integration.pacs.web_archive import make_certificate, tls_server
 from worker.errors import Away, PneumoError, Rejected, Transient
 
 UID = "1.2.3.7"
+PRIVATE = "1.2.826.0.1.3680043.9.9999.1"
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,12 @@ def failing(site, folder, archive, way: str, *lines: str) -> tuple[Node, PneumoE
     return node, met.value
 
 
+@pytest.fixture
+def restricted(monkeypatch):
+    """An archive that knows its SOP classes, though a listener ran in this process before."""
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+
+
 @pytest.mark.parametrize("way", ["c-get", "c-move"])
 def test_nobody_there(site, tmp_path, way):
     node, error = failing(site, tmp_path, DimseArchive(port=free_port()), way)
@@ -63,6 +75,13 @@ def test_it_offers_no_c_get(site, tmp_path, datasets):
         _, error = failing(site, tmp_path, archive, "c-get")
     assert error.code == "ARCHIVE_REFUSES_US"
     assert "no C-GET" in error.sentence
+
+
+def test_it_offers_no_c_move(site, tmp_path, datasets):
+    with serving(DimseArchive({UID: datasets}), services=(Find,)) as archive:
+        _, error = failing(site, tmp_path, archive, "c-move")
+    assert error.code == "ARCHIVE_REFUSES_US"
+    assert "none of the services" in error.sentence
 
 
 @pytest.mark.parametrize("way", ["c-get", "c-move"])
@@ -92,13 +111,116 @@ def test_an_association_that_breaks_off(site, tmp_path, datasets, after, code):
     assert site.one("SELECT count(*) FROM instance") == 0
 
 
-def test_an_image_that_cannot_be_sent_is_missed(site, tmp_path, datasets):
-    """An object of a kind that the archive has no context for: it counts it as failed."""
-    odd = make_instance(study_instance_uid=UID, sop_class_uid="1.2.840.10008.5.1.4.1.1.77.1.1")
-    with serving(DimseArchive({UID: [*datasets, odd]})) as archive:
+@pytest.mark.parametrize("whole", [None, 0xC000])
+@pytest.mark.usefixtures("restricted")
+def test_a_radiograph_comes_without_what_the_archive_cannot_send(site, tmp_path, datasets, whole):
+    """Some archives send the rest and say how many failed, some refuse the study as a whole."""
+    odd = beside(PRIVATE)
+    with serving(DimseArchive({UID: [*datasets, odd]}, stops=whole)) as archive:
+        node = node_at(site, tmp_path, archive, "c-get")
+        key = node.order(UID)
+        taken = node.fetch(key)
+    assert node.uids_on_disk(taken) == {it.SOPInstanceUID for it in datasets}
+    assert site.one("SELECT expected_instances FROM study_origin") == 4
+    assert node.study(key)["closed_by"] == "sender", "nobody may take it for complete"
+    assert fetched(site)["missing"] == {"NOT_GIVEN": 1}
+
+
+@pytest.mark.usefixtures("restricted")
+def test_a_private_object_is_asked_for_by_its_own_class(site, tmp_path, datasets):
+    odd = beside(PRIVATE)
+    with serving(DimseArchive({UID: [*datasets, odd]}), sends=(PRIVATE,)) as archive:
+        node = node_at(site, tmp_path, archive, "c-get")
+        key = node.order(UID)
+        taken = node.fetch(key)
+    assert len(taken.instances) == 4
+    assert node.study(key)["closed_by"] == "pacs_count"
+    assert "missing" not in fetched(site)
+
+
+@pytest.mark.parametrize(("whole", "says_classes"), [(None, False), (0xC000, True)])
+@pytest.mark.usefixtures("restricted")
+def test_a_radiograph_that_cannot_be_sent_is_missed(site, tmp_path, datasets, whole, says_classes):
+    odd = beside(ComputedRadiographyImageStorage, transfer_syntax=JPEG2000Lossless)
+    archive = DimseArchive({UID: [*datasets, odd]}, stops=whole, says_classes=says_classes)
+    with serving(archive):
         _, error = failing(site, tmp_path, archive, "c-get")
-    assert error.code == "RETRIEVE_INCOMPLETE"
+    assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
     assert "gave 3 of 4 images" in error.sentence
+    assert site.one("SELECT count(*) FROM instance") == 0
+
+
+@pytest.mark.parametrize(("modality", "comes"), [("PR", True), ("OT", False)])
+@pytest.mark.usefixtures("restricted")
+def test_without_a_class_the_modality_says_what_may_be_missing(
+    site, tmp_path, datasets, modality, comes
+):
+    odd = beside(PRIVATE, modality=modality)
+    archive = DimseArchive({UID: [*datasets, odd]}, says_classes=False)
+    with serving(archive):
+        node = node_at(site, tmp_path, archive, "c-get")
+        taken = node.claim(node.order(UID))
+        if comes:
+            assert len(node.retriever.with_images(taken).instances) == 3
+        else:
+            with pytest.raises(Transient, match="RETRIEVE_INCOMPLETE"):
+                node.retriever.with_images(taken)
+
+
+@pytest.mark.usefixtures("restricted")
+def test_an_archive_that_cannot_say_what_there_is(site, tmp_path, datasets):
+    archive = DimseArchive({UID: [*datasets, beside(PRIVATE)]})
+    with serving(archive, services=(Get,)):
+        _, error = failing(site, tmp_path, archive, "c-get")
+    assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
+    assert "gave 3 of 4 images" in error.sentence
+
+
+def test_a_header_that_cannot_be_read_refuses_itself_alone(site, tmp_path, datasets):
+    broken = beside(ComputedRadiographyImageStorage)
+    broken.SeriesInstanceUID = ""
+    stranger = make_instance(study_instance_uid="1.2.3.99")
+    with serving(DimseArchive({UID: [broken, *datasets, stranger]})) as archive:
+        node = node_at(site, tmp_path, archive, "c-get")
+        taken = node.fetch(node.order(UID))
+    assert node.uids_on_disk(taken) == {it.SOPInstanceUID for it in datasets}
+    assert fetched(site)["missing"] == {"SERIES_UID_MISSING": 1, "OTHER_STUDY": 1}
+    assert site.one("SELECT expected_instances FROM study_origin") == 5
+
+
+def beside(sop_class: str, **values) -> Dataset:
+    """Another object of our study, in a series of its own."""
+    return make_instance(
+        study_instance_uid=UID, series_instance_uid=f"{UID}.9", sop_instance_uid=f"{UID}.9.1",
+        sop_class_uid=sop_class, **values,
+    )  # fmt: skip
+
+
+def fetched(site) -> dict:
+    """What the audit trail says of the fetch."""
+    detail = site.one("SELECT detail FROM audit_record WHERE event = 'study_fetched'")
+    return json.loads(detail) if isinstance(detail, str) else detail
+
+
+def test_unable_is_not_unknown(site, tmp_path, datasets):
+    """A key that archives need not return, (0020,1208), is no word about the study."""
+    archive = DimseArchive({UID: datasets}, retrieval_status=0xC001, says_counts=False)
+    with serving(archive):
+        for way in ("c-get", "c-move"):
+            node = node_at(site, tmp_path, archive, way, 'count = "c-find"')
+            for uid, code in ((UID, "RETRIEVE_FAILED"), ("1.2.3.8", "STUDY_NOT_IN_ARCHIVE")):
+                taken = node.claim(node.order(uid))
+                with pytest.raises(PneumoError, match=code):
+                    node.retriever.with_images(taken)
+                node.settle(taken, Away("ARCHIVE_AWAY", "", subject="archive pacs", wait_s=0.1))
+
+
+def test_nothing_of_a_study_that_it_knows(site, tmp_path, datasets):
+    archive = DimseArchive({UID: datasets}, retrieval_status=0x0000, says_counts=False)
+    with serving(archive):
+        _, error = failing(site, tmp_path, archive, "c-get", 'search = "c-find"')
+    assert (type(error), error.code) == (Transient, "RETRIEVE_FAILED")
+    assert "knows the study" in error.sentence
 
 
 def test_another_study_than_was_asked_for(site, tmp_path, datasets):
@@ -107,6 +229,18 @@ def test_another_study_than_was_asked_for(site, tmp_path, datasets):
         _, error = failing(site, tmp_path, archive, "c-get")
     assert (type(error), error.code) == (Rejected, "OTHER_STUDY")
     assert site.kept() == []
+
+
+def test_the_file_of_another_study_stays_its_own(site, tmp_path, datasets):
+    """The archive has moved an image to the ordered study and left its header as it was."""
+    theirs = make_instance(study_instance_uid="1.2.3.99")
+    site.listen()
+    site.send(theirs)
+    before = site.kept()
+    with serving(DimseArchive({UID: [theirs]})) as archive:
+        _, error = failing(site, tmp_path, archive, "c-get")
+    assert error.code == "OTHER_STUDY"
+    assert site.kept() == before != []
 
 
 def test_a_move_destination_that_it_does_not_know(site, tmp_path, datasets):

@@ -8,7 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pydicom import dcmread
 from rich.console import Console
+from sqlalchemy import text
 
+from db.conditions import end_condition, note_condition
+from db.counting import close_counted
 from tests.builders import make_instance, make_study
 from tests.integration.intake.sites import free_port, wait_until
 from tests.integration.pacs.dimse_archive import DimseArchive
@@ -17,11 +20,12 @@ from tests.integration.pacs.fetches import with_peers, with_settings
 from tests.integration.pacs.web_archive import WebArchive
 from tests.integration.pacs.web_archive import serving as serving_web
 from worker.errors import Away, Rejected
+from worker.intake.accept import expect_instances
 from worker.operations.coverage_screen import show_coverage
 from worker.pacs import counting
 from worker.pacs.backfilling import Backfill, Progress, Rate, Window, backfill
 from worker.pacs.counting import Counting
-from worker.pacs.finding import asking, count_instances, find_day
+from worker.pacs.finding import asking, count_images, find_day
 from worker.peers import read_peers
 
 DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
@@ -62,7 +66,7 @@ def peer_at(site, folder, port: int, says: str = WAYS):
 def test_modalities_are_looked_over_again(site, tmp_path, archive, says_modalities):
     archive.says_modalities = says_modalities
     peer = peer_at(site, tmp_path, archive.port)
-    found = find_day(peer, site.settings, DAY, ["DX", "CR"])
+    found = find_day(peer, site.settings, DAY, ["DX", "CR"]).studies
     expected = {"1.2.3.1", "1.2.3.2"} if says_modalities else {"1.2.3.1", "1.2.3.2", "1.2.3.4"}
     assert {study.study_instance_uid for study in found} == expected
     assert len(found) == len(expected), "each once"
@@ -83,7 +87,7 @@ def test_pages_of_any_size_are_read_to_their_end(site, tmp_path, knows_offset):
     with serving_web(served):
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\nsearch = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
-        found = find_day(peer, site.settings, DAY)
+        found = find_day(peer, site.settings, DAY).studies
     assert len(found) == (7 if knows_offset else 3)
     assert "StudyDate=20260102" in served.asked[0]
 
@@ -93,24 +97,24 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
     with serving_web(served):
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\ncount = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
-        with asking(peer, site.settings, "qido-rs") as ask:
-            assert count_instances(ask, "1.2.3.1") is None
+        with asking(peer, site.settings, "qido-rs") as archive:
+            assert count_images(archive, "1.2.3.1") is None
             served.counts["1.2.3.1"] = 2
-            assert count_instances(ask, "1.2.3.1") == 2
-            assert count_instances(ask, "1.2.3.9") is None
+            assert count_images(archive, "1.2.3.1") == 2
+            assert count_images(archive, "1.2.3.9") is None
 
 
 # --- counting ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def at_once(monkeypatch):
-    monkeypatch.setattr(counting, "QUIET_S", 0.0)
+def at_once(site, monkeypatch):
+    with_settings(site, count_quiet_s=1e-6)
     monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
 
 
 def state(site) -> list[tuple]:
-    return site.rows("SELECT state, closed_by FROM study")
+    return site.rows("SELECT state, closed_by FROM study ORDER BY id")
 
 
 def test_the_archives_count_closes_a_study(site, tmp_path, at_once, archive):
@@ -129,6 +133,31 @@ def test_the_archives_count_closes_a_study(site, tmp_path, at_once, archive):
     assert ours.turn() == 0
 
 
+def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
+    """The archive has one image so far; the sender said that there will be two."""
+    peer_at(site, tmp_path, archive.port)
+    image = archive.studies["1.2.3.1"][0]
+    expect_instances(
+        "1.2.3.1", [image.SOPInstanceUID, "1.2.3.1.99"], database=site.database, site=site.settings
+    )
+    site.listen()
+    site.send(image)
+    with site.database.transaction() as session:
+        (key,) = (row.study_key for row in session.execute(text("SELECT study_key FROM study")))
+        assert not close_counted(session, key, 1)
+    assert Counting(site.settings, site.database).turn() == 0
+    assert state(site) == [("receiving", None)]
+
+
+def test_while_images_come_nobody_is_asked(site, tmp_path, at_once, archive):
+    with_settings(site, count_quiet_s=60)
+    peer_at(site, tmp_path, archive.port)
+    site.listen()
+    site.send(archive.studies["1.2.3.1"][0])
+    assert Counting(site.settings, site.database).turn() == 0
+    assert state(site) == [("receiving", None)]
+
+
 def test_a_study_that_the_archive_does_not_know_waits_for_its_window(site, tmp_path, at_once):
     with serving_dimse(DimseArchive()) as empty:
         peer_at(site, tmp_path, empty.port)
@@ -136,6 +165,25 @@ def test_a_study_that_the_archive_does_not_know_waits_for_its_window(site, tmp_p
         site.send(make_instance())
         assert Counting(site.settings, site.database).turn() == 0
     assert state(site) == [("receiving", None)]
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_study_that_cannot_be_counted_does_not_hold_up_the_next(site, tmp_path, at_once, status):
+    images = [make_instance(study_instance_uid=f"1.2.3.{number}") for number in (1, 2)]
+
+    def refuse_the_first(request) -> bool:
+        if "1.2.3.1&" in f"{request.path}&":
+            request.send_error(status)
+            return True
+        return False
+
+    archive = WebArchive({"1.2.3.1": [b""], "1.2.3.2": [b""]}, behave=refuse_the_first)
+    with serving_web(archive):
+        with_peers(site, tmp_path, f'[web]\ndicomweb = "{archive.url}"\ncount = "qido-rs"\n')
+        site.listen()
+        site.send(*images)
+        assert Counting(site.settings, site.database).turn() == 1
+    assert state(site) == [("receiving", None), ("accepted", "pacs_count")]
 
 
 def test_an_archive_that_is_away_changes_nothing_but_the_condition(
@@ -274,6 +322,36 @@ def test_an_archive_that_is_away_is_waited_for(site, tmp_path, archive):
     assert site.rows("SELECT code FROM site_condition WHERE ended_at IS NULL") == []
 
 
+def test_nothing_is_ordered_to_a_disk_without_room(site, tmp_path, archive):
+    clock, shown, met = Clock(), [], []
+    with site.database.transaction() as session:
+        note_condition(session, "fetching disk", "DISK_NEARLY_FULL", "It is nearly full.")
+
+    def makes_room(seconds):
+        clock.now += timedelta(seconds=seconds)
+        met.append((shown[-1], len(ordered(site))))
+        with site.database.transaction() as session:
+            end_condition(session, "fetching disk")
+
+    peer = peer_at(site, tmp_path, archive.port)
+    backfill(
+        Backfill(peer=peer, first=DAY, last=NEXT, modalities=("CR", "DX")),
+        site.settings, site.database,
+        show=lambda progress: shown.append(progress.waits_for), sleep=makes_room, clock=clock,
+    )  # fmt: skip
+    assert met[0] == ("room on the disk (DISK_NEARLY_FULL)", 0)
+    assert len(ordered(site)) == 3
+
+
+def test_a_full_disk_of_a_node_that_is_gone_stops_nothing(site, tmp_path, archive):
+    with site.database.transaction() as session:
+        note_condition(session, "fetching disk", "DISK_NEARLY_FULL", "It is nearly full.")
+        session.connection().exec_driver_sql(
+            "UPDATE site_condition SET seen_at = '2020-01-01 00:00:00.000000'"
+        )
+    assert run(site, peer_at(site, tmp_path, archive.port)).ordered == 3
+
+
 def test_days_the_wrong_way_round(site, tmp_path, archive):
     with pytest.raises(Rejected, match="DAYS_INVALID"):
         run(site, peer_at(site, tmp_path, archive.port), first=NEXT, last=DAY)
@@ -292,17 +370,18 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
             " WHERE study_instance_uid = '1.2.3.1'"
         )
     listing = tmp_path / "never-seen.txt"
-    console = Console(width=120)
+    console = Console(width=80)
     code = show_coverage(
         site.settings, first=DAY, last=NEXT, modalities="all", listing=listing, console=console
     )
     shown = capsys.readouterr().out
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]
-    assert ["2026-01-02", "3", "0", "0", "1", "1", "1"] in lines
-    assert ["2026-01-03", "1", "0", "0", "0", "0", "1"] in lines
-    assert ["all", "4", "0", "0", "1", "1", "2"] in lines
+    assert ["2026-01-02", "3", "0", "0", "1", "1", "1", "0", "%"] in lines
+    assert ["2026-01-03", "1", "0", "0", "0", "0", "1", "0", "%"] in lines
+    assert ["all", "4", "0", "0", "1", "1", "2", "0", "%"] in lines
     assert ["failed", "DISK_FULL", "1"] in lines
     assert code == 1
     assert sorted(listing.read_text().split()) == ["1.2.3.3", "1.2.3.4"]
     assert listing.stat().st_mode & 0o077 == 0
     assert "1.2.3." not in shown
+    assert "…" not in shown, "nothing is cut off in a terminal of 80 columns"

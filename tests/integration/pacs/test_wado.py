@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from db.enums import Priority
 from db.errors import StaleClaim
 from tests.builders import make_study
 from tests.integration.pacs.fetches import Node, with_peers, with_settings
@@ -17,7 +21,7 @@ from tests.integration.pacs.web_archive import (
     serving,
     tls_server,
 )
-from worker.errors import Away, PneumoError, Rejected, Transient
+from worker.errors import Away, Later, PneumoError, Rejected, Transient
 from worker.failures import Settlement
 
 UID = "1.2.3.7"
@@ -194,6 +198,25 @@ def test_another_study_than_was_asked_for(site, tmp_path, archive):
     assert site.kept() == []
 
 
+def test_a_header_that_cannot_be_read_refuses_itself_alone(site, tmp_path, archive, files):
+    """Among images of the study: nonsense, and an image that was moved here from another."""
+    stranger = make_study(tmp_path / "other", 1)[0].read_bytes()
+    archive.files[UID] = [files[0], b"no DICOM at all", stranger, *files[1:]]
+    archive.counts[UID] = 5
+    node = node_at(site, tmp_path, archive, 'count = "qido-rs"')
+    try:
+        key = node.order(UID)
+        taken = node.fetch(key)
+    finally:
+        archive.files[UID] = files
+    kept = [node.storage.path_of(i.file_name).read_bytes() for i in taken.instances]
+    assert kept == files
+    assert site.one("SELECT expected_instances FROM study_origin") == 5
+    assert node.study(key)["closed_by"] == "sender", "nobody may take it for complete"
+    detail = site.one("SELECT detail FROM audit_record WHERE event = 'study_fetched'")
+    assert json.loads(str(detail))["missing"] == {"NOT_DICOM": 1, "OTHER_STUDY": 1}
+
+
 def test_a_trickle_ends_at_the_deadline(site, tmp_path, archive, files):
     def trickle(request):
         request.send_response(200)
@@ -252,6 +275,54 @@ def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp
     assert again.conditions() == {}
 
 
+def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_path, archive):
+    enough = site.settings.disk_refuse_free
+    with_settings(site, max_retries=0, disk_refuse_free="100%")
+    node = node_at(site, tmp_path, archive)
+    key = node.order(UID)
+    for attempt in (1, 2, 3):
+        taken = node.claim(key)
+        with pytest.raises(Away) as met:
+            node.retriever.with_images(taken)
+        assert met.value.wait_s > 0
+        assert "waits and comes by itself" in met.value.sentence
+        assert node.settle(taken, met.value) is Settlement.RETRY
+        found = node.study(key)
+        assert (found["state"], found["retries"], found["attempts"]) == ("accepted", 0, attempt)
+    assert archive.asked == []
+    node.retriever.disk.turn()
+    assert node.conditions() == {"fetching disk": "DISK_NEARLY_FULL"}
+
+    with_settings(site, disk_refuse_free=enough)
+    again = Node(site)
+    assert len(again.fetch(key).instances) == 3
+    assert again.conditions() != {}, "the other node's disk may be another"
+    with site.database.transaction() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE site_condition SET seen_at = '2020-01-01 00:00:00.000000'"
+        )
+    again.retriever.disk.turn()
+    assert again.conditions() == {}, "nobody tells it any more"
+
+
+def test_a_disk_that_fails_under_a_fetch_is_waited_for(site, tmp_path, archive):
+    with_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
+    node = node_at(site, tmp_path, archive)
+    key = node.order(UID)
+    taken = node.claim(key)
+    node.storage.folder.parent.mkdir(parents=True, exist_ok=True)
+    node.storage.folder.write_bytes(b"no folder")
+    with pytest.raises(Away, match="DISK_ERROR") as met:
+        node.retriever.with_images(taken)
+    assert node.settle(taken, met.value) is Settlement.RETRY
+    node.retriever.disk.turn()
+    assert node.conditions() == {"fetching disk": "DISK_ERROR"}
+    node.storage.folder.unlink()
+    node.retriever.disk.turn()
+    assert node.conditions() == {}
+    assert len(node.fetch(key).instances) == 3
+
+
 def test_what_one_study_meets_alone_is_parked_in_the_end(site, tmp_path, archive):
     with_settings(site, max_retries=0)
     archive.behave = status(500)
@@ -286,6 +357,46 @@ def test_a_claim_that_was_lost_meanwhile_writes_nothing(site, tmp_path, archive)
     with pytest.raises(StaleClaim):
         node.retriever.with_images(taken)
     assert site.one("SELECT count(*) FROM instance") == 0
+
+
+def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path, archive, files):
+    """Of two threads one may fetch; the archive answers no routine study until it is let go."""
+    asked, go = threading.Semaphore(0), threading.Event()
+
+    def slow(request):
+        asked.release()
+        if request.path.endswith(UID):
+            assert go.wait(30)
+        return False
+
+    archive.behave = slow
+    stat_uid = "1.2.3.70"
+    archive.files[stat_uid] = [
+        it.read_bytes() for it in make_study(tmp_path, 1, study_instance_uid=stat_uid)
+    ]
+    with_settings(site, fetches_at_once=1, max_retries=0)
+    node = node_at(site, tmp_path, archive)
+    first, second = node.claim(node.order(UID)), node.claim(node.order("1.2.3.8"))
+    stat = node.claim(node.order(stat_uid, priority=Priority.STAT))
+    with ThreadPoolExecutor(1) as thread:
+        fetching = thread.submit(node.retriever.with_images, first)
+        try:
+            assert asked.acquire(timeout=30)
+            with pytest.raises(Later) as met:
+                node.retriever.with_images(second)
+            assert len(node.retriever.with_images(stat).instances) == 1
+        finally:
+            go.set()
+        assert len(fetching.result().instances) == 3
+    del archive.files[stat_uid]
+    assert node.settle(second, met.value) is Settlement.RETRY
+    found = node.study(second.study_key)
+    assert (found["state"], found["retries"], found["error_code"]) == ("accepted", 0, None)
+    outcomes = "SELECT outcome FROM inference_run WHERE study_id = :id"
+    assert site.rows(outcomes, id=second.study_id) == [("released",)]
+    assert second.study_key not in node.due(), "it comes when it is its turn"
+    with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
+        node.retriever.with_images(node.claim(second.study_key))
 
 
 # --- again, elsewhere ----------------------------------------------------------------------------

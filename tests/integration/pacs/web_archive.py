@@ -30,6 +30,10 @@ class WebArchive:
     """Instances that it says a study has, where that is not the truth."""
     knows_offset: bool = True
     page: int = 1000
+    times: dict[str, str] = field(default_factory=dict)
+    """Study Time of a study; matched by ranges where it is said."""
+    warns: bool = False
+    """Says that a page is not all (PS3.18 8.3.4.4)."""
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -47,12 +51,19 @@ class WebArchive:
             request.send_error(404)
 
     def _search(self, request: BaseHTTPRequestHandler, query: dict[str, list[str]]) -> None:
-        """Matches the UID alone, as a server that ignores what it does not know."""
+        """Matches UID and time alone, as a server that ignores what it does not know."""
         wanted = query.get("StudyInstanceUID", [None])[0]
-        uids = [uid for uid in self.files if wanted in (None, uid)]
+        begins, _, ends = query.get("StudyTime", [""])[0].partition("-")
+        uids = [
+            uid
+            for uid in self.files
+            if wanted in (None, uid)
+            and (not ends or uid not in self.times or begins <= self.times[uid] <= ends)
+        ]
         begin = int(query.get("offset", ["0"])[0]) if self.knows_offset else 0
         size = min(self.page, int(query.get("limit", ["1000"])[0]))
-        send_json(request, [self._study(uid) for uid in uids[begin : begin + size]])
+        page = [self._study(uid) for uid in uids[begin : begin + size]]
+        send_json(request, page, warns=self.warns and len(page) < len(uids))
 
     def _study(self, uid: str) -> dict:
         count = self.counts.get(uid, len(self.files[uid]))
@@ -63,9 +74,11 @@ class WebArchive:
         }
 
 
-def send_json(request: BaseHTTPRequestHandler, value: object) -> None:
+def send_json(request: BaseHTTPRequestHandler, value: object, *, warns: bool = False) -> None:
     body = json.dumps(value).encode()
     request.send_response(200)
+    if warns:
+        request.send_header("Warning", '299 server "There are additional results"')
     request.send_header("Content-Type", "application/dicom+json")
     request.send_header("Content-Length", str(len(body)))
     request.end_headers()

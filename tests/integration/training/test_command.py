@@ -108,6 +108,7 @@ def test_a_run_of_a_vgg16_becomes_a_bundle(data, bodies, tmp_path):
     trained_and_released(data, bodies, tmp_path, "vgg16", fresh=28)
 
 
+@pytest.mark.timeout(600)  # two trainings and five releases, each a process of its own
 def test_a_run_becomes_a_bundle_and_a_second_run_on_all_images_another(data, bodies, tmp_path):
     bundle = trained_and_released(data, bodies, tmp_path, "resnet50", fresh=2)
     about = json.loads((tmp_path / "run" / "run.json").read_text())

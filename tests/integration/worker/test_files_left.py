@@ -98,7 +98,7 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
     key = accepted(runtime, path)
     process_study(key, runtime)
     files_leave(runtime, key)
-    words = r"RESULT_FILES_GONE: .* left on 20.* by the retention rule .* send the study again"
+    words = r"RESULT_FILES_GONE: .* left on 20.* by the retention rule .* have the study sent"
     with pytest.raises(Rejected, match=words):
         show_results(runtime.site, key, tmp_path / "out")
     console = Console(width=160, file=io.StringIO(), record=True)

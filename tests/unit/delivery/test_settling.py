@@ -6,8 +6,8 @@ import ssl
 
 import pytest
 
+from worker.associations import why_tls_failed
 from worker.delivery import trouble
-from worker.delivery.connecting import why_tls_failed
 from worker.delivery.settling import Backoff
 from worker.errors import ErrorKind
 

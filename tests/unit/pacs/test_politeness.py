@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from datetime import date, time
 
 import pytest
@@ -76,3 +77,14 @@ def test_an_archive_that_fails_is_left_alone_twice_as_long_each_time(tmp_path):
 
     pauses.succeeded("archive pacs")
     pauses.refuse_paused("archive pacs")
+
+
+def test_an_archive_that_is_away_for_months(tmp_path):
+    pauses = Pauses(read_settings(state_dir=tmp_path, retry_base_s=1e-9, retry_ceiling_s=1e-8))
+    gone = Away("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
+    for _ in range(2_000):
+        waits = pauses.failed(gone)
+        while clock.monotonic() < pauses._pauses["archive pacs"].until:
+            pass
+    assert pauses._pauses["archive pacs"].failures == 2_000
+    assert waits.wait_s < 1.0

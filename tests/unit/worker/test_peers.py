@@ -36,6 +36,15 @@ def test_a_peer_does_what_the_file_says_and_nothing_else(tmp_path):
     assert peers.that("count") == ()
 
 
+def test_a_destination_takes_both_kinds_of_objects_or_those_that_are_named(tmp_path):
+    peers = peers_of(
+        tmp_path,
+        f'[both]\n{DIMSE}results = "c-store"\n'
+        f'[one]\n{DIMSE}results = "c-store"\nresult_objects = ["capture"]\n',
+    )
+    assert [peer.result_objects for peer in peers] == [("sr", "capture"), ("capture",)]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -47,6 +56,22 @@ def test_a_peer_does_what_the_file_says_and_nothing_else(tmp_path):
         ),
         (f'[a]\n{DIMSE}results = "ftp"\n', "a.results: Input should be 'c-store' or 'stow-rs'"),
         (f'[a]\n{DIMSE}colour = "red"\n', "a.colour: Extra inputs are not permitted"),
+        (
+            f'[a]\n{DIMSE}results = "c-store"\nresult_objects = ["pdf"]\n',
+            "a.result_objects.0: Input should be 'sr' or 'capture'",
+        ),
+        (
+            f'[a]\n{DIMSE}results = "c-store"\nresult_objects = []\n',
+            'a: result_objects names each of "sr" and "capture" once at most, and one of them',
+        ),
+        (
+            f'[a]\n{DIMSE}results = "c-store"\nresult_objects = ["sr", "sr"]\n',
+            'a: result_objects names each of "sr" and "capture" once',
+        ),
+        (
+            f'[a]\n{DIMSE}result_objects = ["sr"]\n',
+            'a: result_objects needs results = "c-store" or "stow-rs"',
+        ),
         ('[a]\ncertificate = "c.pem"\n', "a: certificate and key go together"),
         (
             '[a]\ndicomweb = "http://pacs.example"\ntoken_file = "t"\n',

@@ -6,6 +6,7 @@ back as well, without end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,8 @@ from worker.logging import get_logger
 log = get_logger(__name__)
 
 OUR_CLASSES = {str(Comprehensive3DSRStorage), str(SecondaryCaptureImageStorage)}
+OUR_VERSIONS = re.compile(r"(?P<label>[^\\]+)\\results \d+")
+"""(0018,1020): the network's label, then the make of our objects."""
 
 
 class HasHeader(Protocol):
@@ -40,10 +43,21 @@ def is_own_result(header: InstanceHeader, database: Database) -> bool:
     if header.sop_class_uid not in OUR_CLASSES:
         return False
     with database.reading() as session:
-        own = bool(own_results(session, [header.sop_instance_uid]))
+        own = bool(own_results(session, [header.sop_instance_uid])) or is_our_work(header)
     if own:
         log.info("own_result_dropped")
     return own
+
+
+def is_our_work(header: InstanceHeader) -> bool:
+    """Whether any installation of pneumo made it, by what `worker.results.shell` writes.
+
+    Two that read for one PACS would else take each other's results for late images, without end. A
+    PACS leaves these elements as they are; the file meta it writes anew.
+    """
+    made = OUR_VERSIONS.fullmatch(header.software_versions or "")
+    described = header.series_description or ""
+    return made is not None and described.startswith("Pneumonia, ") and made["label"] in described
 
 
 def without_own_results(files: Sequence[File], database: Database) -> list[File]:

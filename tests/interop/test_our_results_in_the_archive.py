@@ -1,0 +1,157 @@
+"""Orthanc holds a study and, since they were delivered there, our results of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydicom import dcmread
+
+from tests.builders import make_instance, make_study, write_instance
+from tests.database_builders import ensure_model, positive_outcome, store
+from tests.delivery_builders import begun, claimed, destined, objects
+from tests.integration.intake.conftest import migrated, site
+from tests.integration.pacs.fetches import with_settings
+from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.interop.test_orthanc_as_archive import kept, node_for
+from worker.errors import Rejected
+from worker.imaging.reading import read_header
+from worker.pacs import counting
+from worker.pacs.counting import Counting
+from worker.pacs.finding import asking, count_images
+from worker.peers import read_peers
+
+__all__ = ["migrated", "site"]
+
+pytestmark = needs_orthanc_with_dicomweb
+UID = "1.2.3.400"
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    made = Orthanc(
+        tmp_path_factory.mktemp("archive"),
+        {
+            "Plugins": [str(DICOMWEB)],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            "DicomModalities": {"ours": ["PNEUMO", "127.0.0.1", 1]},
+            "DicomAlwaysAllowGet": True,
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowMove": True,
+            "DicomCheckModalityHost": False,
+        },
+    )
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def archive(orthanc, site, tmp_path):
+    """Two images of one study; nothing of ours yet."""
+    us = {"AET": "PNEUMO", "Host": "127.0.0.1", "Port": site.settings.listen_port}
+    orthanc.put("/modalities/ours", us)
+    orthanc.files = make_study(tmp_path / "images", 2, study_instance_uid=UID)
+    for path in orthanc.files:
+        orthanc.post("/instances", path.read_bytes())
+    yield orthanc
+    for study in orthanc.get("/studies"):
+        orthanc.delete(f"/studies/{study}")
+
+
+def delivered(node, archive, taken, folder) -> None:
+    """The study has its result, on record and in the archive: a report and a capture."""
+    destined(node.database, "pacs")
+    store(node.database, taken, positive_outcome(taken, ensure_model(node.database)))
+    begun(node.database, claimed(node.database))
+    for number, item in enumerate(objects()):
+        path = write_instance(
+            folder / f"own-{number}.dcm", rows=8, columns=8, study_instance_uid=UID, modality="OT",
+            sop_class_uid=item.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
+            series_instance_uid=item.series_instance_uid,
+        )  # fmt: skip
+        archive.post("/instances", path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("retrieve", "count"), [("c-move", "c-find"), ("c-get", "qido-rs"), ("wado-rs", "c-find")]
+)
+def test_a_late_image_is_closed_by_count_all_the_same(
+    site, archive, tmp_path, monkeypatch, retrieve, count
+):
+    monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
+    node = node_for(site, archive, tmp_path, retrieve=retrieve, count=count)
+    with_settings(node, count_quiet_s=1e-6)
+    site.listen()
+    key = node.order(UID)
+    delivered(node, archive, node.fetch(key), tmp_path)
+    (pacs,) = read_peers(node.settings.peers)
+    with asking(pacs, node.settings, count) as asked:
+        assert count_images(asked, UID) == 4, "the archive counts our two"
+
+    late = [make_instance(study_instance_uid=UID, seed=number) for number in (11, 12)]
+    for number, image in enumerate(late):
+        image.save_as(tmp_path / f"late-{number}.dcm", enforce_file_format=True)
+        archive.post("/instances", (tmp_path / f"late-{number}.dcm").read_bytes())
+    ours = Counting(node.settings, node.database)
+    site.send(late[0])
+    assert ours.turn() == 0, "one more is to come"
+    site.send(late[1])
+    assert ours.turn() == 1
+
+    found = node.study(key)
+    assert (found["state"], found["closed_by"], found["revision"]) == ("accepted", "pacs_count", 2)
+    assert len(node.fetch(key).instances) == 4
+
+
+@pytest.mark.parametrize("way", ["wado-rs", "c-get"])
+def test_a_node_that_fetches_again_leaves_them_out(site, archive, tmp_path, way):
+    first = node_for(site, archive, tmp_path, retrieve=way, count="c-find")
+    key = first.order(UID)
+    delivered(first, archive, first.fetch(key), tmp_path)
+    late = make_instance(study_instance_uid=UID, seed=11)
+    site.listen()
+    site.send(late)
+    with site.database.transaction() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE study SET state = 'accepted', due_at = received_at"
+        )
+    late.save_as(tmp_path / "late.dcm", enforce_file_format=True)
+    archive.post("/instances", (tmp_path / "late.dcm").read_bytes())
+
+    other = node_for(site, archive, tmp_path, retrieve=way, disk=tmp_path / "other", count="c-find")
+    taken = other.fetch(key)
+
+    images = [dcmread(path) for path in archive.files] + [late]
+    assert kept(other, taken).keys() == {str(image.SOPInstanceUID) for image in images}
+    detail = site.rows(
+        "SELECT detail FROM audit_record WHERE event = 'study_fetched' ORDER BY sequence"
+    )
+    told = [json.loads(text) for (text,) in detail]
+    assert (told[-1]["instances"], told[-1]["expected"]) == (3, 3)
+
+
+@pytest.mark.parametrize("way", ["wado-rs", "c-get"])
+def test_where_only_they_are_left_the_study_is_not_there(site, archive, tmp_path, way):
+    first = node_for(site, archive, tmp_path, retrieve=way)
+    key = first.order(UID)
+    delivered(first, archive, first.fetch(key), tmp_path)
+    site.listen()
+    site.send(make_instance(study_instance_uid=UID, seed=11))
+    with site.database.transaction() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE study SET state = 'accepted', due_at = received_at"
+        )
+    for path in archive.files:
+        wanted = {
+            "Level": "Instance",
+            "Query": {"SOPInstanceUID": read_header(path).sop_instance_uid},
+        }
+        (found,) = archive.post("/tools/find", json.dumps(wanted).encode())
+        archive.delete(f"/instances/{found}")
+
+    other = node_for(site, archive, tmp_path, retrieve=way, disk=tmp_path / "other")
+    taken = other.claim(key)
+    with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
+        other.retriever.with_images(taken)
+    assert site.one("SELECT count(*) FROM instance") == 3

@@ -1,0 +1,73 @@
+"""What `pneumo coverage`, `pneumo backfill` and `pneumo pull` show, in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+
+from rich.console import Console
+
+from db.enums import StudyState
+from db.records import Ordered
+from worker.operations.coverage_screen import _days
+from worker.operations.doubts import doubt_notice
+from worker.operations.ordering import _table
+from worker.pacs.coverage import Covered, DayCoverage
+from worker.pacs.finding import Doubt
+
+FIRST = date(2026, 1, 1)
+
+
+def shown(renderable) -> str:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
+
+
+def lines_of(renderable) -> list[list[str]]:
+    return [line.replace("│", " ").split() for line in shown(renderable).splitlines()]
+
+
+def covered(days: int) -> list[DayCoverage]:
+    """Each day 1000 predicted and one never seen."""
+    counts = Counter({Covered.PREDICTED: 1000, Covered.NEVER_SEEN: 1})
+    return [
+        DayCoverage(
+            day=FIRST + timedelta(days=n), counts=counts, codes=Counter(), never_seen=(), doubt=None
+        )
+        for n in range(days)
+    ]
+
+
+def test_more_than_two_months_are_told_by_month():
+    days = covered(90)
+    total = sum((day.counts for day in days), Counter())
+    lines = lines_of(_days(days, total))
+    assert ["2026-01", "31031", "31000", "0", "0", "0", "31", "99", "%"] in lines
+    assert ["2026-03", "31031", "31000", "0", "0", "0", "31", "99", "%"] in lines
+    assert ["all", "90090", "90000", "0", "0", "0", "90", "99", "%"] in lines
+    assert "…" not in shown(_days(days, total))
+
+
+def test_two_months_are_told_by_day():
+    days = covered(59)
+    assert ["2026-02-28", "1001", "1000", "0", "0", "0", "1", "99", "%"] in lines_of(
+        _days(days, days[0].counts)
+    )
+
+
+def test_an_ordered_study_is_named_in_full():
+    key = "0123456789abcdef" * 2
+    order = Ordered(study_key=key, is_new=False, state=StudyState.DONE)
+    assert [key, "known", "done"] in lines_of(_table([order], ()))
+
+
+def test_days_in_doubt_are_named_the_certain_ones_first_and_the_rest_counted():
+    doubts = {FIRST + timedelta(days=n): Doubt(is_certain=n == 6, answers=100) for n in range(7)}
+    text = " ".join(shown(doubt_notice("pacs", doubts)).split())
+    assert text.startswith("SEARCH_CUT_OFF pacs stopped in the middle of its answer")
+    assert "2026-01-07 (100), 2026-01-01 (100)" in text
+    assert "and 2 more days." in text
+    only_unsure = {day: doubt for day, doubt in doubts.items() if not doubt.is_certain}
+    assert "as many studies as a limit would leave" in doubt_notice("pacs", only_unsure).plain

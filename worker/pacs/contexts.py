@@ -1,0 +1,75 @@
+"""What C-GET proposes: radiographs in every transfer syntax, and beside them as much as has room.
+
+An archive cannot send what has no accepted presentation context (PS3.4 C.4.3.2), and an association
+has 128 at most; so what a study has beside radiographs may have to be named first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import build_context
+from pynetdicom.presentation import PresentationContext, StoragePresentationContexts
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
+
+MOST_CONTEXTS = 128
+"""Of an association: their ids are the odd numbers of one byte (PS3.8 9.3.2.2)."""
+RADIOGRAPHS = (
+    "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
+    "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray, for processing
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+)
+"""Asked for in each transfer syntax on its own, so that the archive need not transcode."""
+NATIVE = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+COMPRESSED = tuple(uid for uid in AllTransferSyntaxes if uid not in NATIVE and uid.is_compressed)
+STILL = tuple(
+    uid
+    for uid in COMPRESSED
+    if not any(word in uid.name for word in ("MPEG", "HEVC", "JPIP", "SMPTE", "Part 2"))
+)
+BESIDE_RADIOGRAPHS = (
+    "1.2.840.10008.5.1.4.1.1.1.",  # mammography, intra-oral
+    "1.2.840.10008.5.1.4.1.1.7.",  # multi-frame Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
+    "1.2.840.10008.5.1.4.1.1.88.",  # structured reports, key objects
+    "1.2.840.10008.5.1.4.1.1.104.",  # encapsulated documents
+    "1.2.840.10008.5.1.4.1.1.2",  # CT
+    "1.2.840.10008.5.1.4.1.1.12.",  # X-ray angiography and fluoroscopy
+)
+"""What studies with radiographs have beside them comes first, as not everything has room."""
+
+
+def contexts(also: Collection[str] = ()) -> list[PresentationContext]:
+    """C-GET itself, radiographs syntax by syntax, and of all other storage as much as has room.
+
+    `also`: SOP classes that come before others, private ones among them.
+    """
+    asked = [build_context(StudyRootGet, list(NATIVE[:2]))]
+    for sop_class in RADIOGRAPHS:
+        asked.append(build_context(sop_class, list(NATIVE)))
+        asked += [build_context(sop_class, syntax) for syntax in STILL]
+    known = (str(it.abstract_syntax) for it in StoragePresentationContexts)
+    others = dict.fromkeys([*also, *sorted(known, key=_is_far_from_radiographs)])
+    asked += [
+        build_context(sop_class, [*NATIVE[:2], *STILL])
+        for sop_class in others
+        if sop_class not in RADIOGRAPHS
+    ]
+    return asked[:MOST_CONTEXTS]
+
+
+def _is_far_from_radiographs(sop_class: str) -> bool:
+    return not sop_class.startswith(BESIDE_RADIOGRAPHS)

@@ -1,0 +1,60 @@
+"""Only some of a process's threads fetch at once, so that a slow archive leaves the others to what is here.
+
+A study that finds no turn is handed back, to come again about when it is its turn: one that came back
+at once would be claimed again and again, for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.errors import Later
+
+SOONEST_S, LATEST_S = 1.0, 600.0
+"""Bounds of the wait; another process may have a turn long before."""
+FIRST_GUESS_S = 2.0
+"""How long a fetch takes, before one of this process's has shown it."""
+WEIGHT = 0.2
+"""Of each fetch, in the mean."""
+
+
+class Turns:
+    """The turns of one process. For any thread."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._taken = 0
+        self._mean_s = FIRST_GUESS_S
+        self._last_at = 0.0
+        """When the turn of the last that was handed back comes, by the monotonic clock."""
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self, *, stat: bool) -> Iterator[None]:
+        """A turn while the block runs; STAT always gets one. Raises Later if all are taken."""
+        with self._lock:
+            if self._taken >= self._at_once and not stat:
+                raise Later(
+                    "FETCHES_AT_ONCE",
+                    f"{self._taken} studies are being fetched by this worker, as many as "
+                    "PNEUMO_FETCHES_AT_ONCE allows; this one comes again by itself.",
+                    wait_s=self._until_turn(),
+                )
+            self._taken += 1
+        began = time.monotonic()
+        try:
+            yield
+            with self._lock:
+                self._mean_s += WEIGHT * (time.monotonic() - began - self._mean_s)
+        finally:
+            with self._lock:
+                self._taken -= 1
+
+    def _until_turn(self) -> float:
+        moment = time.monotonic()
+        after = max(self._last_at, moment + SOONEST_S) + self._mean_s / self._at_once
+        self._last_at = min(after, moment + LATEST_S)
+        return self._last_at - moment
