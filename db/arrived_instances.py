@@ -59,7 +59,7 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
     The retention rule removes files under the same lock (db/retention.py): one that it was quicker
     with is not here, and its row goes on saying so.
     """
-    sent_again = {i.sop_instance_uid for i in arrival.having(InstanceReceipt.DUPLICATE)}
+    sent_again = {i.sop_instance_uid: i for i in arrival.having(InstanceReceipt.DUPLICATE)}
     if not sent_again:
         return
     removed = arrival.session.scalars(
@@ -71,13 +71,26 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
     returned = [
         instance
         for instance in removed
-        if instance.sop_instance_uid in sent_again and is_here(instance.file_name)
+        if instance.sop_instance_uid in sent_again
+        and _take_back(instance, sent_again[instance.sop_instance_uid], is_here)
     ]
     for instance in returned:
         instance.file_removed_at, instance.file_returned_at = None, arrival.moment
     if returned:
         arrival.study.files_left_at = None
         arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
+
+
+def _take_back(instance: Instance, sent: ReceivedInstance, is_here: IsHere) -> bool:
+    """Whether the row has a file again: its own, or the same content in another wrapping."""
+    if is_here(instance.file_name):
+        return True
+    same = {instance.file_sha256, instance.content_sha256} & _contents(sent)
+    if not same or not is_here(sent.file_name):
+        return False
+    instance.file_name, instance.file_sha256 = sent.file_name, sent.file_sha256
+    instance.file_bytes, instance.content_sha256 = sent.file_bytes, sent.content_sha256
+    return True
 
 
 def replace_changed_instances(arrival: Arrival) -> None:

@@ -139,8 +139,8 @@ def _gone(instance: InstanceDetail) -> str:
         f"The file of instance {instance.number} left on "
         f"{instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
         "(PNEUMO_KEEP_FILES_DAYS), and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, the "
-        "way it came: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
+        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, "
+        "by any way: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
         "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."
     )
 

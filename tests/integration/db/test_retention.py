@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -21,13 +22,17 @@ from db.retention import (
 from tests.database_builders import (
     accept_one,
     claim_one,
+    digest,
+    ensure_model,
     events_of,
     finish_one,
     make_instance,
     make_study,
     move_back,
     one,
+    positive_outcome,
     rows,
+    store,
     uid_of,
 )
 from tests.delivery_builders import claimed, destined, sent
@@ -164,6 +169,29 @@ def test_a_resend_is_a_duplicate_and_brings_back_what_lies_there(database, is_he
     assert (events_of(database, key)[-1] == "files_returned") is is_here
     assert due(database) == [], "it stays as long as a new one"
     assert due(database, keep_days=0) == ([key] if is_here else [])
+
+
+def test_the_same_image_in_another_wrapping_comes_back_as_well(database):
+    """From the archive it has another file meta, and so another digest, than the modality's had."""
+    first = make_instance(1, uid=uid_of(1), content_sha256=digest("content"))
+    with database.transaction() as session:
+        accept(session, make_study(uid=uid_of(1), instances=[first]))
+    model = ensure_model(database)
+    key = one(database, "SELECT study_key FROM study")
+    running = claim_one(database, key)
+    store(database, running, positive_outcome(running, model))
+    move_back(database, key, "finished_at", 31 * 86_400)
+    marked(database, key)
+    other = replace(
+        first, file_sha256=digest("other meta"), file_name="cd/other.dcm", file_bytes=999
+    )
+    with database.transaction() as session:
+        resent = make_study(uid=uid_of(1), instances=[other])
+        accept(session, resent, is_here=lambda name: name == "cd/other.dcm")
+
+    what = "SELECT file_name, file_sha256, file_bytes, file_removed_at FROM instance"
+    assert rows(database, what) == [("cd/other.dcm", other.file_sha256, 999, None)]
+    assert events_of(database, key)[-1] == "files_returned"
 
 
 def test_a_study_whose_files_left_is_looked_at_again_when_images_come(database):
