@@ -30,6 +30,7 @@ from db.delivery_rows import (
     wait_again,
 )
 from db.destinations import may_try
+from db.earlier_results import with_other_bytes
 from db.enums import AuditEvent, DeliveryState, FailureKind, StudyState
 from db.models import ResultDelivery, Study
 
@@ -90,6 +91,7 @@ def renew_delivery(session: Session, claim: DeliveryClaim, *, lease_s: float) ->
 def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[SentObject]) -> bool:
     """Write down what is about to be sent, so that it is known should it come back to us.
 
+    Bytes that are not those of an earlier try are for the audit trail: destinations may hold either.
     False, and the delivery is superseded, if a newer result took its place meanwhile. Raises
     StaleClaim.
     """
@@ -100,8 +102,12 @@ def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[Sen
         return False
     row.begun_at = row.begun_at or now(session)
     session.flush()
+    differ = with_other_bytes(session, objects)
     for sent in objects:
         note_object(session, row, sent)
+    if differ:
+        detail = audit_detail(session, row) | {"objects": [item.sha256 for item in differ]}
+        append(session, AuditEvent.RESULT_DIFFERS, row.study_key, detail, ACTOR)
     return True
 
 

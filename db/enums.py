@@ -231,6 +231,8 @@ class AuditEvent(StrEnum):
     """Files of a finished study left by the retention rule; results and digests stay."""
     FILES_RETURNED = "files_returned"
     """Files that had left were sent again."""
+    RESULT_DIFFERS = "result_differs"
+    """An object of a result was made again with other bytes than before under its UID."""
     RESULT_OWED = "result_owed"
     """Somebody ordered a study's result to be sent to a destination that was named later."""
     RESULT_SENT = "result_sent"

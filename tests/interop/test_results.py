@@ -94,6 +94,12 @@ RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
         predicted(0.1, 0.9, sop_class_uid="1.2.840.10008.5.1.4.1.1.7.2")
     ),
     "superseding": lambda: replace(result_of(predicted(0.9)), supersedes=BEFORE, revision=2),
+    "in other words than before": lambda: replace(
+        result_of(predicted(0.9)),
+        supersedes=BEFORE,
+        earlier_forms=(replace(BEFORE, sop_instance_uid="2.25.13"),),
+        revision=2,
+    ),
     "with an offset from UTC": lambda: result_of(predicted(0.9, TimezoneOffsetFromUTC="-0400")),
     "once lossy": lambda: result_of(
         predicted(

@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
 
 from db.delivery_overview import names_of_gone
-from db.delivery_records import DeliveryClaim, EarlierResult, SentObject
+from db.delivery_records import DeliveryClaim, SentObject
+from db.earlier_results import with_other_bytes
 from db.overview import study_detail
 from db.records import ModelRecord
 from db.registry import list_models
 from db.session import Database
 from worker.active_model import find_bundle
+from worker.delivery.before import as_predecessor, earlier_forms
 from worker.delivery.result_rows import Finding, objects_of
 from worker.intake.storage import IntakeStorage
+from worker.logging import get_logger
 from worker.model.bundle import Bundle, load_bundle
 from worker.peers import ResultObject
 from worker.results.build import to_bytes
-from worker.results.outcome import Predecessor
 from worker.results.words import ResultWords
 from worker.settings import Settings
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,35 +51,49 @@ def make_result(
 ) -> list[MadeObject]:
     """The objects of a claimed delivery, of these kinds: the report first, then the captures.
 
-    Each try makes them anew from rows and files, and they come out the same: nothing personal lies
-    about while a destination is away. Raises Rejected RESULT_FILES_GONE, MODEL_BUNDLE_MISSING.
+    Each try makes them anew from rows and files: nothing personal lies about while a destination is
+    away. Raises Rejected RESULT_FILES_GONE, RESULT_PATIENTS_DIFFER, MODEL_BUNDLE_MISSING.
     """
     with database.reading() as session:
         detail = study_detail(session, claim.study_key)
         gone = names_of_gone(session, claim.study_key)
         (model,) = (m for m in list_models(session) if m.name == claim.model_name)
+        forms = earlier_forms(
+            session, claim.study_key, claim.revision, claim.model_name, claim.finished_at
+        )
     assert detail is not None  # a delivery's row refers to its study's
     finding = Finding(
         revision=claim.revision,
         model_name=claim.model_name,
         verdict=claim.verdict,
         finished_at=claim.finished_at,
-        supersedes=_predecessor(claim.predecessor),
+        supersedes=as_predecessor(claim.predecessor),
+        earlier_forms=forms,
     )
     storage = IntakeStorage(site.intake_dir)
     bundle = _bundle(model, site)
-    return [
+    made = [
         _made(dataset)
         for dataset in objects_of(
             detail, finding, bundle, storage, words, on_picture, kinds=kinds, gone=gone
         )
     ]
+    _compare(made, database)
+    return made
 
 
 @lru_cache(maxsize=2)
 def _bundle(model: ModelRecord, site: Settings) -> Bundle:
     """On the CPU, for the captures' Grad-CAM; the model of today and that of yesterday stay."""
     return load_bundle(find_bundle(model, site))
+
+
+def _compare(made: list[MadeObject], database: Database) -> None:
+    """Say so if an object is not what it was: another release of a library draws another pixel."""
+    with database.reading() as session:
+        differ = with_other_bytes(session, [item.sent for item in made])
+    if differ:
+        log.warning("result_object_differs", objects=len(differ), of=len(made))
 
 
 def _made(dataset: Dataset) -> MadeObject:
@@ -88,17 +105,3 @@ def _made(dataset: Dataset) -> MadeObject:
         sha256=hashlib.sha256(content).hexdigest(),
     )
     return MadeObject(dataset=dataset, content=content, sent=sent)
-
-
-def _predecessor(earlier: EarlierResult | None) -> Predecessor | None:
-    if earlier is None:
-        return None
-    reports = (o for o in earlier.objects if o.sop_class_uid == Comprehensive3DSRStorage)
-    report = next(reports, None)
-    return Predecessor(
-        sop_instance_uid=report.sop_instance_uid if report else None,
-        series_instance_uid=report.series_instance_uid if report else None,
-        model=earlier.model_name,
-        revision=earlier.revision,
-        finished_at=earlier.finished_at,
-    )

@@ -47,6 +47,8 @@ class Finding:
     """When it came about."""
     supersedes: Predecessor | None = None
     """What it takes the place of."""
+    earlier_forms: tuple[Predecessor, ...] = ()
+    """Its own reports that a destination may hold, in the order in which they were begun."""
 
 
 def objects_of(
@@ -88,6 +90,7 @@ def objects_of(
         finished_at=finding.finished_at,
         instances=tuple(outcomes),
         supersedes=finding.supersedes,
+        earlier_forms=finding.earlier_forms,
     )
     return build_results(
         result,

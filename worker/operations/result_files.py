@@ -10,12 +10,14 @@ from rich.table import Table
 
 from db.delivery_overview import names_of_gone
 from db.details import StudyDetail
+from db.earlier_results import predecessor_of
 from db.enums import Verdict
 from db.overview import study_detail
 from db.records import ModelRecord
 from db.registry import list_models
 from db.session import Database
 from worker.active_model import find_bundle
+from worker.delivery.before import as_predecessor, earlier_forms
 from worker.delivery.result_rows import Finding, objects_of
 from worker.errors import Rejected, Resource
 from worker.intake.storage import IntakeStorage
@@ -31,8 +33,8 @@ def show_results(
 ) -> int:
     """Write a finished study's report and captures into a folder, and say what they are.
 
-    Raises Rejected STUDY_UNKNOWN, NO_RESULT_YET, RESULT_FILES_GONE, MODEL_BUNDLE_MISSING, and what
-    ResultWords says of the settings; Resource RESULTS_NOT_WRITTEN.
+    Raises Rejected STUDY_UNKNOWN, NO_RESULT_YET, RESULT_FILES_GONE, RESULT_PATIENTS_DIFFER,
+    MODEL_BUNDLE_MISSING, and what ResultWords says of the settings; Resource RESULTS_NOT_WRITTEN.
     """
     console = console or wide_console()
     words = ResultWords.of(site)
@@ -42,11 +44,12 @@ def show_results(
         with database.reading() as session:
             gone = names_of_gone(session, detail.summary.study_key)
         bundle = load_bundle(find_bundle(_model_of(database, detail), site))
+        finding = _finding(database, detail)
     finally:
         database.dispose()
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
     storage = IntakeStorage(site.intake_dir)
-    objects = objects_of(detail, _finding(detail), bundle, storage, words, gone=gone)
+    objects = objects_of(detail, finding, bundle, storage, words, gone=gone)
     console.print(_written(objects, folder))
     console.print(RESEARCH_ONLY)
     return 0
@@ -73,16 +76,25 @@ def _model_of(database: Database, detail: StudyDetail) -> ModelRecord:
     return model
 
 
-def _finding(detail: StudyDetail) -> Finding:
-    """The study's last result."""
+def _finding(database: Database, detail: StudyDetail) -> Finding:
+    """The study's last result, with what its deliveries say that it takes the place of.
+
+    These files have the UIDs of the objects that are sent, and so must say the same (PS3.5 9.1).
+    """
     summary = detail.summary
     assert summary.verdict is not None  # _finished saw to these
     assert summary.finished_at is not None
+    which = summary.study_key, summary.revision, str(summary.model_name)
+    with database.reading() as session:
+        before = as_predecessor(predecessor_of(session, *which))
+        forms = earlier_forms(session, *which, summary.finished_at)
     return Finding(
         revision=summary.revision,
         model_name=str(summary.model_name),
         verdict=summary.verdict,
         finished_at=summary.finished_at,
+        supersedes=before,
+        earlier_forms=forms,
     )
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 from worker.imaging.header_values import integer
 from worker.results.moments import StudyClock
 from worker.results.outcome import FrameOutcome, InstanceOutcome, ResultOfStudy, Verdict
-from worker.results.structured_report import supersedes_sentence
+from worker.results.structured_report import replaced_sentences
 from worker.results.whose import header_of_report
 from worker.results.words import ResultWords
 
@@ -85,7 +85,7 @@ def words_for_image(
         f"{result.model.name} {result.model.version}  ·  {clock.for_people(frame.predicted_at)}",
         _which(result, item, frame),
         *map(_without_tag, frame.warnings),
-        *_of_the_study(result, clock),
+        *_of_the_study(result, words, clock),
     )
     return CaptureWords(
         headline=headline,
@@ -107,7 +107,6 @@ def words_for_notice(result: ResultOfStudy, words: ResultWords) -> CaptureWords:
         for number, item in enumerate(result.in_order, start=1)
         if item.not_evaluated
     ]
-    replaces = supersedes_sentence(result, clock)
     return CaptureWords(
         headline=headline,
         tone=tone,
@@ -116,7 +115,7 @@ def words_for_notice(result: ResultOfStudy, words: ResultWords) -> CaptureWords:
         details=(
             f"{result.model.name} {result.model.version}  ·  {clock.for_people(result.finished_at)}",
             "This says neither that there is pneumonia nor that there is none.",
-            *([replaces] if replaces else []),
+            *replaced_sentences(result, words, clock),
             *reasons,
         ),
         disclaimer=words.disclaimer,
@@ -139,13 +138,13 @@ def _which(result: ResultOfStudy, item: InstanceOutcome, frame: FrameOutcome) ->
     return "  ·  ".join(parts)
 
 
-def _of_the_study(result: ResultOfStudy, clock: StudyClock) -> list[str]:
+def _of_the_study(result: ResultOfStudy, words: ResultWords, clock: StudyClock) -> list[str]:
     """What the reader of one image must know of the others."""
-    said = [supersedes_sentence(result, clock)]
+    said = replaced_sentences(result, words, clock)
     if len(result.evaluated) > 1:
         headline, _ = _FOUND[result.verdict]
         said.append(f"All images together: {headline} ({result.probability:.3f}).")
     if result.left_out:
         left, all_of_them = len(result.left_out), len(result.instances)
         said.append(f"{left} of {all_of_them} images not evaluated: see the structured report.")
-    return [sentence for sentence in said if sentence]
+    return said

@@ -146,6 +146,9 @@ class ResultOfStudy:
     """Every instance of the study, in any order."""
     supersedes: Predecessor | None = None
     """The result that was sent before; None for the first one."""
+    earlier_forms: tuple[Predecessor, ...] = ()
+    """Its own reports that may have arrived, in the order in which they were begun: with other words of
+    the site, or by another version of ours. The one that is made now may be among them."""
 
     def __post_init__(self) -> None:
         for holds, code, sentence in _CONDITIONS:
@@ -238,6 +241,7 @@ _CONDITIONS: tuple[tuple[Callable[[ResultOfStudy], bool], str, str], ...] = (
                 r.finished_at,
                 *(f.predicted_at for f in _frames(r)),
                 *([r.supersedes.finished_at] if r.supersedes else []),
+                *(form.finished_at for form in r.earlier_forms),
             )
         ),
         "RESULT_WITHOUT_TIME_ZONE",

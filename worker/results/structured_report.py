@@ -7,7 +7,7 @@ the clock, refuse sources whose type 2 elements are missing, and know no private
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from highdicom.sr import (
     CodedConcept,
@@ -27,7 +27,7 @@ from worker.imaging.header_values import text
 from worker.results import codes
 from worker.results.measurement_groups import code_item, comment, measurement_groups
 from worker.results.moments import StudyClock
-from worker.results.outcome import ResultOfStudy, Verdict
+from worker.results.outcome import Predecessor, ResultOfStudy, Verdict
 from worker.results.procedure import procedures_reported
 from worker.results.shell import Place, reference, shell
 from worker.results.uids import ResultUids, device_uid
@@ -45,7 +45,7 @@ def build_report(result: ResultOfStudy, words: ResultWords) -> Dataset:
     uids = ResultUids.of(result, words)
     source = header_of_report(result)
     report = shell(result, source, words, _place(result, uids))
-    _add_document(report, result)
+    _add_document(report, result, words)
     for element in _content(result, source, words, uids):
         report.add(element)
     return report
@@ -66,15 +66,27 @@ _SUMMARIES = {
 }
 
 
-def supersedes_sentence(result: ResultOfStudy, clock: StudyClock) -> str | None:
+def replaced_by(result: ResultOfStudy, words: ResultWords) -> list[Predecessor]:
+    """The reports that this one takes the place of.
+
+    Of its own earlier forms those that were begun before it, so that it says the same at each try.
+    """
+    before = [result.supersedes] if result.supersedes else []
+    own = ResultUids.of(result, words).report
+    return [*before, *takewhile(lambda form: form.sop_instance_uid != own, result.earlier_forms)]
+
+
+def replaced_sentences(result: ResultOfStudy, words: ResultWords, clock: StudyClock) -> list[str]:
     """What this result takes the place of, in words."""
-    before = result.supersedes
-    if before is None:
-        return None
-    return (
+    said = [
         f"Replaces the result of {clock.for_people(before.finished_at)} "
         f"({before.model}, revision {before.revision} of the study)."
-    )
+        for before in replaced_by(result, words)
+        if before is result.supersedes
+    ]
+    if len(replaced_by(result, words)) > len(said):
+        said.append("Replaces the same result in other words, which may have been sent before.")
+    return said
 
 
 def _place(result: ResultOfStudy, uids: ResultUids) -> Place:
@@ -92,7 +104,7 @@ def _place(result: ResultOfStudy, uids: ResultUids) -> Place:
 # --- the document (PS3.3 C.17.1 and C.17.2) ---------------------------------------------------------
 
 
-def _add_document(report: Dataset, result: ResultOfStudy) -> None:
+def _add_document(report: Dataset, result: ResultOfStudy, words: ResultWords) -> None:
     study_uid = report.StudyInstanceUID
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
@@ -105,10 +117,13 @@ def _add_document(report: Dataset, result: ResultOfStudy) -> None:
         for item in result.in_order
     ]
     report.CurrentRequestedProcedureEvidenceSequence = _hierarchy(study_uid, sources)
-    before = result.supersedes
-    if before and before.series_instance_uid and before.sop_instance_uid:
-        older = (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
-        report.PredecessorDocumentsSequence = _hierarchy(study_uid, [older])
+    older = [
+        (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
+        for before in replaced_by(result, words)
+        if before.series_instance_uid and before.sop_instance_uid
+    ]
+    if older:
+        report.PredecessorDocumentsSequence = _hierarchy(study_uid, older)
 
 
 def _uid(header: Dataset, keyword: str) -> str:
@@ -178,10 +193,8 @@ def _of_the_study(
     said = [code_item(codes.PNEUMONIA, presence)] if presence else []
     said += [code_item(codes.SUMMARY, summary_of(result).value)]
     said += [code_item(codes.ANALYSES, _status(result).value)]
-    sentences = [words.disclaimer, supersedes_sentence(result, clock)]
-    container.ContentSequence = ContentSequence(
-        [*said, *(comment(sentence) for sentence in sentences if sentence)]
-    )
+    sentences = [words.disclaimer, *replaced_sentences(result, words, clock)]
+    container.ContentSequence = ContentSequence([*said, *map(comment, sentences)])
     return container
 
 

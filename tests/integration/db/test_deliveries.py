@@ -16,11 +16,18 @@ from db.commitment import (
     settle_commitment,
 )
 from db.conditions import conditions
-from db.delivering import finish_delivery, park_delivery, renew_delivery, retry_delivery
+from db.delivering import (
+    begin_delivery,
+    finish_delivery,
+    park_delivery,
+    renew_delivery,
+    retry_delivery,
+)
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
 from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.destinations import note_failure, note_success, probe_in
+from db.earlier_results import objects_begun
 from db.enums import DeliveryState, FailureKind, Priority, Verdict
 from db.errors import StaleClaim
 from db.forgoing import forgo, forgo_study, still_owed, tell_no_more
@@ -30,6 +37,7 @@ from db.retention import count_kept_as_owed, due_to_leave
 from tests.database_builders import (
     accept_one,
     claim_one,
+    digest,
     ensure_model,
     events_of,
     finish_one,
@@ -488,6 +496,39 @@ def test_sending_is_audited_with_digests(database):
     detail = one(database, "SELECT detail FROM audit_record WHERE event = 'result_sent'")
     assert objects()[0].sha256 in detail
     assert "2.25." not in detail
+
+
+def test_other_bytes_under_a_uid_that_was_begun_are_audited(database):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    first = claimed(database, one(database, OF, name="archive"))
+    assert begun(database, first)
+    put_off(database, first)
+    changed(database, first.delivery_key, due_at=long_ago(database))
+    assert begun(database, claimed(database, first.delivery_key)), "the same bytes again"
+    assert "result_differs" not in events_of(database, key)
+
+    second = claimed(database, one(database, OF, name="web"))
+    other = [replace(sent, sha256=digest("other bytes")) for sent in objects()[:1]]
+    with database.transaction() as session:
+        assert begin_delivery(session, second, [*other, *objects()[1:]])
+    assert events_of(database, key)[-1] == "result_differs"
+    detail = one(database, "SELECT detail FROM audit_record WHERE event = 'result_differs'")
+    assert digest("other bytes") in detail
+    assert objects()[1].sha256 not in detail
+
+
+def test_all_that_was_begun_of_a_result_is_known_in_its_order(database):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    for destination, name in (("archive", "first words"), ("web", "other words")):
+        claim = claimed(database, one(database, OF, name=destination))
+        begun(database, claim, name)
+        begun(database, claim, "first words")
+    with database.reading() as session:
+        known = objects_begun(session, key, 1, "resnet50-1.0.0")
+        assert objects_begun(session, key, 2, "resnet50-1.0.0") == []
+    assert known == [*objects("first words"), *objects("other words")]
 
 
 def test_our_objects_are_known_when_they_come_back(database):

@@ -17,7 +17,7 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker.errors import Rejected
+from worker.errors import Rejected, Transient
 from worker.intake.storage import IntakeStorage
 from worker.operations.result_files import show_results
 from worker.pipeline import process_study
@@ -79,7 +79,7 @@ def test_what_has_no_result_yet_is_refused(runtime, tmp_path):
         show_results(runtime.site, "f" * 32, tmp_path / "out")
 
 
-def test_a_file_that_is_gone_is_told_by_its_number(runtime, tmp_path):
+def test_a_file_that_is_missing_is_told(runtime, tmp_path):
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=9))
     process_study(key, runtime)
     with runtime.database.transaction() as session:
@@ -91,5 +91,5 @@ def test_a_file_that_is_gone_is_told_by_its_number(runtime, tmp_path):
             {"key": key},
         ).scalar_one()
     IntakeStorage(runtime.site.intake_dir).discard(name)
-    with pytest.raises(Rejected, match="file of instance 1 is no longer in the intake folder"):
+    with pytest.raises(Transient, match="one is not in this machine's intake folder"):
         show_results(runtime.site, key, tmp_path / "out")

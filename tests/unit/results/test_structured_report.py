@@ -292,6 +292,31 @@ def test_a_superseding_report_says_so_to_machines_and_to_people():
     assert faults(report) == []
 
 
+def test_a_report_in_other_words_names_those_that_may_have_arrived_before_it():
+    """Also once it is itself among them: the same at each try (PS3.5 9.1)."""
+    result = result_of(predicted(0.9))
+    own = replace(BEFORE, sop_instance_uid=ResultUids.of(result, words_of()).report)
+    former, later = (replace(BEFORE, sop_instance_uid=f"2.25.{n}") for n in (21, 22))
+    first = replace(result, earlier_forms=(former,), supersedes=BEFORE)
+    again = replace(first, earlier_forms=(former, own, later))
+    report = read_back(first)
+    (study,) = report.PredecessorDocumentsSequence
+    named = [
+        document.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for document in series.ReferencedSOPSequence
+    ]
+    assert named == ["2.25.11", "2.25.21"]
+    assert comments(report.ContentSequence[-1])[-1] == (
+        "Replaces the same result in other words, which may have been sent before."
+    )
+    built = [to_bytes(build_report(each, words_of())) for each in (first, again)]
+    assert built[0] == built[1]
+    alone = replace(result, earlier_forms=(own, later))
+    assert "PredecessorDocumentsSequence" not in read_back(alone)
+    assert faults(report) == []
+
+
 def test_the_first_report_has_no_predecessor():
     assert "PredecessorDocumentsSequence" not in read_back(result_of(predicted(0.9)))
 
