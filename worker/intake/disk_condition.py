@@ -73,13 +73,17 @@ class DiskCondition:
             log.info("intake_folder_writable")
 
 
-def can_write(site: Settings) -> bool:
+def can_write(site: Settings, *, makes_folder: bool = False) -> bool:
     """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards.
 
-    An intake folder that is not there is not made (worker/intake/opening.py).
+    `makes_folder`: an intake folder that is not there is made, which only a node may do that fetches
+    to a disk of its own (worker/intake/opening.py).
     """
-    probe = site.intake_dir / INCOMING / f"{secrets.token_hex(16)}.part"
+    folder = site.intake_dir / INCOMING
+    probe = folder / f"{secrets.token_hex(16)}.part"
     try:
+        if makes_folder:
+            folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with probe.open("xb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()

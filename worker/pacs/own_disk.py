@@ -78,7 +78,7 @@ class OwnDisk:
                 lambda session: note_condition(session, SUBJECT, told.code, told.sentence),
             )
         else:
-            if can_write(self._site):
+            if can_write(self._site, makes_folder=True):
                 self.has_room()
 
 
