@@ -39,10 +39,15 @@ def test_a_killed_delivery_is_sent_again_and_arrives_once(install, pacs, tmp_pat
     installation: Installation = install(peers=peers, shadow=False)
     first = installation.start_worker(lanes="delivery")
     installation.wait_until_ready()
+    installation.start_relay()
+    installation.wait_for(
+        "the destination known",
+        lambda: installation.one("SELECT count(*) FROM result_destination") == 1,
+        within_s=60,
+    )
     predicting = started(installation.site, bundle(tmp_path, network(1)))
     process_study(accepted(predicting, write_instance(tmp_path / "a.dcm")), predicting)
     predicting.close()
-    installation.start_relay()
 
     assert pacs.reached.wait(60), installation.ends_of_logs()
     installation.kill(first)

@@ -94,7 +94,7 @@ def test_only_the_result_that_counts_now(database):
     ]  # fmt: skip
 
 
-def test_an_older_result_that_still_waits_for_the_destination_is_superseded(database):
+def test_one_that_an_older_result_waited_for_is_owed_the_newer_one_by_itself(database):
     destined(database, "web")
     key = finish_one(database)
     destined(database, "archive")
@@ -102,7 +102,7 @@ def test_an_older_result_that_still_waits_for_the_destination_is_superseded(data
     again = claim_one(database, key)
     store(database, again, positive_outcome(again, ensure_model(database)))
     destined(database, "web")
-    assert owe(database) == {key: "owed_before"}, "it came to its turn by itself"
+    assert owe(database) == {key: "owed_before"}
     found = "SELECT revision, state FROM result_delivery WHERE destination = 'web' ORDER BY id"
     assert rows(database, found) == [(1, "superseded"), (2, "waiting")]
 
