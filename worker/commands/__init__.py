@@ -1,0 +1,1 @@
+"""The commands of `pneumo`, a file for each heading of its help: thin doors to plain functions."""

@@ -1,0 +1,82 @@
+"""Commands that keep an installation running; each process of it is one of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from worker.commands.shared import RUN, site_of_command, site_of_service
+
+commands = typer.Typer()
+
+
+@commands.command(rich_help_panel=RUN)
+def demo() -> None:
+    """Send real studies through the whole line on this machine and show what came of them."""
+    from worker.operations.demo import run_demo
+
+    raise typer.Exit(run_demo())
+
+
+@commands.command(rich_help_panel=RUN)
+def up(
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-c", min=1, help="Decoding threads of the worker.")
+    ] = 4,
+) -> None:
+    """Run everything on this machine until Ctrl-C: broker, listener, relay, workers.
+
+    State lives in one folder (--state); starting again finds everything again.
+    """
+    from worker.operations.up import run_up
+
+    raise typer.Exit(run_up(site_of_command(), concurrency=concurrency))
+
+
+@commands.command(rich_help_panel=RUN)
+def listen() -> None:
+    """Receive studies by DICOM C-STORE until stopped."""
+    from worker.intake.listener import run
+
+    run(site_of_service())
+
+
+@commands.command(rich_help_panel=RUN)
+def relay() -> None:
+    """Publish what is due, take back the studies of dead workers, close idle studies."""
+    from worker.intake.relay import run
+
+    run(site_of_service())
+
+
+@commands.command(rich_help_panel=RUN)
+def migrate(
+    revision: Annotated[
+        str, typer.Argument(help="Where to: `head`, or `base` to undo all.")
+    ] = "head",
+) -> None:
+    """Bring the database to this version's tables and views."""
+    from db.migrate import current, downgrade, upgrade
+
+    site = site_of_command()
+    site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    url = site.database_url
+    if revision == "base":
+        downgrade(url, revision)
+    else:
+        upgrade(url, revision)
+    Console().print(f"The database stands at {current(url) or 'base'}.")
+
+
+@commands.command(rich_help_panel=RUN)
+def health(
+    part: Annotated[str, typer.Argument(help="worker, relay, listener or watch")],
+) -> None:
+    """Say whether a part on this machine is alive (exit code 0) or not (1)."""
+    from worker.operations.health import check
+
+    result = check(part, site_of_command())
+    Console().print(result.sentence)
+    raise typer.Exit(0 if result.healthy else 1)
