@@ -45,6 +45,17 @@ COMMANDS = sorted(
 )
 
 
+def test_a_wheel_holds_every_package():
+    """An editable install, which the tests run from, would not miss one."""
+    told = tomllib.loads(text_of("pyproject.toml"))["tool"]["setuptools"]["packages"]
+    there = {
+        ".".join(init.parent.relative_to(ROOT).parts)
+        for top in ("db", "training", "worker")
+        for init in (ROOT / top).rglob("__init__.py")
+    }
+    assert there == {name for name in told if not name.startswith("db.migrations")}
+
+
 def test_the_commands_are_found():
     assert {"pneumo up", "pneumo audit verify", "pneumo model activate"} <= {*COMMANDS}
 
