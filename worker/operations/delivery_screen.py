@@ -47,7 +47,9 @@ def show_deliveries(
     for notice in [*condition_notices(wrong), *delivery_notices(glances)]:
         console.print(notice)
     if parked:
-        console.print(_parked_table(waiting_for_people))
+        console.print(
+            _parked_table(waiting_for_people) if waiting_for_people else "Nothing is parked."
+        )
 
 
 SUBJECTS = ("destination", "commitment ", "file of peers", "files of results")
