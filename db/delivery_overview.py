@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session
 from db.clock import now
 from db.delivery_records import DestinationGlance, InstanceNames, ParkedDelivery
 from db.enums import DeliveryState
-from db.models import Instance, ResultDelivery, ResultDestination, ResultObject, Study
+from db.models import (
+    Instance,
+    ResultDelivery,
+    ResultDestination,
+    ResultObject,
+    Study,
+    StudyIdentity,
+)
 
 ON_THE_WAY = (DeliveryState.WAITING, DeliveryState.SENDING)
 
@@ -87,9 +94,10 @@ def parked_deliveries(session: Session, *, destination: str | None = None) -> li
 
 def names_of_gone(session: Session, study_key: str) -> dict[str, InstanceNames]:
     """Of the images of a study whose files have left, by file name."""
-    rows = session.scalars(
-        select(Instance)
+    rows = session.execute(
+        select(Instance, StudyIdentity.patient_id)
         .join(Study, Study.id == Instance.study_id)
+        .outerjoin(StudyIdentity, StudyIdentity.study_id == Study.id)
         .where(Study.study_key == study_key, Instance.file_removed_at.is_not(None))
     )
     return {
@@ -97,8 +105,9 @@ def names_of_gone(session: Session, study_key: str) -> dict[str, InstanceNames]:
             sop_class_uid=row.sop_class_uid,
             sop_instance_uid=row.sop_instance_uid,
             series_instance_uid=row.series_instance_uid,
+            patient_id=patient_id,
         )
-        for row in rows
+        for row, patient_id in rows
     }
 
 

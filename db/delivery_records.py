@@ -47,6 +47,8 @@ class InstanceNames:
     sop_class_uid: str = field(repr=False)
     sop_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
+    patient_id: str | None = field(default=None, repr=False)
+    """Of the study, as its first image had it; None if it had none, or it was erased."""
 
 
 @dataclass(frozen=True, kw_only=True)

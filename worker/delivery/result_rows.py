@@ -130,9 +130,14 @@ def _headers(
 
 
 def _from_row(names: InstanceNames, study_uid: str, instance: InstanceDetail) -> Dataset:
-    """What a report says of an image that it refers to, and nothing personal."""
+    """What a report says of an image that it refers to; of the person the id alone.
+
+    The id is for `whose.check_one_patient`: a late image may be of somebody else.
+    """
     header = Dataset()
     header.StudyInstanceUID = study_uid
+    if names.patient_id is not None:
+        header.PatientID = names.patient_id
     header.SOPClassUID = names.sop_class_uid
     header.SOPInstanceUID = names.sop_instance_uid
     header.SeriesInstanceUID = names.series_instance_uid

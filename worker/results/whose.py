@@ -44,10 +44,16 @@ def check_one_patient(result: ResultOfStudy) -> None:
 def header_of_report(result: ResultOfStudy) -> Dataset:
     """Patient and study as the report and the notice have them.
 
-    Of an image with a Patient ID if there is one, of an evaluated one rather than of another.
+    Of an image whose file is here, with a Patient ID if there is such a one, of an evaluated one
+    rather than of another.
     """
     items = sorted(
-        result.in_order, key=lambda item: (text(item.header, "PatientID") is None, not item.frames)
+        result.in_order,
+        key=lambda item: (
+            not item.is_here,
+            text(item.header, "PatientID") is None,
+            not item.frames,
+        ),
     )
     return completed(items[0].header, result)
 

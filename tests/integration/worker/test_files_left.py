@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from pydicom import dcmread
 from rich.console import Console
 from sqlalchemy import text
 
@@ -107,3 +108,35 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
 
     assert accepted(runtime, path) == key
     assert show_results(runtime.site, key, tmp_path / "out", Console(file=io.StringIO())) == 0
+
+
+@pytest.mark.parametrize("patient", ["P-1", "P-2"])
+def test_a_late_image_of_somebody_else_is_not_told_together_with_what_left(
+    runtime, tmp_path, patient
+):
+    use(runtime, "resnet50-1.0.0")
+    uid = f"1.2.3.7.{patient[-1]}"
+    first = write_instance(
+        tmp_path / "a.dcm", study_instance_uid=uid, seed=11, patient_id="P-1", patient_name="Ä^B",
+        SpecificCharacterSet="ISO_IR 100",
+    )  # fmt: skip
+    key = accepted(runtime, first)
+    process_study(key, runtime)
+    files_leave(runtime, key)
+    late = write_instance(
+        tmp_path / "b.dcm", study_instance_uid=uid, seed=12, patient_id=patient, patient_name="Ä^B",
+        SpecificCharacterSet="ISO_IR 100",
+    )  # fmt: skip
+    assert accepted(runtime, late) == key
+    assert process_study(key, runtime) is StudyEnd.STORED
+
+    def write():
+        return show_results(runtime.site, key, tmp_path / "out", Console(file=io.StringIO()))
+
+    if patient == "P-2":
+        with pytest.raises(Rejected, match="RESULT_PATIENTS_DIFFER"):
+            write()
+        return
+    assert write() == 0
+    told = [dcmread(path) for path in (tmp_path / "out").iterdir()]
+    assert {(str(it.PatientID), str(it.PatientName)) for it in told} == {("P-1", "Ä^B")}
