@@ -60,20 +60,18 @@ class DeliveryRelay:
 
     def _publish(self) -> int:
         """Publish, then mark, as for studies: a death in between makes a second message."""
+        waiting = self._broker.deliveries_waiting()
         with self._database.reading() as session:
             due = due_for_delivery(
                 session,
                 limit=BATCH,
                 requeue_after_s=self._site.requeue_after_s,
                 in_queue=ENOUGH,
+                waiting=waiting,
             )
-        if not due:
-            return 0
-        waiting = self._broker.deliveries_waiting()
-        going = [delivery for delivery in due if waiting[delivery.urgency] < ENOUGH]
-        for delivery in going:
+        for delivery in due:
             self._broker.publish_delivery(delivery.delivery_key, delivery.urgency)
-        if going:
+        if due:
             with self._database.transaction() as session:
-                mark_deliveries_published(session, [delivery.delivery_key for delivery in going])
-        return len(going)
+                mark_deliveries_published(session, [delivery.delivery_key for delivery in due])
+        return len(due)

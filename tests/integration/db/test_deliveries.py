@@ -349,6 +349,10 @@ def finish_some(database, *priorities):
     ]
 
 
+def finish_at(database, number, priority):
+    return finish_one(database, uid=uid_of(number), priority=priority)
+
+
 def test_stat_goes_before_what_waits_longer_to_every_destination(database):
     destined(database, "archive", "web")
     first, second, stat = finish_some(database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT)
@@ -380,11 +384,50 @@ def test_a_slow_destination_does_not_fill_the_queue(database):
         claim = claimed(database, key_to(database, study, "fast"))
         sent(database, claim, study)
     stat = key_to(database, owed[-1], "slow")
-    published = due(database, in_queue=4)
+    published = due(database, in_queue=6)
     assert published == [stat, *(key_to(database, study, "slow") for study in owed[:2])]
-    assert due(database, in_queue=4) == [], "its share is in the queue"
+    assert due(database, in_queue=6) == [], "its share is in the queue"
     newest = finish_one(database, uid=uid_of(9))
-    assert due(database, in_queue=4) == [key_to(database, newest, "fast")]
+    assert due(database, in_queue=6) == [key_to(database, newest, "fast")]
+
+
+def test_a_slow_destination_with_many_stat_results_holds_up_no_other(database):
+    destined(database, "slow")
+    owed = finish_some(database, *[Priority.STAT] * 5)
+    destined(database, "quick", "slow")
+    assert due(database, in_queue=6) == [key_to(database, study, "slow") for study in owed[:2]]
+    routine, stat = finish_at(database, 8, Priority.ROUTINE), finish_at(database, 9, Priority.STAT)
+    published = due(database, in_queue=6)
+    assert published[0] == key_to(database, stat, "quick")
+    assert set(published[1:]) == {key_to(database, routine, name) for name in ("quick", "slow")}
+
+
+def test_a_destination_that_is_away_keeps_its_share(database):
+    """Else the queue is full of another's when it is back."""
+    destined(database, "back", "slow")
+    finish_some(database, *[Priority.ROUTINE] * 5)
+    away(database, "back")
+    assert len(due(database, in_queue=6)) == 2
+
+
+def test_messages_that_lie_in_the_queue_are_not_doubled(database):
+    """Doubled again and again, a slow destination's alone would fill it."""
+    destined(database, "slow")
+    finish_some(database, *[Priority.ROUTINE] * 3)
+    first, second, third = due(database)
+    for number, key in enumerate((first, second, third)):
+        changed(database, key, published_at=long_ago(database, 3600 - number))
+    lying = dict.fromkeys(Urgency, 0) | {Urgency.ROUTINE: 3}
+    assert due(database, waiting=lying) == []
+    assert due(database, waiting=lying | {Urgency.ROUTINE: 2}) == [first], "one was lost"
+    assert due(database, waiting=lying | {Urgency.ROUTINE: 0}) == [second, third]
+
+
+def test_an_urgency_whose_queue_is_full_takes_no_place_of_another(database):
+    destined(database)
+    _, _, routine = finish_some(database, Priority.STAT, Priority.STAT, Priority.ROUTINE)
+    lying = dict.fromkeys(Urgency, 0) | {Urgency.STAT: 6}
+    assert due(database, limit=2, in_queue=6, waiting=lying) == [key_to(database, routine)]
 
 
 def test_what_is_due_is_found_by_the_index_of_its_destination(database):
@@ -394,7 +437,7 @@ def test_what_is_due_is_found_by_the_index_of_its_destination(database):
     from db import delivery_relaying
 
     seen = []
-    query = delivery_relaying._due(long_ago(database), 60)
+    query = delivery_relaying._due(long_ago(database))
     statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
     with database.reading() as session:
         event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))
