@@ -11,6 +11,7 @@ from db.belated import Belated, Span, owe_belatedly
 from db.clock import now
 from db.commitment import (
     ask_for_commitment,
+    forget_answered,
     forgo_commitment,
     put_off_commitment,
     settle_commitment,
@@ -26,6 +27,7 @@ from db.delivering import (
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
 from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
+from db.delivery_rows import QUESTIONS_KEPT
 from db.destinations import note_failure, note_success, probe_in
 from db.earlier_results import objects_begun
 from db.enums import DeliveryState, FailureKind, Priority, Verdict
@@ -791,6 +793,42 @@ def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
     assert silent(database) == ["COMMITMENT_SILENT"]
     assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
     assert silent(database) == []
+
+
+ASKED = "SELECT transaction_uid FROM commitment_asked ORDER BY asked_at, transaction_uid"
+
+
+def forgotten(database):
+    with database.transaction() as session:
+        return forget_answered(session)
+
+
+def test_questions_about_what_has_ended_are_forgotten(database):
+    awaiting(database)
+    assert forgotten(database) == 0, "an answer may still come"
+    report(database, kept=ALL)
+    assert forgotten(database) == 1
+    assert rows(database, ASKED) == []
+
+
+@pytest.mark.parametrize("state", DeliveryState)
+def test_only_what_nobody_waits_for_any_more_has_ended(database, state):
+    changed(database, awaiting(database), state=state)
+    ended = {"sent", "committed", "superseded", "forgone"}
+    assert forgotten(database) == (state in ended)
+
+
+def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(database):
+    """An archive that is away for a week is asked each hour, for each result."""
+    key = awaiting(database)
+    for number in range(2, 2 + QUESTIONS_KEPT):
+        changed(database, key, due_at=long_ago(database))
+        assert ask(database, key, f"2.25.{number}")
+        with database.transaction() as session:
+            put_off_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
+    kept = {uid for (uid,) in rows(database, ASKED)}
+    assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + QUESTIONS_KEPT))}
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
 
 
 def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
