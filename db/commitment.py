@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from db.audit import append
@@ -22,11 +22,14 @@ from db.delivery_rows import (
     park_row,
     wait_again,
 )
-from db.destinations import may_try
+from db.destinations import IN_PLACE, may_try
 from db.enums import AuditEvent, DeliveryState, FailureKind
 from db.models import CommitmentAsked, ResultDelivery
 
 ACTOR = "delivery"
+ENDED = (
+    DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.SUPERSEDED, DeliveryState.FORGONE,
+)  # fmt: skip
 COMMITMENT_FAILED = "COMMITMENT_FAILED"
 LONGEST_PAUSE_S = 86400.0
 """Between two questions about one sending."""
@@ -101,6 +104,22 @@ def forgo_commitment(session: Session, transaction_uid: str) -> None:
         row.state, row.due_at = DeliveryState.SENT, None
         end_condition(session, reports_of(row.destination))
         session.flush()
+
+
+def forget_answered(session: Session) -> int:
+    """Forget what was asked about deliveries that have ended; how many questions.
+
+    Nobody waits for an answer to them, and one that comes is unknown either way. A parked delivery
+    may be sent round again, and then an answer to an earlier question counts.
+    """
+    ended = select(ResultDelivery.id).where(
+        ResultDelivery.id == CommitmentAsked.delivery_id, ResultDelivery.state.in_(ENDED)
+    )
+    forgotten = session.execute(
+        delete(CommitmentAsked).where(ended.exists()).returning(CommitmentAsked.delivery_id),
+        execution_options=IN_PLACE,
+    )
+    return len(forgotten.all())
 
 
 def settle_commitment(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Row,
     and_,
     bindparam,
     case,
@@ -52,41 +53,54 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
 
 
 def due_for_delivery(
-    session: Session, *, limit: int, requeue_after_s: float, in_queue: int | None = None
+    session: Session,
+    *,
+    limit: int,
+    requeue_after_s: float,
+    in_queue: int | None = None,
+    waiting: Mapping[Urgency, int] | None = None,
 ) -> list[DueDelivery]:
     """The deliveries to be published now: by urgency, then in turn by destination, longest due first.
 
-    In turn: what thousands of results for one destination are waiting for holds up no other. With
-    `in_queue` each destination has its share of that many published messages that nobody has taken
-    yet, STAT apart: else a slow one would fill the queue for all.
+    In turn: what thousands of results for one destination are waiting for holds up no other. Of
+    `in_queue` messages of one urgency each destination has its share: else a slow one would fill the
+    queue for all. `waiting` messages of each urgency lie there; where that is as many as `in_queue`
+    no other is added. What was published `requeue_after_s` ago comes again, but only as many as are
+    lost: a message of a slow destination lies there longer than that, and must not be doubled.
 
     So a result that is marked STAT goes before thousands that wait since a destination was away. One
     study's results keep their order: they have the same urgency, or the earlier one is superseded.
     A destination that is away gets one, when its probe is due; one that is not active gets none.
     """
     moment = now(session)
-    found: list[tuple[int, int, datetime, str]] = []
+    stale = moment - timedelta(seconds=requeue_after_s)
+    published, share = _published(session), _share(session, in_queue)
     reachable = _reachable(session, moment)
-    for name, failures in reachable:
-        room = limit
-        if in_queue is not None:
-            share = max(1, in_queue // len(reachable))
-            room = share - _published(session, name, moment, requeue_after_s)
-        rows = session.execute(
-            select(_URGENCY.label("urgency"), ResultDelivery.due_at, ResultDelivery.delivery_key)
-            .join(Study, Study.id == ResultDelivery.study_id)
-            .where(ResultDelivery.destination == name, _due(moment, requeue_after_s))
-            .order_by(_URGENCY, ResultDelivery.due_at, ResultDelivery.id)
-            .limit(1 if failures else limit)
-        )
-        turns: Counter[int] = Counter()
-        for row in rows:
-            if row.urgency != Urgency.STAT:
-                room -= 1
-                if room < 0:
-                    break
-            turns[row.urgency] += 1
-            found.append((row.urgency, turns[row.urgency], row.due_at, row.delivery_key))
+    probed: set[str] = set()
+    found: list[tuple[int, int, datetime, str]] = []
+    for urgency in Urgency:
+        lost = limit
+        if waiting is not None:
+            here = sum(count for (_, of), count in published.items() if of == urgency)
+            lost = here - waiting[urgency]
+            if in_queue is not None and waiting[urgency] >= in_queue:
+                continue
+        for name, failures in reachable:
+            room = limit if share is None else share - published[name, urgency]
+            rows = [
+                *_longest_due(session, name, urgency, moment, stale, most=min(lost, limit)),
+                *_longest_due(session, name, urgency, moment, None, most=min(room, limit)),
+            ]
+            if failures:
+                rows = [] if name in probed else rows[:1]
+                probed |= {name} if rows else set()
+            lost -= sum(row.published_at is not None for row in rows)
+            rows.sort(key=lambda row: (row.due_at, row.id))
+            found += [
+                (urgency, turn, row.due_at, row.delivery_key) for turn, row in enumerate(rows)
+            ]
+        if len(found) >= limit:
+            break  # what is less urgent has no place
     return [
         DueDelivery(delivery_key=key, urgency=Urgency(urgency))
         for urgency, _, _, key in sorted(found)[:limit]
@@ -146,22 +160,53 @@ def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
     return [(row.name, row.failures) for row in rows]
 
 
-def _published(session: Session, name: str, moment: datetime, requeue_after_s: float) -> int:
-    """Messages for a destination that wait in the queue: a worker that takes one unmarks its row."""
-    query = select(func.count()).where(
-        ResultDelivery.destination == name,
-        ResultDelivery.state.in_(_AS_IN_THE_INDEX),
-        ResultDelivery.published_at > moment - timedelta(seconds=requeue_after_s),
-    )
-    return session.scalars(query).one()
+def _share(session: Session, in_queue: int | None) -> int | None:
+    """Messages of one urgency for one destination, of so many for all; one share stays free for a
+    destination that is entered later. One that is away keeps its own: it may be back at once.
+    """
+    if in_queue is None:
+        return None
+    active = select(func.count()).where(ResultDestination.is_active)
+    return max(1, in_queue // (session.scalars(active).one() + 1))
 
 
-def _due(moment: datetime, requeue_after_s: float) -> ColumnElement[bool]:
-    return and_(
-        ResultDelivery.state.in_(_AS_IN_THE_INDEX),
-        ResultDelivery.due_at <= moment,
-        or_(
-            ResultDelivery.published_at.is_(None),
-            ResultDelivery.published_at <= moment - timedelta(seconds=requeue_after_s),
-        ),
+def _published(session: Session) -> Counter[tuple[str, int]]:
+    """Messages by destination and urgency that nobody has taken: a worker that does unmarks its row."""
+    rows = session.execute(
+        select(ResultDelivery.destination, _URGENCY.label("urgency"), func.count().label("count"))
+        .join(Study, Study.id == ResultDelivery.study_id)
+        .where(ResultDelivery.state.in_(_AS_IN_THE_INDEX), ResultDelivery.published_at.is_not(None))
+        .group_by(ResultDelivery.destination, "urgency")
     )
+    return Counter({(row.destination, row.urgency): row.count for row in rows})
+
+
+def _longest_due(
+    session: Session,
+    destination: str,
+    urgency: Urgency,
+    moment: datetime,
+    stale: datetime | None,
+    *,
+    most: int,
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Rows that were published before `stale`, or without it were not published."""
+    if most <= 0:
+        return []
+    published_at = ResultDelivery.published_at
+    return session.execute(
+        select(ResultDelivery.id, ResultDelivery.due_at, ResultDelivery.delivery_key, published_at)
+        .join(Study, Study.id == ResultDelivery.study_id)
+        .where(
+            ResultDelivery.destination == destination,
+            _due(moment),
+            _URGENCY.in_((urgency.value,)),
+            published_at.is_(None) if stale is None else published_at <= stale,
+        )
+        .order_by(ResultDelivery.due_at, ResultDelivery.id)
+        .limit(most)
+    ).all()
+
+
+def _due(moment: datetime) -> ColumnElement[bool]:
+    return and_(ResultDelivery.state.in_(_AS_IN_THE_INDEX), ResultDelivery.due_at <= moment)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db.delivery_records import DeliveryClaim, EarlierResult, SentObject
+from db.destinations import IN_PLACE
 from db.enums import DeliveryState, FailureKind
 from db.errors import StaleClaim
 from db.models import CommitmentAsked, ModelVersion, ResultDelivery, ResultObject
+
+QUESTIONS_KEPT = 50
+"""Requests for storage commitment of one delivery that an answer is still believed to."""
 
 
 def park_row(row: ResultDelivery, code: str, sentence: str, kind: FailureKind) -> None:
@@ -92,7 +96,10 @@ def awaiting_row(session: Session, transaction_uid: str) -> ResultDelivery | Non
 def note_asked(
     session: Session, row: ResultDelivery, transaction_uid: str, moment: datetime
 ) -> None:
-    """Write down a request for commitment to the last sending of a locked row."""
+    """Write down a request for commitment to the last sending of a locked row.
+
+    Of each delivery the last ones are kept; before one that may be answered goes one that was not taken.
+    """
     row.transaction_uid = transaction_uid
     session.add(
         CommitmentAsked(
@@ -103,6 +110,23 @@ def note_asked(
         )
     )
     session.flush()
+    others = (
+        select(CommitmentAsked.transaction_uid)
+        .where(
+            CommitmentAsked.delivery_id == row.id,
+            CommitmentAsked.transaction_uid != transaction_uid,
+        )
+        .order_by(
+            CommitmentAsked.failed_at.is_not(None),
+            CommitmentAsked.asked_at.desc(),
+            CommitmentAsked.transaction_uid,
+        )
+    )
+    if too_many := session.scalars(others.offset(QUESTIONS_KEPT - 1)).all():
+        session.execute(
+            delete(CommitmentAsked).where(CommitmentAsked.transaction_uid.in_(too_many)),
+            execution_options=IN_PLACE,
+        )
 
 
 def note_object(session: Session, row: ResultDelivery, sent: SentObject) -> None:

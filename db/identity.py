@@ -19,18 +19,22 @@ def was_erased(session: Session, study_key: str) -> bool:
 
 
 def erase_identity(session: Session, study_key: str, actor: str) -> bool:
-    """Erase patient id and accession number; False if there is nothing to erase.
+    """Erase patient id and accession number; False if that was done before, or there is no such study.
 
     Predictions, audit trail and its chain stay as they are: they never held them. That it was done
-    is audited, and a resend of the study does not bring them back.
+    is audited, also where neither was kept: the images may name the person, and by the audit record
+    no further result is owed. A resend of the study does not bring them back.
     """
-    study_id = select(Study.id).where(Study.study_key == study_key).scalar_subquery()
+    study_id = session.scalar(select(Study.id).where(Study.study_key == study_key))
+    if study_id is None:
+        return False
     erased = session.execute(
         delete(StudyIdentity)
         .where(StudyIdentity.study_id == study_id)
         .returning(StudyIdentity.study_id),
         execution_options={"synchronize_session": False},
     ).all()
-    if erased:
-        append(session, AuditEvent.IDENTITY_ERASED, study_key, {}, actor)
-    return bool(erased)
+    if not erased and was_erased(session, study_key):
+        return False
+    append(session, AuditEvent.IDENTITY_ERASED, study_key, {}, actor)
+    return True

@@ -35,6 +35,7 @@ from db.enums import (
     Source,
     StudyState,
 )
+from db.identity import was_erased
 from db.manifests import keep_manifest, missing
 from db.models import Instance, Study, StudyIdentity
 from db.records import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
@@ -254,7 +255,7 @@ def fill_in(
     if study.patient_age_years is None:
         study.patient_age_years = received.patient_age_years
     study.site_ae_title = study.site_ae_title or received.site_ae_title
-    if session.get(StudyIdentity, study.id) is None:
+    if session.get(StudyIdentity, study.id) is None and not was_erased(session, study.study_key):
         _keep_identity(session, study.id, received, moment)
 
 

@@ -547,7 +547,10 @@ class ResultObject(Base):
 
 
 class CommitmentAsked(Base):
-    """One request for storage commitment; its answer may come days later, after further requests."""
+    """One request for storage commitment; its answer may come days later, after further requests.
+
+    Forgotten once nobody waits for it, and the earliest of very many before.
+    """
 
     __tablename__ = "commitment_asked"
 

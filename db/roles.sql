@@ -4,7 +4,7 @@
 -- It may be run again; later migrations that add tables say so in their notes.
 --
 -- pneumo_worker   listener, relay, workers: rows come and change, but the audit trail only grows, and
---                 nothing is ever deleted
+--                 nothing is ever deleted, but for questions to a PACS that nobody waits for
 -- pneumo_privacy  erases identities (with the audit record that says so)
 -- pneumo_analyst  reads the documented views, and no table
 DO $$
@@ -27,6 +27,7 @@ GRANT SELECT, INSERT, UPDATE ON
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
+GRANT DELETE ON commitment_asked TO pneumo_worker;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
 GRANT SELECT ON alembic_version TO pneumo_worker;
 GRANT SELECT ON

@@ -25,10 +25,14 @@ def destined(database, *names, **values):
         set_destinations(session, names or ["archive"], **values)
 
 
-def due(database, limit=50, requeue_after_s=60.0, in_queue=None):
+def due(database, limit=50, requeue_after_s=60.0, in_queue=None, waiting=None):
     with database.transaction() as session:
         found = due_for_delivery(
-            session, limit=limit, requeue_after_s=requeue_after_s, in_queue=in_queue
+            session,
+            limit=limit,
+            requeue_after_s=requeue_after_s,
+            in_queue=in_queue,
+            waiting=waiting,
         )
         keys = [delivery.delivery_key for delivery in found]
         mark_deliveries_published(session, keys)

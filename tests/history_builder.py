@@ -142,6 +142,11 @@ _STATEMENTS = (
     FROM result_delivery
     """,
     """
+    INSERT INTO commitment_asked (transaction_uid, delivery_id, attempt, asked_at)
+    SELECT '2.25.8' || id, id, 1, created_at FROM result_delivery
+    WHERE state = 'awaiting_commitment' OR id % 1000 = 2
+    """,
+    """
     INSERT INTO audit_record (chain, sequence, event, occurred_at, study_key, actor, detail,
         previous_hash, hash)
     SELECT n % 16, n / 16 + 1, 'study_finished', now(), md5((n % STUDIES + 1)::text), 'w', '{}',

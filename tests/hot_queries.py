@@ -13,7 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from db.claims import claim, claimed_instances, renew_leases
-from db.commitment import settle_commitment
+from db.commitment import forget_answered, settle_commitment
 from db.conditions import conditions
 from db.counting import open_studies
 from db.delivering import claim_delivery
@@ -86,6 +86,7 @@ HOT: dict[str, Query] = {
         s, [key(f"d{n - 45 * n // 10_000 + i}") for i in range(20)]
     ),
     # the relay, each minute
+    "answered questions": lambda s, _: forget_answered(s),
     "due to leave": lambda s, _: due_to_leave(s, keep_days=KEEP_DAYS, limit=50),
     "none due to leave": lambda s, n: due_to_leave(s, keep_days=n / 1440 / 50, limit=50),
     "mark removed": lambda s, n: mark_removed(s, n - n // 128, keep_days=KEEP_DAYS, actor="x"),
@@ -138,7 +139,7 @@ def counting_rows(session: Session) -> Iterator[dict[str, int]]:
     looked_at: dict[str, int] = {}
 
     def explain(_connection, cursor, statement, parameters, _context, executemany):
-        if not statement.startswith(("SELECT", "UPDATE", "WITH")):
+        if not statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
             return
         run = cursor.connection.execute
         run("SAVEPOINT explained")

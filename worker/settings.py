@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -247,7 +248,10 @@ class Settings(BaseSettings):
         return self.state_dir / "logs"
 
     def as_environment(self) -> dict[str, str]:
-        """These settings as PNEUMO_* variables, for the processes that we start."""
+        """These settings as PNEUMO_* variables, for the processes that we start.
+
+        What is None is left out: put it before an environment `without_settings`.
+        """
         return {
             f"{PREFIX}{name}".upper(): str(value)
             for name, value in self.model_dump(exclude_none=True).items()
@@ -276,6 +280,13 @@ def _sentences(error: ValidationError) -> list[str]:
         f"{item['msg'].removeprefix('Value error, ')}. Correct the variable and start again."
         for item in error.errors(include_input=False, include_url=False)
     ]
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without any PNEUMO_* variable, in capitals or not, as they are read."""
+    return {
+        name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)
+    }
 
 
 @cache

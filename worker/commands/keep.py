@@ -67,7 +67,10 @@ def erase(
     study: StudyArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a study's patient id and accession number; predictions and audit stay."""
+    """Erase a study's patient id and accession number, and send no further result of it.
+
+    Predictions and audit stay.
+    """
     from worker.operations.mending import erase_identity_of
 
     if not yes:

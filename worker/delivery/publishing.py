@@ -5,9 +5,11 @@ It goes last in a turn, is short, and keeps what goes wrong to itself: no study 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from db.commitment import forget_answered
 from db.delivery_records import Urgency
 from db.delivery_relaying import due_for_delivery, mark_deliveries_published, sweep_deliveries
 from db.session import Database
@@ -21,6 +23,9 @@ BATCH = 50
 """Most deliveries published in one turn."""
 ENOUGH = 200
 """With so many messages of one urgency waiting none is added to them: the rows keep the rest."""
+
+FORGET_EVERY_S = 60.0
+"""Between two looks for questions about storage commitment that nobody waits for any more."""
 
 
 class DeliveryBroker(Protocol):
@@ -41,12 +46,14 @@ class DeliveryRelay:
         self._database = database
         self._broker = broker
         self._file = DestinationsFile(site, database)
+        self._forget_at = 0.0
 
     def turn(self) -> int:
         """How many were published. Never raises."""
         try:
             self._file.follow()
             self._sweep()
+            self._forget()
             return self._publish()
         except Exception as error:  # noqa: BLE001  no study may wait for this
             log.warning("deliveries_not_published", error_type=type(error).__qualname__)
@@ -58,22 +65,27 @@ class DeliveryRelay:
         for delivery_key, what in swept:
             log.warning("delivery_ran_out", delivery_key=delivery_key, action=what.value)
 
+    def _forget(self) -> None:
+        if time.monotonic() < self._forget_at:
+            return
+        self._forget_at = time.monotonic() + FORGET_EVERY_S
+        with self._database.transaction() as session:
+            forget_answered(session)
+
     def _publish(self) -> int:
         """Publish, then mark, as for studies: a death in between makes a second message."""
+        waiting = self._broker.deliveries_waiting()
         with self._database.reading() as session:
             due = due_for_delivery(
                 session,
                 limit=BATCH,
                 requeue_after_s=self._site.requeue_after_s,
                 in_queue=ENOUGH,
+                waiting=waiting,
             )
-        if not due:
-            return 0
-        waiting = self._broker.deliveries_waiting()
-        going = [delivery for delivery in due if waiting[delivery.urgency] < ENOUGH]
-        for delivery in going:
+        for delivery in due:
             self._broker.publish_delivery(delivery.delivery_key, delivery.urgency)
-        if going:
+        if due:
             with self._database.transaction() as session:
-                mark_deliveries_published(session, [delivery.delivery_key for delivery in going])
-        return len(going)
+                mark_deliveries_published(session, [delivery.delivery_key for delivery in due])
+        return len(due)

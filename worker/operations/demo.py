@@ -30,6 +30,16 @@ from worker.settings import Settings, read_settings
 FOLDER = Path("demo-state")
 MARKER = ".pneumo-demo"
 """Lies in a demo's state folder; a folder without it is not ours to remove."""
+NOTHING_OF_THE_SITE: dict[str, object] = {
+    # Whatever names nothing by default: archives, destinations, the watched folder, certificates.
+    **{name: None for name, field in Settings.model_fields.items() if field.default is None},
+    "database_url": "",
+    "listen_host": "127.0.0.1",
+    "listen_tls": "off",
+    "calling_ae_titles": "",
+    "called_ae_titles": "",
+}
+"""A demo in the shell of a hospital sends it nothing, and takes nothing from it."""
 WAIT_S = 120.0
 """Longest wait for the results."""
 C_STORE_PRIORITY = {Priority.STAT: 1, Priority.ROUTINE: 0}
@@ -76,11 +86,10 @@ def fresh_site(folder: Path) -> Settings:
     (folder / MARKER).touch()
     broker, listener = free_ports(2)
     return read_settings(
+        **NOTHING_OF_THE_SITE,
         state_dir=folder,
-        database_url="",
-        run_dir=folder / "run",
         broker_url=f"redis://127.0.0.1:{broker}/0",
-        listen_host="127.0.0.1",
+        broker_prefix="pneumo:",
         device="cpu",  # where the same pixels give the same figure, bit for bit
         listen_port=listener,
         idle_window_s=1.0,

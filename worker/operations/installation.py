@@ -22,7 +22,7 @@ from db.migrate import upgrade
 from db.session import Database
 from worker.active_model import ensure_default_model
 from worker.celery import DELIVERY
-from worker.delivery.destinations import keep_destinations
+from worker.delivery.destinations import DestinationsFile
 from worker.errors import Rejected, Resource, Transient
 from worker.intake.listener import echo
 from worker.intake.relay import alive_file
@@ -87,7 +87,8 @@ def prepare(site: Settings) -> None:
     upgrade(site.database_url)
     database = Database(site.database_url)
     ensure_default_model(database, site)
-    keep_destinations(site, database)
+    # As its relay does, so that the first result is owed: without a file nothing is switched off.
+    DestinationsFile(site, database).follow()
     database.dispose()
 
 

@@ -84,8 +84,8 @@ def set_shadow(site: Settings, name: str) -> None:
 
 
 def erase_identity_of(site: Settings, asked: str) -> int:
-    """Erase patient id and accession number of one study, and let go of results that are owed with them;
-    1 if all was gone already.
+    """Erase patient id and accession number of one study, and let go of results that name the person,
+    those that are owed and those to come; 1 if all was gone already.
     """
     database = Database(site.database_url)
     key = one_study(database, asked)
@@ -95,7 +95,13 @@ def erase_identity_of(site: Settings, asked: str) -> int:
         hold = holders(session, key)
     database.dispose()
     console = Console()
-    console.print(f"{key}: {'erased' if erased else 'nothing was left to erase'}.")
+    if erased:
+        console.print(
+            f"{key}: erased; no patient id or accession number is kept, and no result of it is sent "
+            "from now on."
+        )
+    else:
+        console.print(f"{key}: nothing was left to erase.")
     if forgone:
         console.print(
             f"{forgone} results that were owed to destinations, with the person's name in them, are "

@@ -21,6 +21,7 @@ import structlog
 
 from worker.logging import get_logger
 from worker.operations.log_files import cut_long_logs
+from worker.settings import without_settings
 
 log = get_logger(__name__)
 
@@ -68,7 +69,7 @@ class Supervisor:
 
     log_dir: Path
     environment: Mapping[str, str]
-    """Added to this process's environment."""
+    """Added to this process's environment, of which no setting of ours is handed on."""
     on_death: Callable[[str], None] = lambda _: None
     """Is told each death in a sentence."""
     children: dict[str, Child] = field(default_factory=dict)
@@ -145,7 +146,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env={**without_settings(os.environ), **self.environment},
                 # Ctrl-C in the terminal is for the supervisor, which ends the parts in order.
                 start_new_session=True,
             )

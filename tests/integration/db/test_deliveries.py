@@ -11,6 +11,7 @@ from db.belated import Belated, Span, owe_belatedly
 from db.clock import now
 from db.commitment import (
     ask_for_commitment,
+    forget_answered,
     forgo_commitment,
     put_off_commitment,
     settle_commitment,
@@ -26,6 +27,7 @@ from db.delivering import (
 from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
 from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
 from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
+from db.delivery_rows import QUESTIONS_KEPT
 from db.destinations import note_failure, note_success, probe_in
 from db.earlier_results import objects_begun
 from db.enums import DeliveryState, FailureKind, Priority, Verdict
@@ -349,6 +351,10 @@ def finish_some(database, *priorities):
     ]
 
 
+def finish_at(database, number, priority):
+    return finish_one(database, uid=uid_of(number), priority=priority)
+
+
 def test_stat_goes_before_what_waits_longer_to_every_destination(database):
     destined(database, "archive", "web")
     first, second, stat = finish_some(database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT)
@@ -380,11 +386,50 @@ def test_a_slow_destination_does_not_fill_the_queue(database):
         claim = claimed(database, key_to(database, study, "fast"))
         sent(database, claim, study)
     stat = key_to(database, owed[-1], "slow")
-    published = due(database, in_queue=4)
+    published = due(database, in_queue=6)
     assert published == [stat, *(key_to(database, study, "slow") for study in owed[:2])]
-    assert due(database, in_queue=4) == [], "its share is in the queue"
+    assert due(database, in_queue=6) == [], "its share is in the queue"
     newest = finish_one(database, uid=uid_of(9))
-    assert due(database, in_queue=4) == [key_to(database, newest, "fast")]
+    assert due(database, in_queue=6) == [key_to(database, newest, "fast")]
+
+
+def test_a_slow_destination_with_many_stat_results_holds_up_no_other(database):
+    destined(database, "slow")
+    owed = finish_some(database, *[Priority.STAT] * 5)
+    destined(database, "quick", "slow")
+    assert due(database, in_queue=6) == [key_to(database, study, "slow") for study in owed[:2]]
+    routine, stat = finish_at(database, 8, Priority.ROUTINE), finish_at(database, 9, Priority.STAT)
+    published = due(database, in_queue=6)
+    assert published[0] == key_to(database, stat, "quick")
+    assert set(published[1:]) == {key_to(database, routine, name) for name in ("quick", "slow")}
+
+
+def test_a_destination_that_is_away_keeps_its_share(database):
+    """Else the queue is full of another's when it is back."""
+    destined(database, "back", "slow")
+    finish_some(database, *[Priority.ROUTINE] * 5)
+    away(database, "back")
+    assert len(due(database, in_queue=6)) == 2
+
+
+def test_messages_that_lie_in_the_queue_are_not_doubled(database):
+    """Doubled again and again, a slow destination's alone would fill it."""
+    destined(database, "slow")
+    finish_some(database, *[Priority.ROUTINE] * 3)
+    first, second, third = due(database)
+    for number, key in enumerate((first, second, third)):
+        changed(database, key, published_at=long_ago(database, 3600 - number))
+    lying = dict.fromkeys(Urgency, 0) | {Urgency.ROUTINE: 3}
+    assert due(database, waiting=lying) == []
+    assert due(database, waiting=lying | {Urgency.ROUTINE: 2}) == [first], "one was lost"
+    assert due(database, waiting=lying | {Urgency.ROUTINE: 0}) == [second, third]
+
+
+def test_an_urgency_whose_queue_is_full_takes_no_place_of_another(database):
+    destined(database)
+    _, _, routine = finish_some(database, Priority.STAT, Priority.STAT, Priority.ROUTINE)
+    lying = dict.fromkeys(Urgency, 0) | {Urgency.STAT: 6}
+    assert due(database, limit=2, in_queue=6, waiting=lying) == [key_to(database, routine)]
 
 
 def test_what_is_due_is_found_by_the_index_of_its_destination(database):
@@ -394,7 +439,7 @@ def test_what_is_due_is_found_by_the_index_of_its_destination(database):
     from db import delivery_relaying
 
     seen = []
-    query = delivery_relaying._due(long_ago(database), 60)
+    query = delivery_relaying._due(long_ago(database))
     statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
     with database.reading() as session:
         event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))
@@ -748,6 +793,42 @@ def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
     assert silent(database) == ["COMMITMENT_SILENT"]
     assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
     assert silent(database) == []
+
+
+ASKED = "SELECT transaction_uid FROM commitment_asked ORDER BY asked_at, transaction_uid"
+
+
+def forgotten(database):
+    with database.transaction() as session:
+        return forget_answered(session)
+
+
+def test_questions_about_what_has_ended_are_forgotten(database):
+    awaiting(database)
+    assert forgotten(database) == 0, "an answer may still come"
+    report(database, kept=ALL)
+    assert forgotten(database) == 1
+    assert rows(database, ASKED) == []
+
+
+@pytest.mark.parametrize("state", DeliveryState)
+def test_only_what_nobody_waits_for_any_more_has_ended(database, state):
+    changed(database, awaiting(database), state=state)
+    ended = {"sent", "committed", "superseded", "forgone"}
+    assert forgotten(database) == (state in ended)
+
+
+def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(database):
+    """An archive that is away for a week is asked each hour, for each result."""
+    key = awaiting(database)
+    for number in range(2, 2 + QUESTIONS_KEPT):
+        changed(database, key, due_at=long_ago(database))
+        assert ask(database, key, f"2.25.{number}")
+        with database.transaction() as session:
+            put_off_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
+    kept = {uid for (uid,) in rows(database, ASKED)}
+    assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + QUESTIONS_KEPT))}
+    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
 
 
 def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from db.audit import verify
-from db.identity import erase_identity
+from db.identity import erase_identity, was_erased
 from tests.database_builders import accept_one, events_of, finish_one, one, rows
 
 
@@ -39,6 +39,18 @@ def test_erasing_again_erases_nothing(database):
     assert not erase(database, key)
     assert not erase(database, "0" * 32)
     assert events_of(database, key).count("identity_erased") == 1
+
+
+def test_a_study_that_names_somebody_in_its_images_alone_is_erased_all_the_same(database):
+    """Patient's Name without a Patient ID: there is no row to delete, and a late image names them."""
+    key = accept_one(database, patient_id=None, accession_number=None).study_key
+
+    assert erase(database, key)
+    assert not erase(database, key)
+
+    assert events_of(database, key).count("identity_erased") == 1
+    with database.reading() as session:
+        assert was_erased(session, key)
 
 
 def test_only_the_asked_study_is_erased(database):

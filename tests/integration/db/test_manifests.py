@@ -110,6 +110,14 @@ def test_who_the_patient_is_comes_with_the_first_image_and_not_after_an_erasure(
     assert rows(database, "SELECT patient_id FROM study_identity") == []
 
 
+def test_what_is_erased_before_its_first_image_is_not_filled_in_by_it(database):
+    key = announce_study(database, THREE).study_key
+    with database.transaction() as session:
+        assert erase_identity(session, key, "operator:ada")
+    receive(database, 1)
+    assert rows(database, "SELECT patient_id FROM study_identity") == []
+
+
 def test_of_an_announced_study_nothing_came_it_is_parked_and_goes_on_when_it_comes(database):
     key = announce_study(database).study_key
     move_back(database, key, "due_at", 61)

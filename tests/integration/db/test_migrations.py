@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -90,6 +91,25 @@ def test_studies_whose_files_left_before_are_passed_by(empty_url, engine):
         query = text("SELECT id, files_left_at FROM study ORDER BY id")
         found = connection.execute(query.columns(id=Integer, files_left_at=UtcDateTime)).all()
     assert [tuple(row) for row in found] == [(1, datetime(2026, 11, 24, tzinfo=UTC)), (2, None)]
+
+
+def test_on_postgresql_views_and_grants_of_the_site_live_through_an_upgrade_and_back(
+    empty_postgresql_url,
+):
+    """One login reads our view directly, and a view of the site's own reads it as well."""
+    upgrade(empty_postgresql_url, "0010")
+    engine = make_engine(empty_postgresql_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE VIEW of_the_site AS SELECT state FROM v1_deliveries")
+        connection.exec_driver_sql("GRANT SELECT ON v1_deliveries TO pg_monitor")
+    back = partial(downgrade, empty_postgresql_url, "0010")
+    for step in (partial(upgrade, empty_postgresql_url), back):
+        step()
+        with engine.begin() as connection:
+            assert connection.exec_driver_sql("SELECT * FROM of_the_site").all() == []
+            reads = "SELECT has_table_privilege('pg_monitor', 'v1_deliveries', 'SELECT')"
+            assert connection.exec_driver_sql(reads).scalar()
+    engine.dispose()
 
 
 _SECOND_STUDY = """

@@ -9,6 +9,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from db.audit import verify
+from db.commitment import forget_answered
 from db.forgoing import forgo_study, holders
 from db.identity import erase_identity
 from db.models import Base
@@ -53,8 +54,10 @@ def test_a_worker_does_all_its_work(as_role):
     destined(worker, "archive")
     shadow_one(worker, finish_one(worker), 0.2)
     sent(worker, claimed(worker, *due(worker)), transaction_uid="2.25.1")
+    rows(worker, "UPDATE result_delivery SET state = 'committed'")
 
     with worker.transaction() as session:
+        assert forget_answered(session) == 1
         assert sweep_expired_leases(session) == []
         assert verify(session).ok
 
@@ -70,6 +73,7 @@ def test_a_worker_does_all_its_work(as_role):
         "UPDATE shadow_prediction SET probability = 0",
         "DELETE FROM audit_chain_head",
         "DELETE FROM study",
+        "DELETE FROM result_delivery",
         "ALTER TABLE audit_record DISABLE TRIGGER ALL",
     ],
 )

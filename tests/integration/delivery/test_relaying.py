@@ -16,6 +16,7 @@ from db.enums import Priority
 from db.migrate import upgrade
 from db.session import Database
 from tests.database_builders import accept_one, finish_one, one, rows, uid_of
+from tests.delivery_builders import claimed, sent
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
 from worker.delivery.publishing import ENOUGH
 from worker.delivery.runtime import DeliveryRuntime
@@ -198,6 +199,20 @@ def test_a_wrong_file_of_peers_is_told_and_holds_up_no_study(site, database, rel
     relay.turn()
     with database.reading() as session:
         assert conditions(session) == []
+
+
+def test_questions_that_nobody_waits_for_are_forgotten_now_and_then(site, database, relay):
+    relay.turn()
+    finish_one(database)
+    sent(database, claimed(database), transaction_uid="2.25.1")
+    rows(database, "UPDATE result_delivery SET state = 'committed'")
+    asked = "SELECT count(*) FROM commitment_asked"
+    relay.turn()
+    assert one(database, asked) == 1, "not each second"
+    broker = Broker(site, make_app(site))
+    Relay(site, database, broker).turn()
+    broker.close()
+    assert one(database, asked) == 0
 
 
 def test_a_table_of_deliveries_that_fails_holds_up_no_study(database, relay):

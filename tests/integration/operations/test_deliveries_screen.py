@@ -15,7 +15,16 @@ from db.heartbeats import beat
 from db.migrate import upgrade
 from db.retention import mark_removed
 from db.session import Database
-from tests.database_builders import finish_one, one, uid_of
+from tests.database_builders import (
+    accept_one,
+    claim_one,
+    ensure_model,
+    finish_one,
+    one,
+    positive_outcome,
+    store,
+    uid_of,
+)
 from tests.delivery_builders import claimed, destined, due, sent, states
 from worker.errors import Rejected
 from worker.operations.belated_screen import owe_and_show
@@ -212,6 +221,23 @@ def test_erasing_a_person_lets_go_of_results_that_name_them(site, database, caps
     assert "1 results that were owed" in said
     assert "were sent to web before" in said
     assert states(database) == ["forgone", "sent"]
+    assert erase_identity_of(site, key) == 1
+
+
+def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
+    site, database, capsys
+):
+    destined(database)
+    key = finish_one(database, patient_id=None, accession_number=None)
+    sent(database, claimed(database))
+    assert erase_identity_of(site, key) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no patient id or accession number is kept" in said
+    assert "no result of it is sent from now on" in said
+    again = accept_one(database, 2, patient_id=None, accession_number=None)
+    claim = claim_one(database, again.study_key)
+    store(database, claim, positive_outcome(claim, ensure_model(database)))
+    assert states(database) == ["sent"], "nothing is owed of a late image"
     assert erase_identity_of(site, key) == 1
 
 

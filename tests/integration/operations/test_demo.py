@@ -21,7 +21,7 @@ from worker.operations import demo
 from worker.operations.demo_findings import Finding, Sent, death_finding, judge
 from worker.operations.demo_studies import LOSSLESS, DemoStudy, demo_studies
 from worker.operations.demo_table import in_four_characters, results_table
-from worker.operations.installation import locked
+from worker.operations.installation import locked, parts_of
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +230,27 @@ def test_a_demo_stays_in_its_folder_whatever_the_site_is_set_to(tmp_path, monkey
         monkeypatch.setenv(f"PNEUMO_{name}", f"sqlite:///{tmp_path}/of-the-site")
     site = demo.fresh_site(tmp_path / "demo-state")
     assert "of-the-site" not in str(site)
+
+
+def test_a_demo_reaches_nothing_of_the_site_around_it(tmp_path, monkeypatch):
+    """Its results stay here, and no file of a hospital is moved into a folder that is removed."""
+    theirs = {
+        "PEERS": f"{tmp_path}/of-the-site",
+        "WATCH_FOLDER": f"{tmp_path}/of-the-site",
+        "TLS_CERTIFICATE": f"{tmp_path}/of-the-site",
+        "BROKER_URL": "redis://of-the-site/0",
+        "LISTEN_HOST": "of-the-site",
+        "LISTEN_TLS": "mutual",
+        "CALLING_AE_TITLES": "OF-THE-SITE",
+        "CALLED_AE_TITLES": "OF-THE-SITE",
+    }
+    for name, value in theirs.items():
+        monkeypatch.setenv(f"PNEUMO_{name}", value)
+    site = demo.fresh_site(tmp_path / "demo-state")
+    assert "of-the-site" not in str(site).lower()
+    assert (site.peers, site.watch_folder, site.listen_tls) == (None, None, "off")
+    parts = {part.name for part in parts_of(site, concurrency=1)}
+    assert parts == {"broker", "worker", "suspect", "relay", "listener"}
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):

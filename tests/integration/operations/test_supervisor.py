@@ -13,7 +13,10 @@ import psutil
 import pytest
 
 from db.migrate import upgrade
+from db.session import Database
 from tests.acceptance.installation import ROOT, free_port
+from tests.database_builders import rows
+from tests.delivery_builders import destined
 from worker.errors import Rejected, Resource, Transient
 from worker.operations import installation
 from worker.operations.broker import answers, broker_part, is_embedded
@@ -46,6 +49,16 @@ def test_a_part_runs_with_its_environment_and_its_log(supervisor, tmp_path):
     supervisor.start(Part(name="speaker", command=python("import os; print(os.environ['COLOUR'])")))
     wait_for(lambda: (tmp_path / "speaker.log").read_text() == "green\n")
     assert supervisor.last_line("speaker") == "green"
+
+
+def test_a_part_takes_no_setting_from_anywhere_but_its_site(supervisor, tmp_path, monkeypatch):
+    """A setting that the site leaves out would come from the shell: another site's, at worst."""
+    monkeypatch.setenv("PNEUMO_PEERS", "/etc/pneumo/peers.toml")
+    monkeypatch.setenv("pneumo_watch_folder", "/srv/incoming")
+    supervisor.environment = {"PNEUMO_LISTEN_PORT": "104"}
+    said = "import os; print(*sorted(n for n in os.environ if n.upper().startswith('PNEUMO_')))"
+    supervisor.start(Part(name="speaker", command=python(said)))
+    wait_for(lambda: (tmp_path / "speaker.log").read_text() == "PNEUMO_LISTEN_PORT\n")
 
 
 def test_a_killed_part_is_started_again_at_once(supervisor):
@@ -245,6 +258,17 @@ def test_two_installations_in_one_folder_are_refused(site):
         locked(site),
     ):
         pass
+
+
+def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
+    site.state_dir.mkdir(parents=True)
+    upgrade(site.database_url)
+    database = Database(site.database_url)
+    destined(database, "archive")
+    prepare(site.model_copy(update={"peers": None}))
+    active = "SELECT name FROM result_destination WHERE is_active"
+    assert rows(database, active) == [("archive",)]
+    database.dispose()
 
 
 def test_a_taken_port_is_refused_by_its_number_and_variable(site):
