@@ -53,11 +53,12 @@ class DeliveryRelay:
         try:
             self._file.follow()
             self._sweep()
+            published = self._publish()
             self._forget()
-            return self._publish()
         except Exception as error:  # noqa: BLE001  no study may wait for this
             log.warning("deliveries_not_published", error_type=type(error).__qualname__)
             return 0
+        return published
 
     def _sweep(self) -> None:
         with self._database.transaction() as session:
