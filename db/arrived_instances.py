@@ -35,7 +35,7 @@ def sort_out(
     first: dict[str, set[str]] = {}
     sorted_out = []
     for instance in instances:
-        uid, contents = instance.sop_instance_uid, _contents(instance)
+        uid, contents = instance.sop_instance_uid, contents_of(instance)
         if uid in first:
             same = bool(first[uid] & contents)
             receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
@@ -49,7 +49,8 @@ def sort_out(
     return sorted_out
 
 
-def _contents(instance: ReceivedInstance) -> set[str]:
+def contents_of(instance: ReceivedInstance) -> set[str]:
+    """The digests by which it is known again, however it is wrapped."""
     return {instance.file_sha256, instance.content_sha256 or instance.file_sha256}
 
 
@@ -94,7 +95,7 @@ def _take_back(
         return True
     if instance.replaced_in_revision is not None:
         return False
-    same = {instance.file_sha256, instance.content_sha256} & _contents(sent)
+    same = {instance.file_sha256, instance.content_sha256} & contents_of(sent)
     of_another = (sent.sop_instance_uid, sent.file_sha256) in digests
     if not same or of_another or not is_here(sent.file_name):
         return False
