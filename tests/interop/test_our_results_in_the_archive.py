@@ -6,8 +6,7 @@ import json
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import Comprehensive3DSRStorage as SR
-from pydicom.uid import SecondaryCaptureImageStorage as SC
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from tests.builders import make_instance, make_study, write_instance
 from tests.database_builders import ensure_model, positive_outcome, store
@@ -136,7 +135,10 @@ def test_a_node_that_fetches_again_leaves_them_out(site, archive, tmp_path, way)
 @pytest.mark.parametrize("way", ["wado-rs", "c-get", "c-move"])
 def test_those_of_another_installation_are_left_out(site, archive, tmp_path, way):
     """They are in no table of ours: what Orthanc says of them by C-FIND, or their header, tells."""
-    kinds = (("report", "SR", SR), ("picture", "OT", SC))
+    kinds = (
+        ("report", "SR", Comprehensive3DSRStorage),
+        ("picture", "OT", SecondaryCaptureImageStorage),
+    )
     for n, (kind, modality, sop_class) in enumerate(kinds, start=1):
         path = write_instance(
             tmp_path / f"theirs-{n}.dcm", rows=8, columns=8, study_instance_uid=UID,
