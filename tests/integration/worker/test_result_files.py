@@ -17,7 +17,7 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker.errors import Rejected, Transient
+from worker.errors import Rejected, Resource, Transient
 from worker.intake.storage import IntakeStorage
 from worker.operations.result_files import show_results
 from worker.pipeline import process_study
