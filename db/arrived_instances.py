@@ -35,7 +35,7 @@ def sort_out(
     first: dict[str, set[str]] = {}
     sorted_out = []
     for instance in instances:
-        uid, contents = instance.sop_instance_uid, _contents(instance)
+        uid, contents = instance.sop_instance_uid, contents_of(instance)
         if uid in first:
             same = bool(first[uid] & contents)
             receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
@@ -49,7 +49,8 @@ def sort_out(
     return sorted_out
 
 
-def _contents(instance: ReceivedInstance) -> set[str]:
+def contents_of(instance: ReceivedInstance) -> set[str]:
+    """The digests by which it is known again, however it is wrapped."""
     return {instance.file_sha256, instance.content_sha256 or instance.file_sha256}
 
 
@@ -62,17 +63,18 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
     sent_again = {i.sop_instance_uid: i for i in arrival.having(InstanceReceipt.DUPLICATE)}
     if not sent_again:
         return
-    removed = arrival.session.scalars(
+    rows = arrival.session.scalars(
         select(Instance).where(
             Instance.study_id == arrival.study.id,
-            Instance.file_removed_at.is_not(None),
+            Instance.sop_instance_uid.in_(sent_again),
         )
-    )
+    ).all()
+    digests = {(row.sop_instance_uid, row.file_sha256) for row in rows}
     returned = [
-        instance
-        for instance in removed
-        if instance.sop_instance_uid in sent_again
-        and _take_back(instance, sent_again[instance.sop_instance_uid], is_here)
+        row
+        for row in rows
+        if row.file_removed_at is not None
+        and _take_back(row, sent_again[row.sop_instance_uid], digests, is_here)
     ]
     for instance in returned:
         instance.file_removed_at, instance.file_returned_at = None, arrival.moment
@@ -81,12 +83,21 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
         arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
 
 
-def _take_back(instance: Instance, sent: ReceivedInstance, is_here: IsHere) -> bool:
-    """Whether the row has a file again: its own, or the same content in another wrapping."""
+def _take_back(
+    instance: Instance, sent: ReceivedInstance, digests: set[tuple[str, str]], is_here: IsHere
+) -> bool:
+    """Whether the row has a file again: its own, or the same content in another wrapping.
+
+    In another wrapping only what counts comes back, and not under a digest that another row of the
+    image has: then that row is the one whose file was sent. `digests`: of all rows that were asked for.
+    """
     if is_here(instance.file_name):
         return True
-    same = {instance.file_sha256, instance.content_sha256} & _contents(sent)
-    if not same or not is_here(sent.file_name):
+    if instance.replaced_in_revision is not None:
+        return False
+    same = {instance.file_sha256, instance.content_sha256} & contents_of(sent)
+    of_another = (sent.sop_instance_uid, sent.file_sha256) in digests
+    if not same or of_another or not is_here(sent.file_name):
         return False
     instance.file_name, instance.file_sha256 = sent.file_name, sent.file_sha256
     instance.file_bytes, instance.content_sha256 = sent.file_bytes, sent.content_sha256

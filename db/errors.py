@@ -30,7 +30,7 @@ class FetchedOtherwise(DatabaseRefusal):
     def __init__(self) -> None:
         super().__init__(
             "FETCHED_OTHERWISE",
-            "The archive now gives other bytes for an image that was judged earlier, and the "
+            "The archive now gives another content for an image that was judged or replaced, and the "
             "earlier file is not on this machine. Let this worker see the folder that has it "
             "(PNEUMO_STATE_DIR), or have the archive send the study by C-STORE.",
         )

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.arrival import Arrival, accepted_entry
-from db.arrived_instances import add_instance
+from db.arrived_instances import add_instance, contents_of
 from db.audit import append, append_all
 from db.claims import claimed_instances, held_study
 from db.clock import now
@@ -176,11 +176,12 @@ def record_fetch(
 
     `received`: None if the images came through the listener (C-MOVE). `expected`: how many the
     archive says there are. `absent`: file names of rows whose files are not on this machine's
-    disk; bytes that differ from those take their place as long as nothing was said of them.
+    disk; the same content in other bytes takes their place, and another content as long as nothing
+    was said of them.
     `missing`: of what is expected, how many did not come or were refused, by code.
 
-    Raises StaleClaim, and FetchedOtherwise if an image that was predicted or refused now has other
-    bytes; then nothing is written.
+    Raises StaleClaim, and FetchedOtherwise if an image that was predicted or refused now has another
+    content, or a content that was replaced here since; then nothing is written.
     """
     moment = now(session)
     study = held_study(session, claim)
@@ -224,17 +225,19 @@ def _add(
     """New images become rows, and files that are gone are replaced; returns how many were."""
     rows = session.scalars(
         select(Instance)
-        .where(Instance.study_id == study.id, Instance.replaced_in_revision.is_(None))
+        .where(Instance.study_id == study.id)
         .execution_options(populate_existing=True)
-    )
-    known = {row.sop_instance_uid: row for row in rows}
+    ).all()
+    known = {row.sop_instance_uid: row for row in rows if row.replaced_in_revision is None}
+    digests = {(row.sop_instance_uid, row.file_sha256) for row in rows}
     replaced = 0
-    for instance in {instance.sop_instance_uid: instance for instance in came}.values():
-        row = known.get(instance.sop_instance_uid)
+    for uid, instance in {instance.sop_instance_uid: instance for instance in came}.items():
+        row = known.get(uid)
         if row is None:
             add_instance(session, study, instance, moment)
         elif row.file_sha256 != instance.file_sha256 and row.file_name in absent:
-            if row.state is not InstanceState.PENDING:
+            # A digest that another row of the image has is a content that was replaced here since.
+            if (uid, instance.file_sha256) in digests or not _may_stand_for(instance, row):
                 raise FetchedOtherwise
             row.file_sha256, row.file_name = instance.file_sha256, instance.file_name
             row.file_bytes, row.content_sha256 = instance.file_bytes, instance.content_sha256
@@ -242,3 +245,10 @@ def _add(
             row.transfer_syntax_name = instance.transfer_syntax_name
             replaced += 1
     return replaced
+
+
+def _may_stand_for(instance: ReceivedInstance, row: Instance) -> bool:
+    """Whether a file may take the place of the one that is gone: the same content in any wrapping
+    (an archive that was upgraded writes another file meta), and any as long as nothing was said."""
+    is_same = bool({row.file_sha256, row.content_sha256} & contents_of(instance))
+    return is_same or row.state is InstanceState.PENDING

@@ -22,6 +22,8 @@ log = get_logger(__name__)
 OUR_CLASSES = {str(Comprehensive3DSRStorage), str(SecondaryCaptureImageStorage)}
 OUR_VERSIONS = re.compile(r"(?P<label>[^\\]+)\\results \d+")
 """(0018,1020): the network's label, then the make of our objects."""
+OUR_SERIES = re.compile(r"Pneumonia, (report|picture) of \S")
+"""(0008,103E), before the network's label."""
 
 
 class HasHeader(Protocol):
@@ -55,9 +57,19 @@ def is_our_work(header: InstanceHeader) -> bool:
     Two that read for one PACS would else take each other's results for late images, without end. A
     PACS leaves these elements as they are; the file meta it writes anew.
     """
-    made = OUR_VERSIONS.fullmatch(header.software_versions or "")
-    described = header.series_description or ""
+    return is_made_by_us(header.series_description, header.software_versions)
+
+
+def is_made_by_us(series_description: str | None, software_versions: str | None) -> bool:
+    """The same by the two elements alone, as a header or an archive's answer has them."""
+    made = OUR_VERSIONS.fullmatch(software_versions or "")
+    described = series_description or ""
     return made is not None and described.startswith("Pneumonia, ") and made["label"] in described
+
+
+def is_called_as_ours(series_description: str | None) -> bool:
+    """Whether a series has a name as ours have. Alone it proves nothing."""
+    return OUR_SERIES.match(series_description or "") is not None
 
 
 def without_own_results(files: Sequence[File], database: Database) -> list[File]:

@@ -16,7 +16,7 @@ from db.enums import Lane
 from db.session import Database
 from worker.active_model import ActiveModel, load_active_model
 from worker.heartbeat import Heartbeat
-from worker.intake.storage import IntakeStorage
+from worker.intake.opening import storage_to_fetch_to
 from worker.leases import LeaseKeeper
 from worker.own_disk import DiskKeeper
 from worker.pacs.retrieving import Retriever
@@ -46,8 +46,7 @@ class Runtime:
         self.site = site
         self.identity = identity
         self.database = Database(site.database_url)
-        # A node that joins later fetches to a disk of its own, where nothing is yet.
-        self.storage = IntakeStorage(site.intake_dir)
+        self.storage = storage_to_fetch_to(site, self.database)
         self.retriever = Retriever(site, self.database, self.storage)
         self.model: ActiveModel = load_active_model(self.database, site)
         self.leases = LeaseKeeper(

@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     """With less free nothing new is taken over, so that what is here can be finished: 25 senders
     with 15 MB each in flight, results, database and logs fit into it several times."""
 
+    own_disk: bool = False
+    """True on a node that fetches to a disk that it does not share with the listener: it makes its
+    intake folder even where the database knows images (worker/intake/opening.py)."""
+
     keep_files_days: float = Field(30, ge=0, le=36_500)
     """Files of finished studies leave so many days after the result; 0: never. We are no archive:
     long enough to ask again or to compare another model, short enough for disk and privacy."""

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from tests.builders import make_instance, make_study, write_instance
 from tests.database_builders import ensure_model, positive_outcome, store
@@ -129,6 +130,33 @@ def test_a_node_that_fetches_again_leaves_them_out(site, archive, tmp_path, way)
     )
     told = [json.loads(text) for (text,) in detail]
     assert (told[-1]["instances"], told[-1]["expected"]) == (3, 3)
+
+
+@pytest.mark.parametrize("way", ["wado-rs", "c-get", "c-move"])
+def test_those_of_another_installation_are_left_out(site, archive, tmp_path, way):
+    """They are in no table of ours: what Orthanc says of them by C-FIND, or their header, tells."""
+    kinds = (
+        ("report", "SR", Comprehensive3DSRStorage),
+        ("picture", "OT", SecondaryCaptureImageStorage),
+    )
+    for n, (kind, modality, sop_class) in enumerate(kinds, start=1):
+        path = write_instance(
+            tmp_path / f"theirs-{n}.dcm", rows=8, columns=8, study_instance_uid=UID,
+            series_instance_uid=f"2.25.{n}", sop_instance_uid=f"2.25.{n}1",
+            sop_class_uid=sop_class, modality=modality,
+            SeriesDescription=f"Pneumonia, {kind} of net-9", SoftwareVersions=["net-9", "results 2"],
+        )  # fmt: skip
+        archive.post("/instances", path.read_bytes())
+    site.listen()
+    node = node_for(site, archive, tmp_path, retrieve=way, count="c-find")
+    key = node.order(UID)
+
+    taken = node.fetch(key)
+
+    images = {str(dcmread(path).SOPInstanceUID) for path in archive.files}
+    assert kept(node, taken).keys() == images
+    assert node.study(key)["closed_by"] == "pacs_count"
+    assert site.one("SELECT expected_instances FROM study_origin") == 2
 
 
 @pytest.mark.parametrize("way", ["wado-rs", "c-get"])

@@ -53,7 +53,7 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
 def start_node_apart(site: Installation, folder: Path) -> None:
     """A worker whose disk is its own: it shares database and broker, and no intake folder."""
     shared = site.site
-    apart = {"state_dir": folder, "run_dir": shared.alive_dir}
+    apart = {"state_dir": folder, "run_dir": shared.alive_dir, "own_disk": True}
     site.site = shared.model_copy(update=apart)
     site.start(*celery_command("stat,routine", "threads", 2), log="worker-apart")
     site.site = shared

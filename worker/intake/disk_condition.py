@@ -19,14 +19,14 @@ from db.conditions import conditions, end_condition, note_condition
 from db.session import Database
 from worker.errors import PneumoError
 from worker.intake.disk import CODES, Level, watch_of
-from worker.intake.storage import INCOMING
+from worker.intake.storage import FOLDER_MISSING, INCOMING
 from worker.logging import get_logger
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
 DISK, FOLDER = "intake disk", "intake folder"
-MET_BY_WRITERS = frozenset({"DISK_FULL", "DISK_ERROR", "INTAKE_FOLDER_MISSING"})
+MET_BY_WRITERS = frozenset({"DISK_FULL", "DISK_ERROR", FOLDER_MISSING})
 TOLD_EVERY_S = 60.0
 """A condition that goes on is counted so often, and not at each of the relay's turns."""
 PROBE_BYTES = 16 * 1024 * 1024
@@ -76,8 +76,8 @@ class DiskCondition:
 def can_write(site: Settings, *, makes_folder: bool = False) -> bool:
     """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards.
 
-    `makes_folder`: an intake folder that is not there is made, which only a node may do that fetches
-    to a disk of its own (worker/intake/opening.py).
+    `makes_folder`: an intake folder that is not there is made, if it may be
+    (worker/intake/opening.py).
     """
     folder = site.intake_dir / INCOMING
     probe = folder / f"{secrets.token_hex(16)}.part"

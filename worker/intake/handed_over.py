@@ -84,7 +84,11 @@ def take_over(name: str, site: Settings, database: Database) -> Handover:
         is_refused = bool(refused) or done == REFUSED_STAYS
         try:
             if is_refused:
-                _put_aside(folder, site.handed_over_dir / REFUSED / name, refused)
+                aside = site.handed_over_dir / REFUSED / name
+                _put_aside(folder, aside, refused)
+                if not refused and not (aside / REASONS).exists():
+                    refused = _accept(aside, site, database)  # which could not be written
+                _write_reasons(aside, refused)
             else:
                 shutil.rmtree(folder)
         except OSError as error:
@@ -183,11 +187,12 @@ def _tell_that_it_stays(name: str, error: OSError, code: str, database: Database
         TAKEN_STAYS: ("taken over", "deleted"),
         REFUSED_STAYS: ("refused", "moved to handed-over/refused"),
     }[code]
+    reasons = " The reasons are in its reasons.json, or in the log under handover_refused."
     why = errno.errorcode.get(error.errno or 0, "unknown reason")
     sentence = (
         f"This folder in handed-over of the intake folder was {what} and cannot be {do} ({why}). Let "
         "the user of the workers write to it and to what it holds, or remove it by hand; it is not "
-        "taken over again."
+        f"taken over again.{reasons if code == REFUSED_STAYS else ''}"
     )
     with database.transaction() as session:
         note_condition(session, SUBJECT + name, code, sentence)
@@ -201,16 +206,26 @@ def _end(database: Database, subject: str) -> None:
 
 def _put_aside(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> None:
     """Keep the whole folder for a person; renaming it back after mending it hands it over again."""
+    if refused:
+        codes = sorted({r.error.code for r in refused})
+        log.warning("handover_refused", folder=folder.name, files=len(refused), codes=codes)
+    try:
+        target.parent.mkdir(mode=0o750, exist_ok=True)
+        if target.exists():  # mended in vain: the newer try says why
+            shutil.rmtree(target)
+        folder.rename(target)
+    except OSError:
+        with suppress(OSError):  # they go with the folder when it can be moved
+            _write_reasons(folder, refused)
+        raise
+
+
+def _write_reasons(folder: Path, refused: tuple[RefusedFile, ...]) -> None:
+    """Nothing refused now: what an earlier try wrote stays."""
+    if not refused:
+        return
     reasons = [
         {"file": r.position, "of": r.of, "code": r.error.code, "sentence": r.error.sentence}
         for r in refused
     ]
-    target.parent.mkdir(mode=0o750, exist_ok=True)
-    if target.exists():  # mended in vain: the newer try says why
-        shutil.rmtree(target)
-    folder.rename(target)
-    if not refused:  # they were told when it could not be moved
-        return
-    (target / REASONS).write_text(json.dumps(reasons, indent=1))
-    codes = sorted({r.error.code for r in refused})
-    log.warning("handover_refused", folder=folder.name, files=len(refused), codes=codes)
+    (folder / REASONS).write_text(json.dumps(reasons, indent=1))

@@ -34,6 +34,7 @@ CHUNK = 1 << 20
 EARLY_BYTES = 1 << 22
 """After so many bytes the disk is set to work, while more are still coming."""
 SUFFIX, INCOMING = ".dcm", "incoming"
+FOLDER_MISSING = "INTAKE_FOLDER_MISSING"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No room on the device, in the quota, or under the process's limit: the same to a sender."""
 
@@ -251,7 +252,7 @@ def _inner(path: Path) -> Path:
 
 def _missing() -> Resource:
     return Resource(
-        "INTAKE_FOLDER_MISSING",
+        FOLDER_MISSING,
         "The intake folder is not there, or is empty, although the database knows images; it is "
         "never made anew. Nothing was taken over. Mount or move it back to where PNEUMO_STATE_DIR "
         "says, and send again; if it is lost for good, make the folder intake/incoming there.",

@@ -3,7 +3,8 @@
 The folder may be a share of another machine, where nobody tells us of changes, so it is looked
 through again and again. A file that did not change between two looks `watch_settle_s` apart is
 complete. Taken files are deleted, after the rows are committed; what cannot be taken over goes to
-`refused` inside the folder with its reason beside it. Files under `stat` go first. Names that begin
+`refused` inside the folder with its reason beside it; what fails for a reason without a name stays,
+and the others go on. Files under `stat` go first. Names that begin
 with a dot or end with .part or .tmp are for writers who rename when they have finished.
 """
 
@@ -18,14 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from db.enums import Priority, Source
-from db.session import Database
-from worker.errors import Rejected, Resource
+from db.session import Database, is_transient
+from worker.errors import Rejected, Resource, Transient
 from worker.imaging.reading import read_header
 from worker.intake.accept import PATIENCE_S, accept_instance
 from worker.intake.disk import refuse_when_nearly_full
 from worker.intake.opening import storage_of
 from worker.intake.storage import unreadable
-from worker.logging import get_logger
+from worker.logging import get_logger, keep_traceback
 from worker.own_results import is_own_result
 from worker.settings import Settings
 
@@ -33,8 +34,11 @@ log = get_logger(__name__)
 
 STAT, REFUSED = "stat", "refused"
 UNFINISHED = (".part", ".tmp")
+FILE_FAILED = "WATCH_FILE_FAILED"
 EMPTY_FOLDER_S = 3600.0
 """An empty inner folder goes after so long; sooner, its maker may be about to write into it."""
+FAILED_AGAIN_S = 60.0
+"""What failed for a reason without a name is tried again so often."""
 
 Fingerprint = tuple[int, int, int]
 """Inode, size in bytes, time of the last change in ns."""
@@ -48,6 +52,8 @@ class Turn:
     refused: int = 0
     cannot_leave: int = 0
     """Files that were taken over or refused, now or earlier, and cannot be removed."""
+    failed: int = 0
+    """Files that stay, since taking them over fails for a reason without a name."""
 
 
 @dataclass
@@ -61,6 +67,8 @@ class WatchedFolder:
     """Each file that lies there, and since when it has not changed."""
     _stays: dict[Path, Fingerprint] = field(default_factory=dict)
     """Taken files that could not be deleted, so that they are not taken again each second."""
+    _failed: dict[Path, tuple[Fingerprint, float]] = field(default_factory=dict)
+    """Files that failed for a reason without a name, and when, so that they keep no others."""
 
     def turn(self) -> Turn:
         """Take over what is complete.
@@ -75,6 +83,7 @@ class WatchedFolder:
             taken_over=outcomes.count(True),
             refused=outcomes.count(False),
             cannot_leave=len(self._stays),
+            failed=len(self._failed),
         )
 
     def _complete(self) -> list[tuple[Path, Fingerprint]]:
@@ -88,10 +97,13 @@ class WatchedFolder:
                 seen[path] = (fingerprint, since if before == fingerprint else now)
         self._seen = seen
         self._stays = {path: known for path, known in self._stays.items() if path in seen}
+        self._failed = {path: it for path, it in self._failed.items() if path in seen}
         settled = [
             (path, fingerprint)
             for path, (fingerprint, since) in seen.items()
-            if now - since >= self.site.watch_settle_s and self._stays.get(path) != fingerprint
+            if now - since >= self.site.watch_settle_s
+            and self._stays.get(path) != fingerprint
+            and not self._has_just_failed(path, fingerprint, now)
         ]
         return sorted(settled, key=lambda item: (not self._is_stat(item[0]), item[0]))
 
@@ -117,13 +129,27 @@ class WatchedFolder:
                 if not (name.startswith(".") or name.endswith(UNFINISHED) or path.is_symlink()):
                     yield path
 
-    def _take(self, path: Path, known: Fingerprint) -> bool:
-        """Whether the file was taken over; otherwise it was refused."""
+    def _has_just_failed(self, path: Path, known: Fingerprint, now: float) -> bool:
+        before, at = self._failed.get(path, (None, 0.0))
+        return before == known and now - at < FAILED_AGAIN_S
+
+    def _take(self, path: Path, known: Fingerprint) -> bool | None:
+        """Whether the file was taken over; False: it was refused, None: it stays."""
         try:
             self._accept(path)
         except Rejected as error:
+            self._failed.pop(path, None)
             self._put_aside(path, error)
             return False
+        except (Resource, Transient):
+            raise
+        except Exception as error:  # one file, which must not keep all others
+            if is_transient(error):
+                raise
+            keep_traceback(error, log, code=FILE_FAILED)
+            self._failed[path] = (known, time.monotonic())
+            return None
+        self._failed.pop(path, None)
         try:
             if _fingerprint(path) == known:  # else it was written again: another look
                 path.unlink()

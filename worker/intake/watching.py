@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.conditions import end_condition, note_condition
 from db.session import Database
 from worker.errors import PneumoError, Rejected
-from worker.intake.watched_folder import WatchedFolder
+from worker.intake.watched_folder import FILE_FAILED, WatchedFolder
 from worker.logging import get_logger
 from worker.settings import Settings
 
@@ -68,7 +68,18 @@ def _turn(watcher: WatchedFolder) -> tuple[str, str] | None:
         return None
     if turn.taken_over or turn.refused:
         log.info("watch_turn", taken_over=turn.taken_over, refused=turn.refused)
+    if turn.failed:
+        return _failed(turn.failed)
     return _cannot_leave(turn.cannot_leave) if turn.cannot_leave else None
+
+
+def _failed(count: int) -> tuple[str, str]:
+    sentence = (
+        f"{count} file(s) of the watched folder cannot be taken over, for a reason that nobody "
+        "foresaw; the log has it under traceback_kept. They stay and are tried again each minute, "
+        "and the others are taken over meanwhile. Report it, or move them out of the folder."
+    )
+    return FILE_FAILED, sentence
 
 
 def _cannot_leave(count: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
+from worker.imaging.header_values import text
 from worker.imaging.identifiers import is_uid
 from worker.pacs import troubles
 from worker.pacs.contexts import NATIVE, RADIOGRAPHS
@@ -31,6 +32,10 @@ class ListedObject:
     """None if it does not say."""
     modality: str
     """Of its series; empty if it does not say."""
+    series_description: str | None = field(default=None, repr=False)
+    """May be personal."""
+    software_versions: str | None = field(default=None, repr=False)
+    """All values with backslashes between; many archives do not say it."""
 
     @property
     def may_be_radiograph(self) -> bool:
@@ -43,27 +48,36 @@ class ListedObject:
 def list_objects(peer: Peer, site: Settings, study_instance_uid: str) -> list[ListedObject]:
     """Every object of a study, series by series. Raises as `association`, RETRIEVE_FAILED."""
     with association(peer, site, [build_context(StudyRootFind, list(NATIVE[:2]))]) as opened:
-        series = {
-            str(answer.get("SeriesInstanceUID") or ""): str(answer.get("Modality") or "")
-            for answer in _ask(
-                peer, opened, "SERIES", StudyInstanceUID=study_instance_uid, SeriesInstanceUID="",
-                Modality="",
-            )
-        }  # fmt: skip
+        series = _ask(
+            peer,
+            opened,
+            "SERIES",
+            StudyInstanceUID=study_instance_uid,
+            SeriesInstanceUID="",
+            Modality="",
+            SeriesDescription="",
+        )
         return [
-            ListedObject(
-                series_instance_uid=uid,
-                sop_instance_uid=str(answer.SOPInstanceUID),
-                sop_class_uid=str(answer.get("SOPClassUID") or "") or None,
-                modality=modality,
-            )
-            for uid, modality in series.items()
+            _listed(of_series, answer)
+            for of_series in {text(it, "SeriesInstanceUID") or "": it for it in series}.values()
             for answer in _ask(
-                peer, opened, "IMAGE", StudyInstanceUID=study_instance_uid, SeriesInstanceUID=uid,
-                SOPInstanceUID="", SOPClassUID="",
+                peer, opened, "IMAGE", StudyInstanceUID=study_instance_uid,
+                SeriesInstanceUID=text(of_series, "SeriesInstanceUID") or "",
+                SOPInstanceUID="", SOPClassUID="", SoftwareVersions="",
             )
             if is_uid(str(answer.get("SOPInstanceUID") or ""))
         ]  # fmt: skip
+
+
+def _listed(series: Dataset, answer: Dataset) -> ListedObject:
+    return ListedObject(
+        series_instance_uid=text(series, "SeriesInstanceUID") or "",
+        sop_instance_uid=str(answer.SOPInstanceUID),
+        sop_class_uid=text(answer, "SOPClassUID"),
+        modality=text(series, "Modality") or "",
+        series_description=text(series, "SeriesDescription"),
+        software_versions=text(answer, "SoftwareVersions"),
+    )
 
 
 def _ask(peer: Peer, opened: Any, level: str, **keys: str) -> Iterator[Dataset]:

@@ -17,6 +17,8 @@ from db.session import Database
 from worker.errors import Away, Resource
 from worker.intake.disk import DISK_NEARLY_FULL, refuse_when_nearly_full, watch_of
 from worker.intake.disk_condition import MET_BY_WRITERS, can_write
+from worker.intake.opening import may_make_to_fetch_to
+from worker.intake.storage import FOLDER_MISSING
 from worker.logging import get_logger
 from worker.pacs.pausing import Pauses
 from worker.patience import in_transaction
@@ -52,6 +54,11 @@ class OwnDisk:
         self._met = True
         nearly = error.code == DISK_NEARLY_FULL
         what = watch_of(self._site).sentence() if nearly else error.sentence
+        if error.code == FOLDER_MISSING:
+            what += (
+                " If this worker fetches to a disk of its own, which it does not share with the "
+                "listener, PNEUMO_OWN_DISK=true lets it make its folder."
+            )
         sentence = f"{what} What is to be fetched to this disk waits and comes by itself."
         return Away(error.code, sentence, subject=SUBJECT)
 
@@ -78,7 +85,8 @@ class OwnDisk:
                 lambda session: note_condition(session, SUBJECT, told.code, told.sentence),
             )
         else:
-            if can_write(self._site, makes_folder=True):
+            may_make = may_make_to_fetch_to(self._site, self._database)
+            if can_write(self._site, makes_folder=may_make):
                 self.has_room()
 
 

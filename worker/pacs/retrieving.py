@@ -12,7 +12,6 @@ from dataclasses import replace
 
 from db.claims import Claim
 from db.conditions import end_condition, note_condition
-from db.delivery_overview import own_results
 from db.enums import Priority, RetrieveWay
 from db.errors import FetchedOtherwise
 from db.origins import instances_here, origin_of, record_fetch
@@ -27,7 +26,7 @@ from worker.own_results import is_own_result
 from worker.pacs import c_get, c_move, troubles, wado
 from worker.pacs.finding import FoundStudy, asking, look_up
 from worker.pacs.images import NOT_GIVEN, Fetched, Fetching, Images
-from worker.pacs.listing import list_objects
+from worker.pacs.not_moved import not_moved
 from worker.pacs.own_disk import NO_ROOM, OwnDisk
 from worker.pacs.pausing import Pauses
 from worker.pacs.turns import Turns
@@ -149,11 +148,9 @@ class Retriever:
                 here = instances_here(session, claimed)
         else:
             here = {header.sop_instance_uid for _, header in images}
-        if received is None and not here:
-            raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
         missing, expected = dict(fetched.missing), fetched.expected
         own = len(fetched.images) - len(images)
-        if received is None and expected is not None and len(here) < expected:
+        if received is None and (not here or (expected is not None and len(here) < expected)):
             missing, own = self._not_moved(claimed, peer, here)
         if expected is not None:
             expected -= own
@@ -188,19 +185,17 @@ class Retriever:
         a radiograph; and how many are results of ours, which the listener drops."""
         with self._database.reading() as session:
             origin = origin_of(session, claimed)
-        if origin is None:
+        uid = origin.study_instance_uid if origin else ""
+        found = not_moved(peer, self._site, self._database, uid, here)
+        if not here:
+            if found is not None and found.own and not found.others:
+                raise troubles.not_there(peer)
+            raise self._noted(troubles.moved_elsewhere(peer, self._site.ae_title))
+        if found is None:  # then it is not known what is missing
             return {}, 0
-        try:
-            listed = list_objects(peer, self._site, origin.study_instance_uid)
-        except PneumoError:  # it cannot say what there is: then it is not known what is missing
-            return {}, 0
-        absent = {it.sop_instance_uid: it for it in listed if it.sop_instance_uid not in here}
-        with self._database.reading() as session:
-            own = own_results(session, absent)
-        missing = [it for uid, it in absent.items() if uid not in own]
-        if not missing or any(it.may_be_radiograph for it in missing):
-            return {}, len(own)
-        return {NOT_GIVEN: len(missing)}, len(own)
+        if not found.others or found.may_hold_radiograph:
+            return {}, found.own
+        return {NOT_GIVEN: len(found.others)}, found.own
 
     def _without_own(self, fetched: Fetched) -> Images:
         """What the archive keeps of ours in the study is no image of it."""

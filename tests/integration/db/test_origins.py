@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.database_builders import (
     STUDY_UID,
     accept_one,
     claim_one,
+    digest,
     ensure_model,
     events_of,
     finish_one,
@@ -188,6 +190,46 @@ def test_only_what_is_gone_is_replaced_and_only_before_it_was_judged(database):
     with pytest.raises(FetchedOtherwise):
         fetch(database, claimed, 1, absent={"cd/other.dcm"})
     assert one(database, "SELECT file_name FROM instance") == "cd/other.dcm"
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_same_content_in_another_wrapping_takes_the_place_of_what_is_gone(database, judged):
+    """An archive that was upgraded writes another file meta (PS3.10 7.1)."""
+    content = digest("data set")
+    first = make_instance(1, content="meta of old", content_sha256=content)
+    claimed = claim_one(database, order_one(database).study_key)
+    fetch(database, claimed, instances=[first])
+    if judged:
+        rows(database, "UPDATE instance SET state = 'predicted'")
+    wrapped = replace(
+        first, file_sha256=digest("meta of new"), file_name="cd/new.dcm", file_bytes=99
+    )
+    (fetched,) = fetch(database, claimed, instances=[wrapped], absent={first.file_name})
+    assert fetched.file_name == "cd/new.dcm"
+    assert rows(database, "SELECT file_sha256, content_sha256, file_bytes FROM instance") == [
+        (wrapped.file_sha256, content, 99)
+    ]
+
+    # Without a content of its own, as before migration 0010, the file's digest speaks for it.
+    rows(database, "UPDATE instance SET content_sha256 = NULL, file_sha256 = :c", c=content)
+    (again,) = fetch(database, claimed, instances=[first], absent={"cd/new.dcm"})
+    assert again.file_name == first.file_name
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_a_content_that_another_took_the_place_of_is_not_what_is_gone(database, judged):
+    """The archive has an older version than the one that was sent here since."""
+    claimed = claim_one(database, order_one(database).study_key)
+    fetch(database, claimed, 1)
+    changed = make_instance(1, content="changed", file_name="cd/changed.dcm")
+    accept_one(database, instances=[changed])
+    if judged:
+        rows(database, "UPDATE instance SET state = 'predicted'")
+    with pytest.raises(FetchedOtherwise):
+        fetch(database, claimed, 1, absent={"cd/changed.dcm"})
+    assert one(database, "SELECT file_name FROM instance WHERE replaced_in_revision IS NULL") == (
+        "cd/changed.dcm"
+    )
 
 
 # --- what comes by C-STORE while it is fetched (C-MOVE) -------------------------------------------

@@ -223,3 +223,46 @@ def test_a_claim_knows_which_files_left(database):
     with database.transaction() as session:
         claimed = claim(session, key, worker_name="w", lease_s=60)
     assert [instance.file_removed for instance in claimed.instances] == [True, False]
+
+
+def test_content_that_another_row_has_by_its_digest_is_that_row_s(database):
+    """Two rows of one content, since what stood for the content of the first was not known."""
+    content = digest("cstore")
+    folder = make_instance(1, content="folder", content_sha256=None)
+    stored = replace(
+        folder, file_sha256=content, content_sha256=content, file_name="cd/by-store.dcm"
+    )
+    key = accept_one(database, instances=[folder], uid=uid_of(1)).study_key
+    accept_one(database, instances=[stored], uid=uid_of(1))
+    taken = claim_one(database, key)
+    store(database, taken, positive_outcome(taken, ensure_model(database)))
+    move_back(database, key, "finished_at", 31 * DAY)
+    assert len(marked(database, key).names) == 2
+
+    resent = make_study(instances=[replace(folder, content_sha256=content)], uid=uid_of(1))
+    with database.transaction() as session:
+        accept(session, resent, is_here=lambda name: name == folder.file_name)
+
+    assert rows(
+        database,
+        "SELECT file_sha256, file_removed_at IS NULL AS here FROM instance ORDER BY id",
+    ) == [(folder.file_sha256, True), (content, False)]
+
+
+def test_content_that_was_replaced_does_not_come_back_in_another_wrapping(database):
+    """Its row's own file may; whatever else comes of it is needed by nobody."""
+    old = make_instance(1, content="old", content_sha256=digest("old data set"))
+    new = make_instance(1, content="new", content_sha256=digest("new data set"))
+    key = accept_one(database, instances=[old], uid=uid_of(1)).study_key
+    accept_one(database, instances=[new], uid=uid_of(1))
+    taken = claim_one(database, key)
+    store(database, taken, positive_outcome(taken, ensure_model(database)))
+    move_back(database, key, "finished_at", 31 * DAY)
+    marked(database, key)
+
+    wrapped = replace(old, file_sha256=digest("wrapped"), file_name="cd/wrapped.dcm")
+    with database.transaction() as session:
+        resent = make_study(instances=[wrapped], uid=uid_of(1))
+        accept(session, resent, is_here=lambda name: name == "cd/wrapped.dcm")
+
+    assert one(database, "SELECT count(*) FROM instance WHERE file_removed_at IS NULL") == 0

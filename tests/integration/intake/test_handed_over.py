@@ -107,7 +107,14 @@ def test_what_cannot_be_read_is_kept_with_its_reasons_and_the_rest_is_taken_over
     assert refused_count(site.settings) == 1
 
     write_instance(aside / "broken.dcm", study_instance_uid=OTHER)
-    (aside / "reasons.json").unlink()
+    (aside / "reasons.json").write_text("[]")
+    aside.rename(folder)
+    (folder / "b").mkdir()
+    (folder / "b" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"rubbish" * 9)
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert len(json.loads((aside / "reasons.json").read_text())) == 1, "not those of before"
+
+    shutil.rmtree(aside / "b")
     aside.rename(folder)
     assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
     assert site.one("SELECT count(*) FROM study") == 2
@@ -219,6 +226,32 @@ def test_a_refused_folder_that_cannot_be_moved_is_looked_at_once(site, hand_over
 
     assert take_over(name, site.settings, site.database) is Handover.REFUSED
     assert (told(site), left(site)) == ({}, ["refused"])
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_the_reasons_of_a_folder_that_cannot_be_moved_are_told(
+    site, hand_over, monkeypatch, written, capsys
+):
+    """At once in the log and in the folder; in one that cannot be written, when it is moved."""
+    name = hand_over(STUDY)
+    folder = site.settings.handed_over_dir / name
+    (folder / "broken.dcm").write_bytes(write_instance(folder / "w.dcm").read_bytes()[:200])
+    (folder / "w.dcm").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(type(folder), "rename", cannot)
+        if not written:
+            patched.setattr(type(folder), "write_text", cannot)
+        assert take_over(name, site.settings, site.database) is Handover.STAYS
+    assert (folder / "reasons.json").exists() is written
+    said = capsys.readouterr()
+    assert "handover_refused" in said.out + said.err
+
+    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    aside = site.settings.handed_over_dir / "refused" / name
+    (reason,) = json.loads((aside / "reasons.json").read_text())
+    assert (reason["file"], reason["of"]) == (3, 3)
+    assert reason["code"] in str(said)
+    assert site.rows("SELECT study_instance_uid, revision FROM study") == [(STUDY, 1)]
 
 
 def test_a_folder_that_somebody_removed_is_no_condition_any_more(site, hand_over, monkeypatch):

@@ -11,12 +11,13 @@ import time
 import pytest
 from pydicom import dcmread
 from rich.console import Console
+from sqlalchemy.exc import OperationalError
 
 from db.session import Database
 from tests.builders import make_study, write_instance
 from tests.integration.intake.sites import wait_until
 from worker.errors import Rejected, Resource, Transient
-from worker.intake import watched_folder
+from worker.intake import watched_folder, watching
 from worker.intake.watched_folder import Turn, WatchedFolder, refused_files
 from worker.intake.watching import Notice, run
 from worker.operations.health import check
@@ -223,3 +224,39 @@ def test_a_killed_watcher_loses_nothing_and_takes_nothing_twice(site, folder, tm
 def test_without_a_folder_there_is_nothing_to_watch(site):
     with pytest.raises(Rejected, match=r"WATCH_FOLDER_UNSET: .*PNEUMO_WATCH_FOLDER"):
         run(site.settings)
+
+
+def test_a_file_that_fails_for_no_reason_with_a_name_keeps_nobody_else(
+    site, folder, watcher, monkeypatch
+):
+    for name, uid in (("a.dcm", STUDY), ("b.dcm", "1.2.3.20")):
+        write_instance(folder / name, study_instance_uid=uid)
+    accept = watched_folder.accept_instance
+
+    def accept_one_alone(stored, header, **keywords):
+        if header.study_instance_uid == STUDY:
+            raise ValueError("of a constraint, with a path in it")
+        return accept(stored, header, **keywords)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watched_folder, "accept_instance", accept_one_alone)
+        assert watcher.turn() == Turn(taken_over=1, failed=1)
+        assert watcher.turn() == Turn(failed=1), "not each second"
+        code, sentence = watching._turn(watcher)
+    assert (code, lying(folder)) == ("WATCH_FILE_FAILED", ["a.dcm"])
+    assert "path" not in sentence
+
+    watcher._failed = {path: (known, -1e9) for path, (known, _) in watcher._failed.items()}
+    assert watcher.turn() == Turn(taken_over=1)
+    assert lying(folder) == []
+
+
+def test_a_database_that_breaks_off_in_mid_turn_is_no_file_s_fault(folder, watcher, monkeypatch):
+    def broken_off(*_):
+        raise OperationalError("SELECT", {}, Exception("server closed the connection"), None, True)
+
+    write_instance(folder / "a.dcm")
+    monkeypatch.setattr(watched_folder, "is_own_result", broken_off)
+    with pytest.raises(OperationalError):
+        watcher.turn()
+    assert watcher._failed == {}

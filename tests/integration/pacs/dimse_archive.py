@@ -28,6 +28,8 @@ class DimseArchive:
     """Answered to a retrieval of a whole study, of which nothing is sent."""
     says_counts: bool = True
     says_classes: bool = True
+    says_versions: bool = True
+    """Software Versions of an object, an optional key."""
     breaks_after: int | None = None
     """Aborts after so many images."""
     stranger: Dataset | None = None
@@ -79,12 +81,15 @@ class DimseArchive:
             answer.SeriesInstanceUID = dataset.SeriesInstanceUID
             if level == "SERIES":
                 answer.Modality = dataset.Modality
+                answer.SeriesDescription = dataset.get("SeriesDescription", "")
             elif query.SeriesInstanceUID != dataset.SeriesInstanceUID:
                 continue
             else:
                 answer.SOPInstanceUID = dataset.SOPInstanceUID
                 if self.says_classes:
                     answer.SOPClassUID = dataset.SOPClassUID
+                if self.says_versions:
+                    answer.SoftwareVersions = dataset.get("SoftwareVersions", "")
             yield 0xFF00, answer
 
     def _matches(self, query: Dataset, study: Dataset) -> bool:
@@ -154,7 +159,7 @@ def serving(
         ae.add_supported_context(service)
     for sop_class in (ComputedRadiographyImageStorage, *sends):
         ae.add_supported_context(sop_class, scu_role=True, scp_role=True)
-    ae.add_requested_context(ComputedRadiographyImageStorage)
+        ae.add_requested_context(sop_class)
     handlers = [
         (evt.EVT_C_FIND, archive.find),
         (evt.EVT_C_GET, archive.get),

@@ -14,6 +14,7 @@ from db.relaying import due_for_publication
 from tests.integration.intake.sites import Site
 from worker.failures import Settlement, settle_failure
 from worker.imaging.reading import read_header
+from worker.intake.opening import storage_to_fetch_to
 from worker.intake.order import order_study
 from worker.intake.storage import IntakeStorage
 from worker.pacs.retrieving import Retriever
@@ -42,7 +43,8 @@ class Node:
     def __post_init__(self) -> None:
         self.database = self.site.database
         self.settings = self.site.settings
-        self.storage = IntakeStorage(self.folder or self.settings.intake_dir)
+        shared = storage_to_fetch_to(self.settings, self.database)
+        self.storage = IntakeStorage(self.folder) if self.folder else shared
         self.retriever = Retriever(self.settings, self.database, self.storage)
 
     def order(self, uid: str, **where) -> str:

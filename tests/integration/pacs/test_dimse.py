@@ -6,7 +6,12 @@ import json
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComputedRadiographyImageStorage,
+    JPEG2000Lossless,
+    SecondaryCaptureImageStorage,
+)
 from pynetdicom import _config
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
@@ -325,6 +330,66 @@ def test_what_cannot_be_moved_is_missed_if_it_may_be_a_radiograph(
         assert len(node.retriever.with_images(taken).instances) == 3
     assert fetched(site)["missing"] == {"NOT_GIVEN": 1}
     assert site.one("SELECT expected_instances FROM study_origin") == 4
+
+
+LABEL = "resnet50-9.9.9"
+SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
+
+
+def results_of_another_installation(**values) -> list[Dataset]:
+    """A report and a picture as `worker.results.shell` writes them."""
+    versions = {"SoftwareVersions": [LABEL, "results 2"]} | values
+    kinds = (("report", "SR", SENT[0]), ("picture", "OT", SENT[1]))
+    return [
+        make_instance(
+            study_instance_uid=UID, series_instance_uid=f"2.25.{n}", sop_instance_uid=f"2.25.{n}1",
+            sop_class_uid=sop_class, modality=modality, rows=8, columns=8,
+            SeriesDescription=f"Pneumonia, {kind} of {LABEL}", **versions,
+        )
+        for n, (kind, modality, sop_class) in enumerate(kinds, start=1)
+    ]  # fmt: skip
+
+
+def moving(site, datasets, **behaves) -> DimseArchive:
+    archive = DimseArchive({UID: datasets}, **behaves)
+    archive.destinations["PNEUMO"] = site.settings.listen_port
+    site.listen()
+    return archive
+
+
+@pytest.mark.parametrize("says", [{}, {"says_versions": False}, {"says_classes": False}])
+def test_results_of_another_installation_are_not_missed(site, tmp_path, datasets, says):
+    """Our listener drops them, so they are in the archive's count and nowhere here."""
+    archive = moving(site, [*datasets, *results_of_another_installation()], **says)
+    with serving(archive, sends=SENT):
+        node = node_at(site, tmp_path, archive, "c-move")
+        key = node.order(UID)
+        taken = node.fetch(key)
+    assert node.uids_on_disk(taken) == {it.SOPInstanceUID for it in datasets}
+    assert node.study(key)["closed_by"] == "pacs_count"
+    assert site.one("SELECT expected_instances FROM study_origin") == 3
+
+
+@pytest.mark.parametrize(
+    "values", [{"SoftwareVersions": "viewer 7"}, {"modality": "CR", "SoftwareVersions": ""}]
+)
+def test_a_secondary_capture_of_somebody_else_is_missed(site, tmp_path, datasets, values):
+    """By its name alone nothing is left out: an archive that moves less than it has is asked again."""
+    _, picture = results_of_another_installation()
+    for keyword, value in values.items():
+        setattr(picture, "Modality" if keyword == "modality" else keyword, value)
+    archive = moving(site, [*datasets, picture])
+    with serving(archive):  # it cannot send a Secondary Capture
+        _, error = failing(site, tmp_path, archive, "c-move")
+    assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
+
+
+def test_a_study_of_nothing_but_results_is_not_there_and_keeps_nobody_waiting(site, tmp_path):
+    archive = moving(site, results_of_another_installation())
+    with serving(archive, sends=SENT):
+        node, error = failing(site, tmp_path, archive, "c-move")
+    assert (type(error), error.code) == (Rejected, "STUDY_NOT_IN_ARCHIVE")
+    assert node.conditions() == {}
 
 
 def _give_up(node: Node, key: str, error: PneumoError) -> None:

@@ -24,6 +24,7 @@ from tests.integration.pacs.web_archive import (
 )
 from worker.errors import Away, Later, PneumoError, Rejected, Transient
 from worker.failures import Settlement
+from worker.intake.accept import accept_study
 
 UID = "1.2.3.7"
 
@@ -322,6 +323,37 @@ def test_a_disk_that_fails_under_a_fetch_is_waited_for(site, tmp_path, archive):
     node.retriever.disk.turn()
     assert node.conditions() == {}
     assert len(node.fetch(key).instances) == 3
+
+
+def test_a_worker_makes_no_folder_where_the_listener_s_should_be(site, tmp_path, archive):
+    """A mount that is missing after a start: senders would be told yes again, for the wrong disk."""
+    accept_study(make_study(tmp_path / "a", 1), database=site.database, site=site.settings)
+    intake, elsewhere = site.settings.intake_dir, tmp_path / "mounted elsewhere"
+    intake.rename(elsewhere)
+    with_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
+    node = node_at(site, tmp_path, archive)
+    key = node.order(UID)
+    taken = node.claim(key)
+    with pytest.raises(Away, match=r"INTAKE_FOLDER_MISSING: .*PNEUMO_OWN_DISK=true") as met:
+        node.retriever.with_images(taken)
+    node.retriever.disk.turn()
+    assert not intake.exists()
+    assert node.conditions() == {"fetching disk": "INTAKE_FOLDER_MISSING"}
+    assert node.settle(taken, met.value) is Settlement.RETRY
+
+    elsewhere.rename(intake)
+    node.retriever.disk.turn()
+    assert node.conditions() == {}
+    assert len(node.fetch(key).instances) == 3
+
+
+def test_a_node_with_a_disk_of_its_own_may_join_later(site, tmp_path, archive):
+    accept_study(make_study(tmp_path / "a", 1), database=site.database, site=site.settings)
+    with_settings(site, state_dir=tmp_path / "node", own_disk=True)
+    node = node_at(site, tmp_path, archive)
+    taken = node.fetch(node.order(UID))
+    assert len(taken.instances) == 3
+    assert node.storage.path_of(taken.instances[0].file_name).is_relative_to(tmp_path / "node")
 
 
 def test_what_one_study_meets_alone_is_parked_in_the_end(site, tmp_path, archive):

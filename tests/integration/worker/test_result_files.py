@@ -17,7 +17,7 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker.errors import Rejected, Transient
+from worker.errors import Rejected, Resource, Transient
 from worker.intake.storage import IntakeStorage
 from worker.operations.result_files import show_results
 from worker.pipeline import process_study
@@ -93,3 +93,16 @@ def test_a_file_that_is_missing_is_told(runtime, tmp_path):
     IntakeStorage(runtime.site.intake_dir).discard(name)
     with pytest.raises(Transient, match="one is not in this machine's intake folder"):
         show_results(runtime.site, key, tmp_path / "out")
+
+
+def test_a_worker_makes_no_intake_folder_anew(runtime, tmp_path):
+    """It would be the folder that the listener refuses to make where a mount is missing."""
+    accepted(runtime, write_instance(tmp_path / "a.dcm", seed=11))
+    intake, elsewhere = runtime.site.intake_dir, tmp_path / "mounted elsewhere"
+    intake.rename(elsewhere)
+    try:
+        with pytest.raises(Resource, match="INTAKE_FOLDER_MISSING"):
+            runtime.storage.keep_bytes(b"fetched")
+        assert not intake.exists()
+    finally:
+        elsewhere.rename(intake)
