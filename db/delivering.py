@@ -32,6 +32,8 @@ from db.delivery_rows import (
 from db.destinations import may_try
 from db.earlier_results import with_other_bytes
 from db.enums import AuditEvent, DeliveryState, FailureKind, StudyState
+from db.forgoing import forgo
+from db.identity import was_erased
 from db.models import ResultDelivery, Study
 
 ACTOR = "delivery"
@@ -92,10 +94,13 @@ def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[Sen
     """Write down what is about to be sent, so that it is known should it come back to us.
 
     Bytes that are not those of an earlier try are for the audit trail: destinations may hold either.
-    False, and the delivery is superseded, if a newer result took its place meanwhile. Raises
-    StaleClaim.
+    False, and the delivery is superseded, if a newer result took its place meanwhile; or forgone, if
+    the person was erased in the very moment in which the verdict came. Raises StaleClaim.
     """
     row = held_row(session, claim)
+    if was_erased(session, row.study_key):
+        forgo(session, [row.delivery_key], ACTOR)
+        return False
     if row.superseded_by is not None:
         row.state, row.lease_until, row.due_at = DeliveryState.SUPERSEDED, None, None
         session.flush()

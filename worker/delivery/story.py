@@ -37,7 +37,7 @@ class DeliveryEnd(StrEnum):
     DROPPED = "dropped"
     """Not due, taken by another worker, or its destination is away."""
     SUPERSEDED = "superseded"
-    """A newer result took its place before anything was sent."""
+    """A newer result took its place before anything was sent, or the person was erased."""
     OVERTAKEN = "overtaken"
     """The claim ran out and was taken over."""
     PUT_OFF = "put_off"

@@ -663,6 +663,18 @@ def test_a_destination_that_was_let_go_is_told_nothing_until_it_is_back(database
     assert one(database, "SELECT forgone_at FROM result_destination WHERE is_active") is None
 
 
+def test_what_came_in_the_moment_of_an_erasure_is_not_sent(database):
+    """The verdict's transaction may not see an erasure that commits at the same time."""
+    destined(database)
+    key = finish_one(database)
+    claim = claimed(database)
+    with database.transaction() as session:
+        assert erase_identity(session, key, "operator:ada")
+    assert not begun(database, claim)
+    assert rows(database, "SELECT state, begun_at FROM result_delivery") == [("forgone", None)]
+    assert events_of(database, key)[-2:] == ["identity_erased", "result_forgone"]
+
+
 def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
     destined(database)
     key = finish_one(database, 1)
