@@ -1,7 +1,7 @@
 """First tables: study to prediction, models, heartbeats, the audit chains and the analysts' views.
 
 What is written here is history: it repeats the words and columns of today on purpose, so that it
-does the same when db/models.py has moved on.
+does the same when db/models has moved on.
 """
 
 from __future__ import annotations

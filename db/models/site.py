@@ -1,0 +1,92 @@
+"""The audit trail, who works, and what is wrong around us."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.columns import RowId
+from db.models.base import Base
+
+
+class AuditRecord(Base):
+    """One link of a hash chain. Triggers refuse UPDATE and DELETE."""
+
+    __tablename__ = "audit_record"
+    __table_args__ = (
+        UniqueConstraint("chain", "sequence"),
+        CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),
+        Index(None, "study_key"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    chain: Mapped[int] = mapped_column(Integer)
+    sequence: Mapped[int] = mapped_column(RowId)
+    event: Mapped[str]
+    occurred_at: Mapped[datetime]
+    study_key: Mapped[str | None] = mapped_column(String(32))
+    actor: Mapped[str]
+    detail: Mapped[str] = mapped_column(Text)
+    """Canonical JSON, kept as text: the hash is over these very characters."""
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditChainHead(Base):
+    """Where each chain ends; its row is locked last in a transaction and moved with each record."""
+
+    __tablename__ = "audit_chain_head"
+    __table_args__ = (CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),)
+
+    chain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(RowId)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class WorkerHeartbeat(Base):
+    """One row for each worker process, by an opaque name."""
+
+    __tablename__ = "worker_heartbeat"
+
+    worker_name: Mapped[str] = mapped_column(primary_key=True)
+    lanes: Mapped[str]
+    """Lanes that it serves, joined by commas."""
+    device: Mapped[str]
+    model_name: Mapped[str | None]
+    shadow_name: Mapped[str | None]
+    """The shadow that it has loaded."""
+    shadow_stored: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies of which the shadow's predictions were stored since it was loaded."""
+    shadow_failed: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies at which the shadow failed."""
+    shadow_skipped: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Studies passed over, since the shadow was behind."""
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+
+
+class SiteCondition(Base):
+    """Something outside of any study that is not as it should be, until it is again."""
+
+    __tablename__ = "site_condition"
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """What it is about: "destination archive", "archive archive", "intake disk"."""
+    code: Mapped[str]
+    sentence: Mapped[str] = mapped_column(Text)
+    times: Mapped[int] = mapped_column(Integer)
+    """How often it was met since it began."""
+    since: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    """None while it holds."""
