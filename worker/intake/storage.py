@@ -77,13 +77,6 @@ class IntakeStorage:
         """
         return self._keep(parts)
 
-    def keep_chunks(self, chunks: Iterable[Bytes]) -> StoredFile:
-        """Keep what an iterator gives as one file; it need never be in memory as a whole.
-
-        Raises as above; what `chunks` raises passes as it is, and then nothing was kept either.
-        """
-        return self._keep(chunks)
-
     def keep_file(self, path: Path) -> StoredFile:
         """Keep a copy of a file. Raises as above, and Rejected FILE_UNREADABLE."""
         try:

@@ -6,8 +6,7 @@ What one study meets alone is `Transient` (tried again, in the end parked) or `R
 
 from __future__ import annotations
 
-import ssl
-
+from worker.associations import why_tls_failed
 from worker.errors import Away, Rejected, Transient
 from worker.peers import Peer
 
@@ -43,7 +42,7 @@ def certificate(peer: Peer, error: BaseException) -> Away:
     """TLS does not come about."""
     return Away(
         "ARCHIVE_CERTIFICATE",
-        f"No TLS connection to {peer.name} ({_reason(error)}). Check its certificate against "
+        f"No TLS connection to {peer.name} ({why_tls_failed(error)}). Check its certificate against "
         "`authorities` and its host name, and that it trusts ours (`certificate`, `key`), in the "
         "file that PNEUMO_PEERS names. What is to be fetched from it waits until then.",
         subject=subject_of(peer),
@@ -125,39 +124,3 @@ def incomplete(peer: Peer, here: int, expected: int | None) -> Transient:
         f"{peer.name} gave {here}{of}. The study is tried again by itself; if it is parked, "
         "ask who runs the archive, then run `pneumo retry`.",
     )
-
-
-_VERIFY_REASONS = {
-    10: "its certificate has expired",
-    18: "its certificate is signed by itself",
-    19: "its certificate is signed by nobody that we trust",
-    20: "its certificate is signed by nobody that we trust",
-    21: "its certificate is signed by nobody that we trust",
-    62: "its certificate is for another host name",
-    64: "its certificate is for another address",
-}
-"""X509_V_ERR_* of OpenSSL in words; its own would quote the address."""
-
-
-def _reason(error: BaseException) -> str:
-    found = _inside(error)
-    if isinstance(found, ssl.SSLCertVerificationError):
-        return _VERIFY_REASONS.get(found.verify_code, f"verify error {found.verify_code}")
-    reason = getattr(found, "reason", None)
-    return reason if isinstance(reason, str) else "the handshake failed"
-
-
-def _inside(error: BaseException | None) -> BaseException | None:
-    """The ssl module's own error, within those that libraries put around it."""
-    for _ in range(8):
-        if error is None or isinstance(error, ssl.SSLError):
-            return error
-        reason, first = getattr(error, "reason", None), next(iter(error.args), None)
-        inner = (reason, first, error.__cause__, error.__context__)
-        error = next((it for it in inner if isinstance(it, BaseException)), None)
-    return None
-
-
-def is_tls_trouble(error: BaseException) -> bool:
-    """Whether TLS is what failed, however deep it is wrapped."""
-    return isinstance(_inside(error), ssl.SSLError)

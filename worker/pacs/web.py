@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
+from worker.associations import CONNECT_S
 from worker.errors import PneumoError, Rejected
 from worker.pacs import troubles
-from worker.peers import Peer, authorization
+from worker.peers import Peer
 from worker.settings import Settings
-from worker.tls import calling_context
+from worker.web_sessions import tls_error_in, web_session
 
-CONNECT_S = 10.0
-"""For a connection; an archive that is there takes it at once."""
 LATER = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -38,15 +35,11 @@ def session_with(peer: Peer, site: Settings) -> Iterator[requests.Session]:
     Raises Away (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE,
     TOKEN_FILE_UNREADABLE), Transient RETRIEVE_FAILED, Rejected STUDY_NOT_IN_ARCHIVE.
     """
-    with requests.Session() as session:
-        session.trust_env = False  # no .netrc, no proxy: what is asked stands in the file of peers
-        session.max_redirects = 0  # nor is it carried to where somebody else says
-        try:
-            if (peer.dicomweb or "").startswith("https://"):
-                session.mount("https://", _Verified(peer, site))
-            session.headers.update(authorization(peer))
-        except Rejected as error:
-            raise troubles.misconfigured(peer.name, error) from None
+    try:
+        session = web_session(peer, site)
+    except Rejected as error:
+        raise troubles.misconfigured(peer.name, error) from None
+    with session:
         try:
             yield session
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -80,23 +73,6 @@ def of_status(peer: Peer, status: int) -> PneumoError:
     return troubles.failed(peer, f"HTTP status {status}")
 
 
-class _Verified(HTTPAdapter):
-    """Connections by the TLS context that the site's certificates make, and by nothing else."""
-
-    def __init__(self, peer: Peer, site: Settings) -> None:
-        self._context = calling_context(site, peer)
-        super().__init__()
-
-    def build_connection_pool_key_attributes(
-        self, request: Any, verify: Any, cert: Any = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._context}
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """requests would add the public authorities to ours; the context verifies alone."""
-
-
 def _told(peer: Peer, error: Exception) -> PneumoError:
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
@@ -105,7 +81,7 @@ def _told(peer: Peer, error: Exception) -> PneumoError:
         return troubles.failed(peer, "it redirects elsewhere")
     if isinstance(error, requests.exceptions.InvalidJSONError):
         return troubles.failed(peer, "its answer is no JSON")
-    if troubles.is_tls_trouble(error):
-        return troubles.certificate(peer, error)
+    if tls := tls_error_in(error):
+        return troubles.certificate(peer, tls)
     timed_out = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError)
     return troubles.away(peer, "did not answer in time" if timed_out else "cannot be reached")
