@@ -7,15 +7,15 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
+from db.engine.session import make_engine
 from db.models import Base
-from db.session import make_engine
 
 MIGRATION_LOCK = 7_636_663_621
 """Any number that nobody else uses: two containers that start at once migrate one by one."""
 
 
 def run() -> None:
-    """Run the asked migrations on the database that `db.migrate` or PNEUMO_DATABASE_URL names."""
+    """Run the asked migrations on the database that `db.engine.migrate` or PNEUMO_DATABASE_URL names."""
     url = context.config.attributes.get("url") or os.environ.get("PNEUMO_DATABASE_URL")
     if not url:
         raise SystemExit("Set PNEUMO_DATABASE_URL, or use `pneumo migrate`.")

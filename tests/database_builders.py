@@ -8,12 +8,14 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from db.claims import claim
-from db.clock import now
-from db.enums import Lane, Priority, RunOutcome, Verdict
-from db.intake import accept
+from db.engine.clock import now
+from db.ledger.model_registry import activate_model, register_model
 from db.models import InferenceRun, Instance, Study
-from db.records import (
+from db.studies.claims import claim
+from db.studies.intake import accept
+from db.studies.results import store_result
+from db.studies.shadow import store_shadow_predictions
+from db.values import (
     Claim,
     InstanceOutcome,
     NewModelVersion,
@@ -25,9 +27,7 @@ from db.records import (
     StepSeconds,
     StudyOutcome,
 )
-from db.registry import activate_model, register_model
-from db.results import store_result
-from db.shadowing import store_shadow_predictions
+from db.vocabulary.enums import Lane, Priority, RunOutcome, Verdict
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 THRESHOLD = 0.4

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
-from db.clock import now
-from db.delivering import begin_delivery, claim_delivery, finish_delivery, put_off_delivery
-from db.delivery_records import SentObject
-from db.delivery_relaying import due_for_delivery, mark_deliveries_published
-from db.destinations import set_destinations
-from db.enums import FailureKind
+from db.deliveries.claims import begin_delivery, claim_delivery, finish_delivery, put_off_delivery
+from db.deliveries.destinations import set_destinations
+from db.deliveries.publication import due_for_delivery, mark_deliveries_published
+from db.engine.clock import now
 from db.models import ResultDelivery
+from db.values.deliveries import SentObject
+from db.vocabulary.enums import FailureKind
 from tests.database_builders import digest, one, rows
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from db.session import Database
+from db.engine.session import Database
 
 UID = "1.2.826.0.1.3680043.8.498.7"
 """Study number N, from 1, is UID.N; the higher, the newer."""

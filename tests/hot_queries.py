@@ -12,25 +12,30 @@ from contextlib import contextmanager
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from db.claims import claim, claimed_instances, renew_leases
-from db.commitment import forget_answered, settle_commitment
-from db.conditions import conditions
-from db.counting import open_studies
-from db.delivering import claim_delivery
-from db.delivery_overview import own_results, parked_deliveries
-from db.delivery_relaying import due_for_delivery, mark_deliveries_published, sweep_deliveries
-from db.enums import Priority, RetrieveWay, Source
-from db.heartbeats import live_workers
-from db.intake import close_idle_studies, receive_instance
-from db.origins import known_studies, order, outstanding_orders, unfetched_orders
-from db.overview import find_study, parked_studies, study_detail, study_summaries, view_rows
-from db.records import StudyOrder
-from db.registry import active_model
-from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
-from db.results import store_result
-from db.retention import due_to_leave, mark_removed, names_needed
-from db.session import Database
-from db.standing import standings
+from db.deliveries.claims import claim_delivery
+from db.deliveries.commitment import forget_answered, settle_commitment
+from db.deliveries.overview import own_results, parked_deliveries
+from db.deliveries.publication import due_for_delivery, mark_deliveries_published, sweep_deliveries
+from db.engine.session import Database
+from db.ledger.conditions import conditions
+from db.ledger.heartbeats import live_workers
+from db.ledger.model_registry import active_model
+from db.studies.claims import claim, claimed_instances, renew_leases
+from db.studies.completeness import open_studies
+from db.studies.coverage import standings
+from db.studies.intake import close_idle_studies, receive_instance
+from db.studies.orders import known_studies, order, outstanding_orders, unfetched_orders
+from db.studies.overview import find_study, parked_studies, study_detail, study_summaries, view_rows
+from db.studies.publication import (
+    age_routine,
+    due_for_publication,
+    mark_published,
+    sweep_expired_leases,
+)
+from db.studies.results import store_result
+from db.studies.retention import due_to_leave, mark_removed, names_needed
+from db.values import StudyOrder
+from db.vocabulary.enums import Priority, RetrieveWay, Source
 from tests.database_builders import make_study, positive_outcome
 from tests.history_builder import UID, key
 

@@ -24,7 +24,7 @@ from worker.results.outcome import (
     Verdict,
 )
 from worker.results.picture import Picture
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
 from worker.settings import read_settings
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"

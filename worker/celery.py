@@ -2,7 +2,7 @@
 
 Redis is a hint, SQL is the truth: kombu's Redis transport can lose a message when a process dies
 between BRPOP and its own bookkeeping (celery#4354, kombu#305), so a message is nothing but the
-nudge "look at this study". Whatever is lost, doubled or late is put right by rows (db/claims.py).
+nudge "look at this study". Whatever is lost, doubled or late is put right by rows (db/studies/claims.py).
 Each setting below carries its reason.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 from celery import Celery
 from kombu import Queue
 
-from db.delivery_records import Urgency
-from db.enums import Lane
+from db.values.deliveries import Urgency
+from db.vocabulary.enums import Lane
 from worker.settings import Settings, settings
 
 PROCESS_STUDY = "pneumo.process_study"

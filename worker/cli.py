@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.errors import DatabaseRefusal
-from db.session import is_transient
-from worker.commands import keep, look, mend, run, send
-from worker.commands.shared import MAKE
+from db.engine.session import is_transient
+from db.vocabulary.errors import DatabaseRefusal
+from worker.commands import admin, repair, run, show, submit
+from worker.commands.session import MAKE
 from worker.errors import PneumoError
 from worker.logging import frames_of
 from worker.settings import use_state_dir
@@ -40,7 +40,7 @@ Start with `pneumo demo`, then `pneumo up`. Settings are PNEUMO_* variables (doc
 """,
     epilog="Results: `pneumo show STUDY` for one, `pneumo report` for all, or the v1_* views in SQL.",
 )
-for group in (run, send, look, mend, keep):
+for group in (run, submit, show, repair, admin):
     app.add_typer(group.commands)
 
 

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
 
     own_disk: bool = False
     """True on a node that fetches to a disk that it does not share with the listener: it makes its
-    intake folder even where the database knows images (worker/intake/opening.py)."""
+    intake folder even where the database knows images (worker/storage/opening.py)."""
 
     keep_files_days: float = Field(30, ge=0, le=36_500)
     """Files of finished studies leave so many days after the result; 0: never. We are no archive:

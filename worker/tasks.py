@@ -15,7 +15,7 @@ from celery.signals import (
     worker_shutdown,
 )
 
-from db.enums import Lane
+from db.vocabulary.enums import Lane
 from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
@@ -31,8 +31,8 @@ EXIT_CANNOT_START = 78
 @app.task(name=PROCESS_STUDY)
 def process_study(study_key: str) -> None:
     """Look at one study. A forged, doubled or late message does no harm: rows decide."""
-    from worker.pipeline import process_study as tell_the_story
-    from worker.runtime import runtime
+    from worker.pipeline.process_study import process_study as tell_the_story
+    from worker.pipeline.runtime import runtime
 
     if not (isinstance(study_key, str) and STUDY_KEY.fullmatch(study_key)):
         log.warning("message_refused", reason="not a study key")
@@ -47,8 +47,8 @@ def process_study(study_key: str) -> None:
 @app.task(name=ACCEPT)
 def accept(name: str) -> None:
     """Take over one folder that a bridge left in the intake. What fails stays for the relay."""
-    from worker.intake.handed_over import NAME, take_over
-    from worker.runtime import runtime
+    from worker.intake.drop_folder import NAME, take_over
+    from worker.pipeline.runtime import runtime
 
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         log.warning("message_refused", reason="not an opaque name")
@@ -67,7 +67,7 @@ def accept(name: str) -> None:
 def deliver(delivery_key: str) -> None:
     """Send one result to its destination. A forged, doubled or late message does no harm."""
     from worker.delivery.runtime import delivery_runtime
-    from worker.delivery.story import deliver as tell_the_story
+    from worker.delivery.send import deliver as tell_the_story
 
     if not (isinstance(delivery_key, str) and STUDY_KEY.fullmatch(delivery_key)):
         log.warning("message_refused", reason="not a delivery key")
@@ -88,7 +88,7 @@ def _configure(**_: Any) -> None:
 @worker_init.connect
 def _prepare(sender: Any, **_: Any) -> None:
     """Load the model before the first message, in the process that will use it."""
-    from worker.runtime import announce_lanes
+    from worker.pipeline.runtime import announce_lanes
 
     _configure()  # Celery sets logging up after this signal: a refusal to start must be one line too
     queues = sender.app.amqp.queues
@@ -110,7 +110,7 @@ def _prepare_child(**_: Any) -> None:
 
 def _load_or_leave() -> None:
     """Start with everything in place or not at all: Celery would hide the error and go on."""
-    from worker.runtime import announced_lanes, runtime
+    from worker.pipeline.runtime import announced_lanes, runtime
 
     try:
         if announced_lanes():
@@ -136,7 +136,7 @@ def _load_for_delivery() -> None:
 @worker_process_shutdown.connect
 def _leave(**_: Any) -> None:
     from worker.delivery.runtime import close_delivery_runtime
-    from worker.runtime import close_runtime
+    from worker.pipeline.runtime import close_runtime
 
     close_runtime()
     close_delivery_runtime()

@@ -11,7 +11,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase
 
-from db.columns import NAMING_CONVENTION, UtcDateTime
+from db.engine.columns import NAMING_CONVENTION, UtcDateTime
 
 
 class Base(DeclarativeBase):

@@ -16,13 +16,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import RowId, stored_by_value
-from db.enums import (
+from db.engine.columns import RowId, stored_by_value
+from db.models.base import Base
+from db.vocabulary.enums import (
     DeliveryState,
     FailureKind,
     Verdict,
 )
-from db.models.base import Base
 
 
 class ResultDestination(Base):

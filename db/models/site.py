@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import RowId
+from db.engine.columns import RowId
 from db.models.base import Base
 
 

@@ -17,8 +17,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import RowId, stored_by_value
-from db.enums import (
+from db.engine.columns import RowId, stored_by_value
+from db.models.base import Base
+from db.vocabulary.enums import (
     ClosedBy,
     FailureKind,
     InstanceState,
@@ -29,7 +30,6 @@ from db.enums import (
     StudyState,
     Verdict,
 )
-from db.models.base import Base
 
 
 class Study(Base):

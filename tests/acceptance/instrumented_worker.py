@@ -42,28 +42,28 @@ def pause_after(function: Callable[..., Any], reached: Path) -> Callable[..., An
 
 def install(fault: str) -> None:
     """Build the fault into this process, before Celery loads the tasks."""
-    from worker import pipeline
     from worker.model.predictor import Predictor
+    from worker.pipeline import process_study
 
     kind, _, rest = fault.partition(":")
     if kind == "crash":
-        original = pipeline.normalise_frame
+        original = process_study.normalise_frame
 
         def crash(dataset: Any, *args: Any, **kwargs: Any) -> Any:
             if int(dataset.Rows) == int(rest):
                 os.kill(os.getpid(), signal.SIGSEGV)
             return original(dataset, *args, **kwargs)
 
-        pipeline.normalise_frame = crash
+        process_study.normalise_frame = crash
         return
     step, _, file = rest.partition(":")
     reached = Path(file)
     if step == "decoding":
-        pipeline.normalise_frame = pause_before(pipeline.normalise_frame, reached)
+        process_study.normalise_frame = pause_before(process_study.normalise_frame, reached)
     elif step == "inference":
         Predictor.predict = pause_before(Predictor.predict, reached)
     elif step == "after_commit":
-        pipeline.store = pause_after(pipeline.store, reached)
+        process_study.store = pause_after(process_study.store, reached)
     else:
         raise SystemExit(f"unknown step {step!r}")
 

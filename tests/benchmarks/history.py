@@ -14,11 +14,11 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from db.delivery_overview import destinations_at_a_glance
-from db.migrate import current, upgrade
-from db.overview import VIEWS, count_view_rows, overview, view_rows
-from db.retention import count_due_to_leave
-from db.session import Database
+from db.deliveries.overview import destinations_at_a_glance
+from db.engine.migrate import current, upgrade
+from db.engine.session import Database
+from db.studies.overview import VIEWS, count_view_rows, overview, view_rows
+from db.studies.retention import count_due_to_leave
 from tests.history_builder import fill
 from tests.hot_queries import HOT, KEEP_DAYS, Query, counting_rows, undone
 

@@ -24,8 +24,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless
 from rich.console import Console
 from rich.table import Table
 
-from db.migrate import upgrade
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
 from tests.builders import chest_like_pixels, write_instance
 from tests.integration.intake.sites import Site, free_port, wait_until
 from tests.integration.intake.slow_sender import half_sent, peak_memory

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, JPEGLosslessSV1
 
-from db.results import retry_parked
+from db.studies.results import retry_parked
 from tests.builders import make_study, write_instance
 from tests.integration.intake.conftest import migrated, site
 from tests.integration.pacs.fetches import Node, with_peers, with_settings
 from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from worker.archive.find.search import asking, count_images, find_day
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header
-from worker.pacs.finding import asking, count_images, find_day
-from worker.peers import read_peers
+from worker.peers.peers_file import read_peers
 
 __all__ = ["migrated", "site"]
 

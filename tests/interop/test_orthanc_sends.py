@@ -17,7 +17,7 @@ from tests.acceptance.installation import free_port
 from tests.builders import make_study, write_instance
 from tests.integration.intake.sites import wait_until
 from tests.interop.orthanc import Orthanc, needs_orthanc
-from worker.intake.listener import echo
+from worker.listener.storage_scp import echo
 
 pytestmark = needs_orthanc
 

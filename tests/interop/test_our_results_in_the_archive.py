@@ -15,12 +15,12 @@ from tests.integration.intake.conftest import migrated, site
 from tests.integration.pacs.fetches import with_settings
 from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from tests.interop.test_orthanc_as_archive import kept, node_for
+from worker.archive import completeness
+from worker.archive.completeness import Counting
+from worker.archive.find.search import asking, count_images
 from worker.errors import Rejected
 from worker.imaging.reading import read_header
-from worker.pacs import counting
-from worker.pacs.counting import Counting
-from worker.pacs.finding import asking, count_images
-from worker.peers import read_peers
+from worker.peers.peers_file import read_peers
 
 __all__ = ["migrated", "site"]
 
@@ -80,7 +80,7 @@ def delivered(node, archive, taken, folder) -> None:
 def test_a_late_image_is_closed_by_count_all_the_same(
     site, archive, tmp_path, monkeypatch, retrieve, count
 ):
-    monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(completeness, "ASK_AGAIN_S", 0.0)
     node = node_for(site, archive, tmp_path, retrieve=retrieve, count=count)
     with_settings(node, count_quiet_s=1e-6)
     site.listen()

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from db.enums import Lane
+from db.vocabulary.enums import Lane
 from worker.celery import DELIVERY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,8 @@ LEFT_OUT = [
     "pylibjpeg", "openjpeg", "jpeg_ls",
 ]  # fmt: skip
 SERVICE_MODULES = [
-    "worker.cli", "worker.intake.listener", "worker.intake.relay", "db.migrate",
-    "worker.intake.watching", "worker.operations.health", "worker.operations.screens", "worker.operations.delivery_screen",
+    "worker.cli", "worker.listener.storage_scp", "worker.relay.relay", "db.engine.migrate",
+    "worker.intake.watch_loop", "worker.screens.health", "worker.screens.status", "worker.screens.deliveries",
 ]  # fmt: skip
 
 

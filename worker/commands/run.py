@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.commands.shared import RUN, site_of_command, site_of_service
+from worker.commands.session import RUN, site_of_command, site_of_service
 
 commands = typer.Typer()
 
@@ -15,7 +15,7 @@ commands = typer.Typer()
 @commands.command(rich_help_panel=RUN)
 def demo() -> None:
     """Send real studies through the whole line on this machine and show what came of them."""
-    from worker.operations.demo import run_demo
+    from worker.demo.demo import run_demo
 
     raise typer.Exit(run_demo())
 
@@ -30,7 +30,7 @@ def up(
 
     State lives in one folder (--state); starting again finds everything again.
     """
-    from worker.operations.up import run_up
+    from worker.local.up import run_up
 
     raise typer.Exit(run_up(site_of_command(), concurrency=concurrency))
 
@@ -38,7 +38,7 @@ def up(
 @commands.command(rich_help_panel=RUN)
 def listen() -> None:
     """Receive studies by DICOM C-STORE until stopped."""
-    from worker.intake.listener import run
+    from worker.listener.storage_scp import run
 
     run(site_of_service())
 
@@ -46,7 +46,7 @@ def listen() -> None:
 @commands.command(rich_help_panel=RUN)
 def relay() -> None:
     """Publish what is due, take back the studies of dead workers, close idle studies."""
-    from worker.intake.relay import run
+    from worker.relay.relay import run
 
     run(site_of_service())
 
@@ -58,7 +58,7 @@ def migrate(
     ] = "head",
 ) -> None:
     """Bring the database to this version's tables and views."""
-    from db.migrate import current, downgrade, upgrade
+    from db.engine.migrate import current, downgrade, upgrade
 
     site = site_of_command()
     site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def health(
     part: Annotated[str, typer.Argument(help="worker, relay, listener or watch")],
 ) -> None:
     """Say whether a part on this machine is alive (exit code 0) or not (1)."""
-    from worker.operations.health import check
+    from worker.screens.health import check
 
     result = check(part, site_of_command())
     Console().print(result.sentence)

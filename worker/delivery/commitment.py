@@ -17,14 +17,14 @@ from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.commitment import settle_commitment
-from db.delivery_records import CommitmentOutcome, SentObject
-from db.session import Database
-from worker.delivery.trouble import commitment_not_offered, fails
+from db.deliveries.commitment import settle_commitment
+from db.engine.session import Database
+from db.values.deliveries import CommitmentOutcome, SentObject
+from worker.delivery.errors import commitment_not_offered, fails
 from worker.errors import Transient
 from worker.logging import get_logger
-from worker.patience import in_transaction
 from worker.settings import Settings
+from worker.transactions import in_transaction
 
 log = get_logger(__name__)
 

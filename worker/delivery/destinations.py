@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from db.conditions import end_condition, note_condition
-from db.destinations import has_destinations, owed_but_not_named, set_destinations
-from db.session import Database
+from db.deliveries.destinations import has_destinations, owed_but_not_named, set_destinations
+from db.engine.session import Database
+from db.ledger.conditions import end_condition, note_condition
 from worker.errors import Rejected
 from worker.logging import get_logger
-from worker.patience import in_transaction
-from worker.peers import Peers, read_peers
+from worker.peers.peers_file import Peers, read_peers
 from worker.settings import Settings
+from worker.transactions import in_transaction
 
 log = get_logger(__name__)
 

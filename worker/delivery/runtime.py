@@ -7,12 +7,12 @@ import threading
 import uuid
 from pathlib import Path
 
-from db.heartbeats import beat
-from db.session import Database
+from db.engine.session import Database
+from db.ledger.heartbeats import beat
 from worker.celery import DELIVERY
 from worker.logging import get_logger
-from worker.peers import Peers, read_peers
-from worker.results.words import ResultWords
+from worker.peers.peers_file import Peers, read_peers
+from worker.results.wording import ResultWords
 from worker.settings import Settings, settings
 
 log = get_logger(__name__)
@@ -22,7 +22,7 @@ INTERVAL_S = 5.0
 
 
 class DeliveryRuntime:
-    """Everything `worker.delivery.story` needs, with one `close`."""
+    """Everything `worker.delivery.send` needs, with one `close`."""
 
     def __init__(self, site: Settings, name: str | None = None) -> None:
         """Raises Rejected: PEERS_INVALID, and what ResultWords says of the settings."""

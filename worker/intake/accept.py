@@ -13,23 +13,23 @@ from dataclasses import dataclass, fields
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.enums import Priority, Source
-from db.intake import accept, announce, receive_instance
-from db.records import Acceptance
-from db.session import Database, is_transient
+from db.engine.session import Database, is_transient
+from db.studies.intake import accept, announce, receive_instance
+from db.values import Acceptance
+from db.vocabulary.enums import Priority, Source
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
-from worker.intake.disk import refuse_when_nearly_full
-from worker.intake.disk_condition import note_if_disk
 from worker.intake.files import Paths, ReadableFile, RefusedFile, SortedFiles, read_all
 from worker.intake.manifest import Manifest, checked_manifest
-from worker.intake.opening import storage_of
+from worker.intake.own_results import without_own_results
 from worker.intake.received import received_study
-from worker.intake.storage import IntakeStorage, StoredFile
 from worker.intake.waiting import wait_for
-from worker.own_results import without_own_results
-from worker.patience import in_transaction
 from worker.settings import Settings, settings
+from worker.storage.disk import refuse_when_nearly_full
+from worker.storage.disk_condition import note_if_disk
+from worker.storage.intake_folder import IntakeStorage, StoredFile
+from worker.storage.opening import storage_of
+from worker.transactions import in_transaction
 
 __all__ = [
     "AcceptedStudy",

@@ -14,7 +14,7 @@ from pathlib import Path
 from worker.errors import Rejected
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
-from worker.intake.storage import unreadable
+from worker.storage.intake_folder import unreadable
 
 Paths = Sequence[Path | str] | Path | str
 """Files and folders; a single one needs no list around it."""

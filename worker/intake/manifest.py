@@ -21,7 +21,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from worker.errors import Rejected
 from worker.imaging.dicom_files import looks_like_dicom, open_dataset
-from worker.intake.storage import unreadable
+from worker.storage.intake_folder import unreadable
 
 DicomUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 """As an instance may carry it: real consoles break the finer rules of PS3.5 9.1."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from pydicom.uid import UID, UID_dictionary
 
-from db.enums import Priority, Source
-from db.records import ReceivedInstance, ReceivedStudy
+from db.values import ReceivedInstance, ReceivedStudy
+from db.vocabulary.enums import Priority, Source
 from worker.imaging import vocabulary
 from worker.imaging.header import InstanceHeader
-from worker.intake.storage import StoredFile
+from worker.storage.intake_folder import StoredFile
 
 _US_MAXIMUM = 65_535
 """Rows and Columns are US (PS3.6), but a broken file may say anything."""

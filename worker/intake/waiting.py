@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from db.enums import StudyState
-from db.overview import study_summaries
-from db.records import StudySummary
-from db.session import Database
+from db.engine.session import Database
+from db.studies.overview import study_summaries
+from db.values import StudySummary
+from db.vocabulary.enums import StudyState
 
 ENDED = frozenset({StudyState.DONE, StudyState.PARKED})
 """Where a study stays until somebody does something."""

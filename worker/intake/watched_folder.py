@@ -18,17 +18,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.enums import Priority, Source
-from db.session import Database, is_transient
+from db.engine.session import Database, is_transient
+from db.vocabulary.enums import Priority, Source
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.reading import read_header
 from worker.intake.accept import PATIENCE_S, accept_instance
-from worker.intake.disk import refuse_when_nearly_full
-from worker.intake.opening import storage_of
-from worker.intake.storage import unreadable
+from worker.intake.own_results import is_own_result
 from worker.logging import get_logger, keep_traceback
-from worker.own_results import is_own_result
 from worker.settings import Settings
+from worker.storage.disk import refuse_when_nearly_full
+from worker.storage.intake_folder import unreadable
+from worker.storage.opening import storage_of
 
 log = get_logger(__name__)
 

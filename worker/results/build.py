@@ -8,10 +8,10 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from worker.results.outcome import ResultOfStudy
+from worker.results.patient_consistency import check_one_patient
 from worker.results.secondary_capture import PictureOf, build_captures
 from worker.results.structured_report import build_report
-from worker.results.whose import check_one_patient
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
 
 
 def build_results(

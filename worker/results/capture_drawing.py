@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from worker.results.capture_words import CaptureWords, Tone
-from worker.results.heat import Colour, with_heat
-from worker.results.letters import Style, font_for, wrapped
+from worker.results.capture_text import CaptureWords, Tone
+from worker.results.heat_map import Colour, with_heat
 from worker.results.picture import Picture, resized
+from worker.results.typography import Style, font_for, wrapped
 
 WIDTH, HEIGHT = 1024, 1280
 MARGIN = 40

@@ -22,9 +22,9 @@ from pydicom.sr.coding import Code
 
 from worker.imaging.header_values import text
 from worker.results import codes
-from worker.results.moments import StudyClock
 from worker.results.outcome import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
 from worker.results.sop_classes import frame_to_reference, is_image
+from worker.results.study_clock import StudyClock
 from worker.results.uids import ResultUids
 
 NO_PICTURE = "Assessed before, and not kept: there is no picture of it with this report."

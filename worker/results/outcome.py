@@ -20,7 +20,7 @@ from worker.model.manifest import Manifest
 
 
 class Verdict(StrEnum):
-    """What a frame or a study came to, by the words of `db.enums.Verdict`."""
+    """What a frame or a study came to, by the words of `db.vocabulary.enums.Verdict`."""
 
     POSITIVE = "positive"
     """Probability at or above the operating point."""

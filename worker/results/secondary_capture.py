@@ -22,16 +22,16 @@ from pydicom.uid import (
 
 from worker.imaging.header_values import text
 from worker.results.capture_drawing import draw
-from worker.results.capture_words import CaptureWords, words_for_image, words_for_notice
+from worker.results.capture_text import CaptureWords, words_for_image, words_for_notice
 from worker.results.codes import SOURCE_IMAGE
+from worker.results.common_modules import Place, coded, reference, shell
 from worker.results.outcome import InstanceOutcome, ResultOfStudy, Verdict
 from worker.results.patient_and_study import sound_element
+from worker.results.patient_consistency import completed, header_of_report
 from worker.results.picture import Picture
-from worker.results.shell import Place, coded, reference, shell
 from worker.results.sop_classes import frame_to_reference
 from worker.results.uids import ResultUids
-from worker.results.whose import completed, header_of_report
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
 
 SERIES_NUMBER = 9102
 LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K}

@@ -25,14 +25,14 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from worker.imaging.header_values import text
 from worker.results import codes
+from worker.results.common_modules import Place, reference, shell
 from worker.results.measurement_groups import code_item, comment, measurement_groups
-from worker.results.moments import StudyClock
 from worker.results.outcome import Predecessor, ResultOfStudy, Verdict
+from worker.results.patient_consistency import header_of_report
 from worker.results.procedure import procedures_reported
-from worker.results.shell import Place, reference, shell
+from worker.results.study_clock import StudyClock
 from worker.results.uids import ResultUids, device_uid
-from worker.results.whose import header_of_report
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
 
 SERIES_NUMBER = 9101
 

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 
 from worker.results.outcome import ModelUsed, ResultOfStudy
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
 
 _NAMESPACE = uuid.UUID("6d0e9a4c-58a5-5a7e-9a52-2f3f1c7a7e11")
 """Never to be changed: every UID that was ever sent follows from it."""

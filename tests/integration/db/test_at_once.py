@@ -10,13 +10,18 @@ from random import Random
 from threading import Barrier, Thread
 from time import monotonic
 
-from db.audit import verify
-from db.claims import renew_leases
-from db.errors import StaleClaim
-from db.intake import accept
-from db.registry import activate_model, active_model, register_model
-from db.relaying import age_routine, due_for_publication, mark_published, sweep_expired_leases
-from db.session import Database
+from db.engine.session import Database
+from db.ledger.audit import verify
+from db.ledger.model_registry import activate_model, active_model, register_model
+from db.studies.claims import renew_leases
+from db.studies.intake import accept
+from db.studies.publication import (
+    age_routine,
+    due_for_publication,
+    mark_published,
+    sweep_expired_leases,
+)
+from db.vocabulary.errors import StaleClaim
 from tests.database_builders import (
     accept_many,
     accept_one,

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import insert, text
 
-from db.audit import FIRST_HASH, AuditEntry, append_all, chain_of, verify
-from db.enums import AuditEvent
+from db.ledger.audit import FIRST_HASH, AuditEntry, append_all, chain_of, verify
 from db.models import AuditRecord
+from db.vocabulary.enums import AuditEvent
 from tests.database_builders import (
     accept_many,
     digest,
@@ -186,8 +186,8 @@ def test_a_record_put_in_the_place_of_another_is_found(trail, first):
             for column in AuditRecord.__table__.columns
             if column.name != "id"
         }
-    from db.audit import _hashed
-    from db.canonical import chained_hash
+    from db.engine.canonical import chained_hash
+    from db.ledger.audit import _hashed
 
     values["detail"] = '{"number":999}'
     values["hash"] = chained_hash(values["previous_hash"], _hashed(values))
@@ -235,7 +235,7 @@ def test_what_was_written_by_one_database_is_checked_the_same_by_the_other():
     """The hash is over text that no database touches; these digits must never change."""
     from datetime import UTC, datetime
 
-    from db.audit import _linked
+    from db.ledger.audit import _linked
 
     entry = AuditEntry(
         event=AuditEvent.STUDY_ACCEPTED, study_key=KEY, actor="test", detail={"b": 1.5, "a": "é"}

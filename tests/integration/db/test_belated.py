@@ -8,12 +8,12 @@ from time import monotonic, sleep
 
 import pytest
 
-from db.belated import Span, owe_belatedly
-from db.clock import now
-from db.delivery_records import Urgency
-from db.delivery_relaying import due_for_delivery
-from db.retention import due_to_leave, mark_removed
-from db.session import Database
+from db.deliveries.past_results import Span, owe_belatedly
+from db.deliveries.publication import due_for_delivery
+from db.engine.clock import now
+from db.engine.session import Database
+from db.studies.retention import due_to_leave, mark_removed
+from db.values.deliveries import Urgency
 from tests.database_builders import (
     accept_one,
     claim_one,

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from db.enums import InstanceReceipt, StudyState
-from db.intake import receive_instance
-from db.overview import study_detail
+from db.studies.intake import receive_instance
+from db.studies.overview import study_detail
+from db.vocabulary.enums import InstanceReceipt, StudyState
 from tests.database_builders import (
     accept_one,
     claim_one,

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from db.claims import release, renew_leases
-from db.enums import FailureKind, Lane, RunOutcome, StudyState, SweepAction, Verdict
-from db.errors import StaleClaim
-from db.intake import receive_instance
-from db.relaying import sweep_expired_leases
-from db.results import park, retry_parked, schedule_retry, store_result
+from db.studies.claims import release, renew_leases
+from db.studies.intake import receive_instance
+from db.studies.publication import sweep_expired_leases
+from db.studies.results import park, retry_parked, schedule_retry, store_result
+from db.vocabulary.enums import FailureKind, Lane, RunOutcome, StudyState, SweepAction, Verdict
+from db.vocabulary.errors import StaleClaim
 from tests.database_builders import (
     accept_many,
     accept_one,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.conditions import code_that_holds, conditions, end_condition, note_condition
+from db.ledger.conditions import code_that_holds, conditions, end_condition, note_condition
 
 
 def test_the_same_again_counts_on_and_another_code_begins_anew(database):

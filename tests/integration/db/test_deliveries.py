@@ -7,35 +7,35 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, select
 
-from db.belated import Belated, Span, owe_belatedly
-from db.clock import now
-from db.commitment import (
-    ask_for_commitment,
-    forget_answered,
-    forgo_commitment,
-    put_off_commitment,
-    settle_commitment,
-)
-from db.conditions import conditions
-from db.delivering import (
+from db.deliveries.cancel import forgo, forgo_study, still_owed, tell_no_more
+from db.deliveries.claims import (
     begin_delivery,
     finish_delivery,
     park_delivery,
     renew_delivery,
     retry_delivery,
 )
-from db.delivery_overview import destinations_at_a_glance, own_results, parked_deliveries
-from db.delivery_records import CommitmentOutcome, DeliverySweep, Urgency
-from db.delivery_relaying import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
-from db.delivery_rows import QUESTIONS_KEPT
-from db.destinations import note_failure, note_success, probe_in
-from db.earlier_results import objects_begun
-from db.enums import DeliveryState, FailureKind, Priority, Verdict
-from db.errors import StaleClaim
-from db.forgoing import forgo, forgo_study, still_owed, tell_no_more
-from db.identity import erase_identity
+from db.deliveries.commitment import (
+    ask_for_commitment,
+    forget_answered,
+    forgo_commitment,
+    put_off_commitment,
+    settle_commitment,
+)
+from db.deliveries.destinations import note_failure, note_success, probe_in
+from db.deliveries.overview import destinations_at_a_glance, own_results, parked_deliveries
+from db.deliveries.past_results import Belated, Span, owe_belatedly
+from db.deliveries.predecessors import objects_begun
+from db.deliveries.publication import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
+from db.deliveries.rows import QUESTIONS_KEPT
+from db.engine.clock import now
+from db.ledger.conditions import conditions
+from db.ledger.identity import erase_identity
 from db.models import ResultDelivery
-from db.retention import count_kept_as_owed, due_to_leave
+from db.studies.retention import count_kept_as_owed, due_to_leave
+from db.values.deliveries import CommitmentOutcome, DeliverySweep, Urgency
+from db.vocabulary.enums import DeliveryState, FailureKind, Priority, Verdict
+from db.vocabulary.errors import StaleClaim
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -115,7 +115,7 @@ def test_a_study_of_which_nothing_was_evaluated_is_told_if_the_site_wants(
 
 
 def test_a_parked_study_owes_nothing(database):
-    from db.results import park
+    from db.studies.results import park
 
     destined(database)
     study = claim_one(database, accept_one(database).study_key)
@@ -436,10 +436,10 @@ def test_what_is_due_is_found_by_the_index_of_its_destination(database):
     """Else each turn of the relay reads the whole backlog of everybody."""
     if database.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL decides by the size of the table")
-    from db import delivery_relaying
+    from db.deliveries import publication
 
     seen = []
-    query = delivery_relaying._due(long_ago(database))
+    query = publication._due(long_ago(database))
     statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
     with database.reading() as session:
         event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from db.audit import verify
-from db.identity import erase_identity, was_erased
+from db.ledger.audit import verify
+from db.ledger.identity import erase_identity, was_erased
 from tests.database_builders import accept_one, events_of, finish_one, one, rows
 
 

@@ -5,12 +5,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from db.clock import now
-from db.enums import ClosedBy, InstanceReceipt, Lane, Priority, Source, StudyState, Verdict
-from db.intake import accept, close_idle_studies, receive_instance
+from db.engine.clock import now
 from db.models import Instance
-from db.records import ReceivedStudy
-from db.relaying import age_routine, due_for_publication, mark_published
+from db.studies.intake import accept, close_idle_studies, receive_instance
+from db.studies.publication import age_routine, due_for_publication, mark_published
+from db.values import ReceivedStudy
+from db.vocabulary.enums import (
+    ClosedBy,
+    InstanceReceipt,
+    Lane,
+    Priority,
+    Source,
+    StudyState,
+    Verdict,
+)
 from tests.database_builders import (
     STUDY_UID,
     accept_one,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from db.enums import ClosedBy, Priority, Source, StudyState
-from db.identity import erase_identity
-from db.intake import accept, announce, close_idle_studies, receive_instance
-from db.relaying import age_routine
-from db.results import retry_parked
+from db.ledger.identity import erase_identity
+from db.studies.intake import accept, announce, close_idle_studies, receive_instance
+from db.studies.publication import age_routine
+from db.studies.results import retry_parked
+from db.vocabulary.enums import ClosedBy, Priority, Source, StudyState
 from tests.database_builders import (
     STUDY_UID,
     accept_one,

@@ -10,12 +10,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import CheckConstraint, Integer, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from db.columns import UtcDateTime
-from db.enums import AuditEvent
-from db.migrate import current, downgrade, head, upgrade
+from db.engine.columns import UtcDateTime
+from db.engine.migrate import current, downgrade, head, upgrade
+from db.engine.session import make_engine
 from db.models import Base
-from db.overview import VIEWS
-from db.session import make_engine
+from db.studies.overview import VIEWS
+from db.vocabulary.enums import AuditEvent
 from tests.database_builders import finish_one, one, rows
 
 

@@ -7,15 +7,29 @@ from dataclasses import replace
 
 import pytest
 
-from db.counting import close_counted, open_studies
-from db.enums import ClosedBy, Lane, Priority, RetrieveWay, RunOutcome, Source, StudyState
-from db.errors import FetchedOtherwise, StaleClaim
-from db.intake import close_idle_studies, receive_instance
-from db.origins import known_studies, order, outstanding_orders, record_fetch, unfetched_orders
-from db.records import StudyOrder
-from db.relaying import age_routine, due_for_publication, sweep_expired_leases
-from db.results import schedule_retry
-from db.standing import standings
+from db.studies.completeness import close_counted, open_studies
+from db.studies.coverage import standings
+from db.studies.intake import close_idle_studies, receive_instance
+from db.studies.orders import (
+    known_studies,
+    order,
+    outstanding_orders,
+    record_fetch,
+    unfetched_orders,
+)
+from db.studies.publication import age_routine, due_for_publication, sweep_expired_leases
+from db.studies.results import schedule_retry
+from db.values import StudyOrder
+from db.vocabulary.enums import (
+    ClosedBy,
+    Lane,
+    Priority,
+    RetrieveWay,
+    RunOutcome,
+    Source,
+    StudyState,
+)
+from db.vocabulary.errors import FetchedOtherwise, StaleClaim
 from tests.database_builders import (
     STUDY_UID,
     accept_one,

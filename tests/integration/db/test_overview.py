@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from db.enums import FailureKind, Lane, Priority, StudyState, Verdict
-from db.errors import AmbiguousStudy
-from db.overview import find_study, overview, parked_studies, study_detail, study_summaries
-from db.results import park
+from db.studies.overview import find_study, overview, parked_studies, study_detail, study_summaries
+from db.studies.results import park
+from db.vocabulary.enums import FailureKind, Lane, Priority, StudyState, Verdict
+from db.vocabulary.errors import AmbiguousStudy
 from tests.database_builders import (
     STUDY_UID,
     accept_many,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import pytest
 
-from db.overview import overview
-from db.session import Database
+from db.engine.session import Database
+from db.studies.overview import overview
 from tests.history_builder import fill
 from tests.hot_queries import HOT, counting_rows, undone
 

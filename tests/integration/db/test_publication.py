@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from db.enums import Lane, Priority, StudyState
-from db.relaying import due_for_publication, mark_published
-from db.session import Database
+from db.engine.session import Database
+from db.studies.publication import due_for_publication, mark_published
+from db.vocabulary.enums import Lane, Priority, StudyState
 from tests.database_builders import (
     accept_many,
     accept_one,

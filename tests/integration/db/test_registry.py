@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from db.errors import ModelConflict, ModelUnknown, ShadowIsActive
-from db.heartbeats import beat, live_workers
-from db.records import ShadowStatus
-from db.registry import (
+from db.ledger.heartbeats import beat, live_workers
+from db.ledger.model_registry import (
     activate_model,
     active_model,
     list_models,
@@ -13,6 +11,8 @@ from db.registry import (
     select_shadow,
     shadow_model,
 )
+from db.values import ShadowStatus
+from db.vocabulary.errors import ModelConflict, ModelUnknown, ShadowIsActive
 from tests.database_builders import digest, make_model, one, rows
 
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from db.enums import InstanceState, StudyState, Verdict
-from db.errors import StaleClaim
-from db.overview import study_detail
-from db.records import InstanceOutcome, StudyOutcome
+from db.studies.overview import study_detail
+from db.values import InstanceOutcome, StudyOutcome
+from db.vocabulary.enums import InstanceState, StudyState, Verdict
+from db.vocabulary.errors import StaleClaim
 from tests.database_builders import (
     THRESHOLD,
     accept_one,

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from db.claims import claim
-from db.intake import accept, receive_instance
-from db.overview import study_detail
-from db.results import park
-from db.retention import (
+from db.studies.claims import claim
+from db.studies.intake import accept, receive_instance
+from db.studies.overview import study_detail
+from db.studies.results import park
+from db.studies.retention import (
     LeavingFiles,
     count_due_to_leave,
     due_to_leave,

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from db.audit import verify
-from db.commitment import forget_answered
-from db.forgoing import forgo_study, holders
-from db.identity import erase_identity
+from db.deliveries.cancel import forgo_study, holders
+from db.deliveries.commitment import forget_answered
+from db.engine.session import Database, make_engine
+from db.ledger.audit import verify
+from db.ledger.identity import erase_identity
 from db.models import Base
-from db.overview import VIEWS
-from db.relaying import sweep_expired_leases
-from db.session import Database, make_engine
+from db.studies.overview import VIEWS
+from db.studies.publication import sweep_expired_leases
 from tests.database_builders import finish_one, one, rows, shadow_one
 from tests.delivery_builders import claimed, destined, due, sent
 

@@ -9,9 +9,9 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from db.clock import now
+from db.engine.clock import now
+from db.engine.session import Database, is_transient
 from db.models import StudyIdentity, WorkerHeartbeat
-from db.session import Database, is_transient
 from tests.database_builders import accept_one, one, rows
 
 NEPAL = timezone(timedelta(hours=5, minutes=45))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from db.enums import Verdict
-from db.overview import view_rows
-from db.registry import register_model, select_shadow
-from db.shadowing import store_shadow_predictions
+from db.ledger.model_registry import register_model, select_shadow
+from db.studies.overview import view_rows
+from db.studies.shadow import store_shadow_predictions
+from db.vocabulary.enums import Verdict
 from tests.database_builders import (
     accept_one,
     claim_one,

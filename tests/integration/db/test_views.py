@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
-from db.enums import FailureKind, Priority, Source, Verdict
-from db.intake import announce
-from db.overview import VIEWS, view_rows
-from db.records import InstanceOutcome, StudyOutcome
-from db.results import park
+from db.studies.intake import announce
+from db.studies.overview import VIEWS, view_rows
+from db.studies.results import park
+from db.values import InstanceOutcome, StudyOutcome
 from db.views import view_text
+from db.vocabulary.enums import FailureKind, Priority, Source, Verdict
 from tests import delivery_builders
 from tests.database_builders import (
     THRESHOLD,
@@ -247,7 +247,7 @@ def columns_of(database, name):
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_each_file_documents_its_columns_in_order(sqlite_url, name):
-    from db.session import Database
+    from db.engine.session import Database
 
     database = Database(sqlite_url)
     header = (VIEW_FOLDER / f"{name}.sql").read_text().split("CREATE VIEW")[0]
@@ -260,7 +260,7 @@ def test_each_file_documents_its_columns_in_order(sqlite_url, name):
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_analysts_page_documents_each_column_in_order(sqlite_url, name):
-    from db.session import Database
+    from db.engine.session import Database
 
     database = Database(sqlite_url)
     section = analysts_page().split(f"## {name}:")[1].split("\n## ")[0]

@@ -14,9 +14,9 @@ import pytest
 from pynetdicom import _config
 from sqlalchemy import update
 
-from db.clock import now
-from db.conditions import conditions
-from db.delivery_relaying import due_for_delivery
+from db.deliveries.publication import due_for_delivery
+from db.engine.clock import now
+from db.ledger.conditions import conditions
 from db.models import ResultDelivery
 from tests.builders import write_instance
 from tests.integration.worker.installations import (
@@ -30,9 +30,9 @@ from tests.integration.worker.installations import (
 from tests.pacs import Pacs
 from worker.delivery.destinations import keep_destinations
 from worker.delivery.runtime import DeliveryRuntime
-from worker.delivery.story import DeliveryEnd, deliver
-from worker.pipeline import process_study
-from worker.runtime import Runtime
+from worker.delivery.send import DeliveryEnd, deliver
+from worker.pipeline.process_study import process_study
+from worker.pipeline.runtime import Runtime
 from worker.settings import Settings
 
 _numbers = count(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from worker.delivery.belated import owe_results
-from worker.delivery.story import DeliveryEnd
+from worker.delivery.past_results import owe_results
+from worker.delivery.send import DeliveryEnd
 
 
 def test_the_objects_are_those_that_others_got(sender, pacs, tmp_path):

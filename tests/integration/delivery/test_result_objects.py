@@ -6,7 +6,7 @@ import pytest
 from pynetdicom.sop_class import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from tests.integration.worker.installations import found
-from worker.delivery.story import DeliveryEnd
+from worker.delivery.send import DeliveryEnd
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.81"
 

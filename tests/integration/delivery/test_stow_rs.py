@@ -14,13 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pydicom
 import pytest
 
-from db.delivery_records import SentObject
+from db.values.deliveries import SentObject
 from tests.pacs import make_authority, make_certificate
-from worker.delivery.made import MadeObject
-from worker.delivery.story import DeliveryEnd
-from worker.delivery.stow_rs import MultipartObjects, send_by_web
-from worker.delivery.trouble import DestinationFailed
-from worker.peers import Peer
+from worker.delivery.errors import DestinationFailed
+from worker.delivery.render import MadeObject
+from worker.delivery.send import DeliveryEnd
+from worker.delivery.senders.stow_rs import MultipartObjects, send_by_web
+from worker.peers.peers_file import Peer
 
 
 class Web(ThreadingHTTPServer):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.builders import write_instance
 from tests.integration.worker.installations import accepted, found
-from worker.delivery.story import DeliveryEnd
-from worker.pipeline import process_study
+from worker.delivery.send import DeliveryEnd
+from worker.pipeline.process_study import process_study
 
 STUDY = "1.2.826.0.1.3680043.8.498.91"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from db.migrate import upgrade
+from db.engine.migrate import upgrade
 from tests.integration.intake.sites import site_in
 
 

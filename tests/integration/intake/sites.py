@@ -24,8 +24,8 @@ from pynetdicom.association import Association
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from sqlalchemy import text
 
-from db.session import Database
-from worker.intake.listener import Listener, echo, start_listener
+from db.engine.session import Database
+from worker.listener.storage_scp import Listener, echo, start_listener
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[3]

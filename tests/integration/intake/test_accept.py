@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from db.enums import InstanceReceipt, Priority, Source, StudyState, Verdict
-from db.session import Database
+from db.engine.session import Database
+from db.vocabulary.enums import InstanceReceipt, Priority, Source, StudyState, Verdict
 from tests.builders import make_study, write_instance
 from tests.database_builders import claim_one, rejected_outcome, store
 from worker.errors import Transient

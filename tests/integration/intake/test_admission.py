@@ -12,7 +12,7 @@ from pynetdicom.sop_class import (
 
 from tests.builders import make_instance
 from worker.errors import Rejected
-from worker.intake.listener import echo
+from worker.listener.storage_scp import echo
 from worker.settings import read_settings
 
 CR = ComputedRadiographyImageStorage

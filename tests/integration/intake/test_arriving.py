@@ -16,7 +16,7 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 from tests.builders import make_instance
 from tests.integration.intake.sites import data_set_of, store_file, wait_until
 from tests.integration.intake.slow_sender import answered, half_sent, in_pieces, peak_memory
-from worker.intake import arriving, incoming
+from worker.listener import incoming_datasets, socket_reader
 
 CR = ComputedRadiographyImageStorage
 SOP = "1.2.3.30"
@@ -75,7 +75,7 @@ def test_a_cut_in_the_middle_of_an_instance_leaves_nothing(site):
 
 def test_a_sender_that_goes_silent_within_a_pdu_gives_its_place_back(site, monkeypatch):
     """pynetdicom alone would wait for the rest without end."""
-    monkeypatch.setattr(incoming, "SILENCE_S", 1)
+    monkeypatch.setattr(socket_reader, "SILENCE_S", 1)
     listener = site.listen()
     with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
         wait_until(site.kept)
@@ -112,7 +112,7 @@ def test_a_sender_may_cut_a_data_set_as_it_likes(site):
 
 def test_another_message_may_not_fill_the_memory(site, monkeypatch):
     """Only what is stored goes to the disk; the rest is small, or its sender is sent away."""
-    monkeypatch.setattr(arriving, "OTHER_MESSAGE_BYTES", 100_000)
+    monkeypatch.setattr(incoming_datasets, "OTHER_MESSAGE_BYTES", 100_000)
     listener = site.listen()
     with site.association((CR, ExplicitVRLittleEndian)) as opened:
         request = C_FIND()

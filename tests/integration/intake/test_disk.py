@@ -13,17 +13,17 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from db.conditions import conditions
+from db.ledger.conditions import conditions
 from tests.builders import make_instance, make_study
 from worker.errors import Resource
-from worker.intake import disk_condition
 from worker.intake.accept import accept_study
-from worker.intake.disk import Ladder, watch_of
-from worker.intake.disk_condition import DiskCondition
-from worker.intake.handed_over import Handover, take_over
-from worker.intake.listener import echo
-from worker.intake.opening import storage_of
+from worker.intake.drop_folder import Handover, take_over
 from worker.intake.watched_folder import Turn, WatchedFolder
+from worker.listener.storage_scp import echo
+from worker.storage import disk_condition
+from worker.storage.disk import Ladder, watch_of
+from worker.storage.disk_condition import DiskCondition
+from worker.storage.opening import storage_of
 
 CR = ComputedRadiographyImageStorage
 FULL = {"disk_refuse_free": "100%"}

@@ -14,13 +14,13 @@ import pytest
 from pydicom import dcmread
 from rich.console import Console
 
-from db.conditions import conditions
+from db.ledger.conditions import conditions
 from tests.builders import make_instance, make_study, write_instance
 from worker.errors import Rejected, Transient
-from worker.intake import accept, handed_over
-from worker.intake.handed_over import Handover, overdue, refused_count, take_over
-from worker.intake.housekeeping import Housekeeping
-from worker.operations.screens import show_status
+from worker.intake import accept, drop_folder
+from worker.intake.drop_folder import Handover, overdue, refused_count, take_over
+from worker.maintenance.housekeeping import Housekeeping
+from worker.screens.status import show_status
 
 STUDY, OTHER = "1.2.3.10", "1.2.3.20"
 
@@ -82,7 +82,7 @@ def test_a_death_between_the_rows_and_the_end_means_doing_it_again(site, hand_ov
     def die(_):
         raise SystemExit
 
-    monkeypatch.setattr(handed_over.shutil, "rmtree", die)
+    monkeypatch.setattr(drop_folder.shutil, "rmtree", die)
     with pytest.raises(SystemExit):
         take_over(name, site.settings, site.database)
     monkeypatch.undo()
@@ -199,7 +199,7 @@ def cannot(*_):
 def test_a_folder_that_cannot_be_deleted_is_taken_over_once_and_told(site, hand_over, monkeypatch):
     name = hand_over(STUDY)
     with monkeypatch.context() as patched:
-        patched.setattr(handed_over.shutil, "rmtree", cannot)  # root may remove what nobody may
+        patched.setattr(drop_folder.shutil, "rmtree", cannot)  # root may remove what nobody may
         for _ in range(3):
             assert take_over(name, site.settings, site.database) is Handover.STAYS
     assert site.rows("SELECT event, count(*) FROM audit_record GROUP BY 1") == [
@@ -257,7 +257,7 @@ def test_the_reasons_of_a_folder_that_cannot_be_moved_are_told(
 def test_a_folder_that_somebody_removed_is_no_condition_any_more(site, hand_over, monkeypatch):
     name = hand_over(STUDY)
     with monkeypatch.context() as patched:
-        patched.setattr(handed_over.shutil, "rmtree", cannot)
+        patched.setattr(drop_folder.shutil, "rmtree", cannot)
         take_over(name, site.settings, site.database)
     Housekeeping(site.settings, site.database).turn()
     assert told(site), "it still lies there"

@@ -15,13 +15,13 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
-from db.enums import InstanceReceipt
+from db.vocabulary.enums import InstanceReceipt
 from tests.builders import ALL_SYNTAXES, make_instance, make_study, write_instance
 from tests.integration.intake.sites import data_set_of, store_file, wait_until, write_as
 from worker.errors import Resource
 from worker.intake import accept
 from worker.intake.accept import accept_study
-from worker.intake.listener import echo, start_listener
+from worker.listener.storage_scp import echo, start_listener
 
 CR = ComputedRadiographyImageStorage
 STUDY, SERIES, SOP = "1.2.3.10", "1.2.3.20", "1.2.3.30"
@@ -282,7 +282,7 @@ def test_while_the_disk_is_full_the_answer_is_no_and_afterwards_yes(site):
 def test_what_nobody_foresaw_is_no_yes_either(site, monkeypatch):
     """The one thing that cannot be brought about from outside is put in by hand."""
     site.listen()
-    monkeypatch.setattr("worker.intake.c_store.accept_instance", lambda *_a, **_k: 1 / 0)
+    monkeypatch.setattr("worker.listener.c_store.accept_instance", lambda *_a, **_k: 1 / 0)
     (refused,) = site.send(make_instance())
     assert (refused.Status, refused.ErrorComment) == (0xC211, "LISTENER_FAILED")
 

@@ -12,13 +12,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
-from db.conditions import conditions
+from db.ledger.conditions import conditions
 from tests.builders import make_instance
 from tests.certificates import make_certificate, make_certificate_between, make_parties
 from tests.integration.intake.sites import data_set_of, store_file, wait_until, write_as
 from worker.errors import Rejected
-from worker.intake.listener import echo, start_listener
-from worker.intake.own_certificate import certificate_trouble, keep_note
+from worker.listener.certificate_check import certificate_trouble, keep_note
+from worker.listener.storage_scp import echo, start_listener
 
 CR = ComputedRadiographyImageStorage
 SOP = "1.2.3.30"
@@ -108,7 +108,7 @@ def test_callers_who_say_nothing_keep_nobody_out(site, pki):
 
 
 def test_a_caller_who_says_nothing_is_hung_up_on(site, pki, monkeypatch):
-    monkeypatch.setattr("worker.intake.connections.HANDSHAKE_S", 0.2)
+    monkeypatch.setattr("worker.listener.connections.HANDSHAKE_S", 0.2)
     with_tls(site, pki, "server").listen()
     with socket.create_connection(("127.0.0.1", site.settings.listen_port), timeout=10) as silent:
         assert silent.recv(1) == b""

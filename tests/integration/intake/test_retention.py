@@ -11,23 +11,23 @@ import time
 import pytest
 from rich.console import Console
 
-from db.enums import Priority, Source
-from db.intake import receive_instance
-from db.retention import mark_removed
+from db.studies.intake import receive_instance
+from db.studies.retention import mark_removed
+from db.vocabulary.enums import Priority, Source
 from tests.builders import make_instance, make_study, write_instance
 from tests.integration.intake.sites import wait_until
+from worker.archive.retrieve.retriever import Retriever
 from worker.errors import Resource
 from worker.imaging.reading import read_header
-from worker.intake import retention
 from worker.intake.accept import accept_study
-from worker.intake.housekeeping import Housekeeping
-from worker.intake.leftovers import ASIDE, DAY_S, sweep_orphans, sweep_signs_of_life
 from worker.intake.received import received_study
-from worker.intake.retention import let_files_leave
-from worker.intake.storage import IntakeStorage
-from worker.operations.tidy import show_tidying
-from worker.own_disk import DiskKeeper
-from worker.pacs.retrieving import Retriever
+from worker.maintenance import retention
+from worker.maintenance.disk_keeper import DiskKeeper
+from worker.maintenance.housekeeping import Housekeeping
+from worker.maintenance.orphans import ASIDE, DAY_S, sweep_orphans, sweep_signs_of_life
+from worker.maintenance.retention import let_files_leave
+from worker.screens.tidy import show_tidying
+from worker.storage.intake_folder import IntakeStorage
 
 UID = "1.2.3.4"
 OLD = time.time() - 2 * DAY_S

@@ -11,15 +11,15 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 from rich.console import Console
 
-from db.conditions import conditions
+from db.ledger.conditions import conditions
 from tests.builders import make_instance
 from tests.integration.intake.sites import wait_until
 from tests.integration.intake.test_retention import claimed_but_gone, is_finished
-from worker.intake import disk_condition
-from worker.intake.disk import watch_of
-from worker.intake.disk_condition import DiskCondition
-from worker.operations.screens import show_status
-from worker.operations.tidy import show_tidying
+from worker.screens.status import show_status
+from worker.screens.tidy import show_tidying
+from worker.storage import disk_condition
+from worker.storage.disk import watch_of
+from worker.storage.disk_condition import DiskCondition
 
 CR = ComputedRadiographyImageStorage
 IMAGE = make_instance(rows=1600, columns=1600, seed=1)

@@ -13,15 +13,15 @@ from pydicom import dcmread
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from db.session import Database
+from db.engine.session import Database
 from tests.builders import make_study, write_instance
 from tests.integration.intake.sites import wait_until
 from worker.errors import Rejected, Resource, Transient
-from worker.intake import watched_folder, watching
+from worker.intake import watch_loop, watched_folder
+from worker.intake.watch_loop import Notice, run
 from worker.intake.watched_folder import Turn, WatchedFolder, refused_files
-from worker.intake.watching import Notice, run
-from worker.operations.health import check
-from worker.operations.screens import show_status
+from worker.screens.health import check
+from worker.screens.status import show_status
 
 STUDY, NAME = "1.2.3.10", "DOE^JANE"
 
@@ -242,7 +242,7 @@ def test_a_file_that_fails_for_no_reason_with_a_name_keeps_nobody_else(
         patched.setattr(watched_folder, "accept_instance", accept_one_alone)
         assert watcher.turn() == Turn(taken_over=1, failed=1)
         assert watcher.turn() == Turn(failed=1), "not each second"
-        code, sentence = watching._turn(watcher)
+        code, sentence = watch_loop._turn(watcher)
     assert (code, lying(folder)) == ("WATCH_FILE_FAILED", ["a.dcm"])
     assert "path" not in sentence
 

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from db.conditions import note_condition
-from db.delivering import park_delivery
-from db.enums import FailureKind
-from db.heartbeats import beat
-from db.migrate import upgrade
-from db.retention import mark_removed
-from db.session import Database
+from db.deliveries.claims import park_delivery
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.ledger.conditions import note_condition
+from db.ledger.heartbeats import beat
+from db.studies.retention import mark_removed
+from db.vocabulary.enums import FailureKind
 from tests.database_builders import (
     accept_one,
     claim_one,
@@ -27,13 +27,13 @@ from tests.database_builders import (
 )
 from tests.delivery_builders import claimed, destined, due, sent, states
 from worker.errors import Rejected
-from worker.operations.belated_screen import owe_and_show
-from worker.operations.delivery_screen import retry_deliveries, show_deliveries
-from worker.operations.forgo_screen import forgo_and_show
-from worker.operations.installation import parts_of
-from worker.operations.mending import erase_identity_of
-from worker.operations.screens import show_status
-from worker.operations.tidy import show_tidying
+from worker.local.installation import parts_of
+from worker.screens.admin import erase_identity_of
+from worker.screens.cancel_deliveries import forgo_and_show
+from worker.screens.deliveries import retry_deliveries, show_deliveries
+from worker.screens.past_results import owe_and_show
+from worker.screens.status import show_status
+from worker.screens.tidy import show_tidying
 from worker.settings import read_settings
 
 

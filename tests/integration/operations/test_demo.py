@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from db.enums import Lane, Priority, Verdict
-from db.records import AuditReport
+from db.values import AuditReport
+from db.vocabulary.enums import Lane, Priority, Verdict
+from worker.demo import demo
+from worker.demo.checks import Finding, Sent, death_finding, judge
+from worker.demo.studies import LOSSLESS, DemoStudy, demo_studies
+from worker.demo.table import in_four_characters, results_table
 from worker.errors import Rejected
 from worker.imaging.decoders import decode_frame
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance
-from worker.operations import demo
-from worker.operations.demo_findings import Finding, Sent, death_finding, judge
-from worker.operations.demo_studies import LOSSLESS, DemoStudy, demo_studies
-from worker.operations.demo_table import in_four_characters, results_table
-from worker.operations.installation import locked, parts_of
+from worker.local.installation import locked, parts_of
 
 
 @pytest.fixture(scope="module")

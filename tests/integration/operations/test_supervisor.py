@@ -12,16 +12,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from db.migrate import upgrade
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
 from tests.acceptance.installation import ROOT, free_port
 from tests.database_builders import rows
 from tests.delivery_builders import destined
 from worker.errors import Rejected, Resource, Transient
-from worker.operations import installation
-from worker.operations.broker import answers, broker_part, is_embedded
-from worker.operations.installation import locked, prepare
-from worker.operations.supervisor import Part, Supervisor, pause_before
+from worker.local import installation
+from worker.local.broker import answers, broker_part, is_embedded
+from worker.local.installation import locked, prepare
+from worker.local.supervisor import Part, Supervisor, pause_before
 from worker.settings import read_settings
 
 
@@ -172,7 +172,7 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-from worker.operations.supervisor import Part, Supervisor
+from worker.local.supervisor import Part, Supervisor
 s = Supervisor(log_dir=Path({str(tmp_path)!r}), environment={{}})
 s.start(Part(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
 time.sleep(600)

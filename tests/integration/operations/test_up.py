@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from worker.operations.installation import locked
-from worker.operations.up import _stop_on_signals
+from worker.local.installation import locked
+from worker.local.up import _stop_on_signals
 from worker.settings import read_settings
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from db.claims import claim
-from db.enums import Lane, Priority
-from db.records import Claim
-from db.relaying import due_for_publication
+from db.studies.claims import claim
+from db.studies.publication import due_for_publication
+from db.values import Claim
+from db.vocabulary.enums import Lane, Priority
 from tests.integration.intake.sites import Site
-from worker.failures import Settlement, settle_failure
+from worker.archive.order import order_study
+from worker.archive.retrieve.retriever import Retriever
 from worker.imaging.reading import read_header
-from worker.intake.opening import storage_to_fetch_to
-from worker.intake.order import order_study
-from worker.intake.storage import IntakeStorage
-from worker.pacs.retrieving import Retriever
+from worker.pipeline.failures import Settlement, settle_failure
+from worker.storage.intake_folder import IntakeStorage
+from worker.storage.opening import storage_to_fetch_to
 
 
 def with_settings(site: Site, **settings) -> Site:

@@ -12,13 +12,13 @@ from tests.integration.pacs.fetches import with_peers
 from tests.integration.pacs.test_searches import DAY, peer_at
 from tests.integration.pacs.web_archive import WebArchive
 from tests.integration.pacs.web_archive import serving as serving_web
+from worker.archive.find.answers import Answer, FoundStudy
+from worker.archive.find.search import find_day
+from worker.archive.find.truncated_answers import looks_like_a_limit, whole_day
 from worker.errors import Away, Transient
-from worker.operations.backfill_screen import backfill_and_show
-from worker.operations.coverage_screen import show_coverage
-from worker.pacs.answers import Answer, FoundStudy
-from worker.pacs.cut_answers import looks_like_a_limit, whole_day
-from worker.pacs.finding import find_day
-from worker.peers import read_peers
+from worker.peers.peers_file import read_peers
+from worker.screens.backfill import backfill_and_show
+from worker.screens.coverage import show_coverage
 
 SEARCH = 'search = "c-find"\nretrieve = "c-get"\n'
 

@@ -16,8 +16,8 @@ from pynetdicom import _config
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
-from db.intake import close_idle_studies
-from db.results import schedule_retry
+from db.studies.intake import close_idle_studies
+from db.studies.results import schedule_retry
 from tests.builders import make_instance, make_study
 from tests.integration.intake.sites import free_port, site_in
 from tests.integration.pacs.dimse_archive import DimseArchive, serving
@@ -337,7 +337,7 @@ SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 
 
 def results_of_another_installation(**values) -> list[Dataset]:
-    """A report and a picture as `worker.results.shell` writes them."""
+    """A report and a picture as `worker.results.common_modules` writes them."""
     versions = {"SoftwareVersions": [LABEL, "results 2"]} | values
     kinds = (("report", "SR", SENT[0]), ("picture", "OT", SENT[1]))
     return [

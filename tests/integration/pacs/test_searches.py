@@ -10,8 +10,8 @@ from pydicom import dcmread
 from rich.console import Console
 from sqlalchemy import text
 
-from db.conditions import end_condition, note_condition
-from db.counting import close_counted
+from db.ledger.conditions import end_condition, note_condition
+from db.studies.completeness import close_counted
 from tests.builders import make_instance, make_study
 from tests.integration.intake.sites import free_port, wait_until
 from tests.integration.pacs.dimse_archive import DimseArchive
@@ -19,14 +19,14 @@ from tests.integration.pacs.dimse_archive import serving as serving_dimse
 from tests.integration.pacs.fetches import with_peers, with_settings
 from tests.integration.pacs.web_archive import WebArchive
 from tests.integration.pacs.web_archive import serving as serving_web
+from worker.archive import completeness
+from worker.archive.backfill import Backfill, Progress, Rate, Window, backfill
+from worker.archive.completeness import Counting
+from worker.archive.find.search import asking, count_images, find_day
 from worker.errors import Away, Rejected
 from worker.intake.accept import expect_instances
-from worker.operations.coverage_screen import show_coverage
-from worker.pacs import counting
-from worker.pacs.backfilling import Backfill, Progress, Rate, Window, backfill
-from worker.pacs.counting import Counting
-from worker.pacs.finding import asking, count_images, find_day
-from worker.peers import read_peers
+from worker.peers.peers_file import read_peers
+from worker.screens.coverage import show_coverage
 
 DAY, NEXT = date(2026, 1, 2), date(2026, 1, 3)
 WAYS = 'search = "c-find"\ncount = "c-find"\nretrieve = "c-get"\n'
@@ -110,7 +110,7 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
 @pytest.fixture
 def at_once(site, monkeypatch):
     with_settings(site, count_quiet_s=1e-6)
-    monkeypatch.setattr(counting, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(completeness, "ASK_AGAIN_S", 0.0)
 
 
 def state(site) -> list[tuple]:
@@ -213,7 +213,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
     site.listen()
     site.send(archive.studies["1.2.3.1"][0])
     stop = threading.Event()
-    thread = counting.run_beside(site.settings, stop)
+    thread = completeness.run_beside(site.settings, stop)
     wait_until(lambda: state(site) == [("accepted", "pacs_count")])
     stop.set()
     thread.join(10)
@@ -221,7 +221,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
 
 
 def test_without_a_file_of_peers_nobody_counts(site):
-    assert counting.run_beside(site.settings, threading.Event()) is None
+    assert completeness.run_beside(site.settings, threading.Event()) is None
 
 
 # --- backfill ------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from db.enums import Lane, Priority
-from db.errors import StaleClaim
+from db.vocabulary.enums import Lane, Priority
+from db.vocabulary.errors import StaleClaim
 from tests.builders import make_study
 from tests.integration.pacs.fetches import Node, with_peers, with_settings
 from tests.integration.pacs.web_archive import (
@@ -23,8 +23,8 @@ from tests.integration.pacs.web_archive import (
     tls_server,
 )
 from worker.errors import Away, Later, PneumoError, Rejected, Transient
-from worker.failures import Settlement
 from worker.intake.accept import accept_study
+from worker.pipeline.failures import Settlement
 
 UID = "1.2.3.7"
 

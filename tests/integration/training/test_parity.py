@@ -54,7 +54,7 @@ def write_with_window(
 
 
 def worker_tensor(path: Path) -> torch.Tensor:
-    """As worker.pipeline makes it."""
+    """As worker.pipeline.process_study makes it."""
     return preprocess(normalise_frame(read_dataset(path), SPEC, 1).pixels, SPEC)
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 from sqlalchemy import text
 
-from db.migrate import upgrade
-from db.registry import activate_model, select_shadow
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.ledger.model_registry import activate_model, select_shadow
 from tests.unit.model.conftest import manifest_of
-from worker.active_model import register_bundle
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
 from worker.imaging.reading import read_dataset
+from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
 from worker.model.architectures import Network, build_model
 from worker.model.bundle import save_bundle
 from worker.model.wrong_image import WrongImageGuard
-from worker.runtime import Runtime, WorkerIdentity
+from worker.pipeline.runtime import Runtime, WorkerIdentity
 from worker.settings import Settings, read_settings
 
 SPEC = PreprocessingSpec()

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from rich.console import Console
 from sqlalchemy import text
 
-from db.registry import activate_model
+from db.ledger.model_registry import activate_model
 from tests.builders import write_instance
 from tests.integration.worker.installations import (
     accepted,
@@ -19,12 +19,12 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker.active_model import register_bundle
 from worker.errors import Rejected
-from worker.intake.retention import let_files_leave
-from worker.operations.result_files import show_results
-from worker.operations.study_screen import show_study
-from worker.pipeline import StudyEnd, process_study
+from worker.inference.active_model import register_bundle
+from worker.maintenance.retention import let_files_leave
+from worker.pipeline.process_study import StudyEnd, process_study
+from worker.screens.result_files import show_results
+from worker.screens.study import show_study
 
 
 @pytest.fixture(scope="module")

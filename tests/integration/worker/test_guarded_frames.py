@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from db.overview import study_detail
+from db.studies.overview import study_detail
 from tests.builders import chest_like_pixels, write_instance
 from tests.integration.worker.installations import (
     accepted,
@@ -19,9 +19,9 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker.assessment import NOT_ASSESSED
 from worker.imaging.policy import MultiFrame
-from worker.pipeline import StudyEnd, process_study
+from worker.inference.assessment import NOT_ASSESSED
+from worker.pipeline.process_study import StudyEnd, process_study
 
 UPRIGHT = chest_like_pixels(160, 160)
 TURNED = np.rot90(UPRIGHT)

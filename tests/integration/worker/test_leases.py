@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from db.claims import claim
-from db.migrate import upgrade
-from db.relaying import sweep_expired_leases
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.studies.claims import claim
+from db.studies.publication import sweep_expired_leases
 from tests.builders import write_instance
-from worker import leases
 from worker.intake.accept import accept_study
-from worker.leases import LeaseKeeper
+from worker.pipeline import leases
+from worker.pipeline.leases import LeaseKeeper
 from worker.settings import read_settings
 
 LEASE_S = 0.6

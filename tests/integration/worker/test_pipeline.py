@@ -11,23 +11,23 @@ import pytest
 import torch
 from sqlalchemy import text
 
-from db.migrate import upgrade
-from db.registry import activate_model
-from db.relaying import sweep_expired_leases
-from db.results import retry_parked
+from db.engine.migrate import upgrade
+from db.ledger.model_registry import activate_model
+from db.studies.publication import sweep_expired_leases
+from db.studies.results import retry_parked
 from tests.builders import write_instance
 from tests.unit.model.conftest import manifest_of
-from worker import pipeline
-from worker.active_model import register_bundle
 from worker.errors import Rejected
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
 from worker.imaging.reading import read_dataset
+from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study, expect_instances
 from worker.model.architectures import build_model
 from worker.model.bundle import default_bundle, save_bundle
-from worker.pipeline import StudyEnd, process_study
-from worker.runtime import Runtime, WorkerIdentity
+from worker.pipeline import process_study as pipeline
+from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.runtime import Runtime, WorkerIdentity
 from worker.settings import read_settings
 from worker.tasks import process_study as task
 

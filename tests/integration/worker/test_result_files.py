@@ -18,9 +18,9 @@ from tests.integration.worker.installations import (
     started,
 )
 from worker.errors import Rejected, Resource, Transient
-from worker.intake.storage import IntakeStorage
-from worker.operations.result_files import show_results
-from worker.pipeline import process_study
+from worker.pipeline.process_study import process_study
+from worker.screens.result_files import show_results
+from worker.storage.intake_folder import IntakeStorage
 
 UID = "1.2.3.77"
 

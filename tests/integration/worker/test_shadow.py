@@ -8,16 +8,16 @@ import pytest
 import torch
 from sqlalchemy import text
 
-from db.migrate import upgrade
-from db.registry import select_shadow
+from db.engine.migrate import upgrade
+from db.ledger.model_registry import select_shadow
 from tests.builders import write_instance
 from tests.unit.model.conftest import guard_of, manifest_of
-from worker.active_model import register_bundle
+from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
-from worker.pipeline import StudyEnd, process_study
-from worker.runtime import Runtime, WorkerIdentity
+from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.runtime import Runtime, WorkerIdentity
 from worker.settings import read_settings
 
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from db.registry import activate_model, select_shadow
+from db.ledger.model_registry import activate_model, select_shadow
 from tests.builders import make_study, write_instance
 from tests.integration.worker.installations import (
     accepted,
@@ -17,9 +17,10 @@ from tests.integration.worker.installations import (
     settings_in,
     started,
 )
-from worker import active_model, pipeline
 from worker.imaging.preprocessing import PreprocessingSpec
-from worker.pipeline import StudyEnd, process_study
+from worker.inference import active_model
+from worker.pipeline import process_study as pipeline
+from worker.pipeline.process_study import StudyEnd, process_study
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from db.migrate import upgrade
+from db.engine.migrate import upgrade
 from tests.builders import write_instance
 from tests.unit.imaging.conftest import sample  # noqa: F401  a fixture
-from worker.assessment import NOT_ASSESSED
+from worker.inference.assessment import NOT_ASSESSED
 from worker.intake.accept import accept_study
 from worker.model.bundle import load_bundle, packaged_bundles
-from worker.pipeline import StudyEnd, process_study
-from worker.runtime import Runtime, WorkerIdentity
+from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.runtime import Runtime, WorkerIdentity
 from worker.settings import read_settings
 
 

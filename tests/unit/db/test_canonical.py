@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.canonical import canonical_json, chained_hash
+from db.engine.canonical import canonical_json, chained_hash
 
 VALUES = st.recursive(
     st.none()

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db.columns import UtcDateTime, stored_by_value
-from db.enums import Lane
+from db.engine.columns import UtcDateTime, stored_by_value
+from db.vocabulary.enums import Lane
 
 DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
 ZONES = st.integers(min_value=-14 * 60, max_value=14 * 60).map(

@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 
 import db
-import db.details
-import db.enums
-import db.records
-from db.audit import CHAINS, chain_of
-from db.errors import AmbiguousStudy, DatabaseRefusal, ModelConflict, ModelUnknown, StaleClaim
+import db.values
+import db.values.study_details
+import db.vocabulary.enums
+from db.ledger.audit import CHAINS, chain_of
+from db.vocabulary.errors import (
+    AmbiguousStudy,
+    DatabaseRefusal,
+    ModelConflict,
+    ModelUnknown,
+    StaleClaim,
+)
 from tests.database_builders import make_study
 
 RECORDS = list(
     {
         value
-        for module in (db.records, db.details)
+        for module in (db.values, db.values.study_details)
         for value in vars(module).values()
         if dataclasses.is_dataclass(value)
     }
@@ -28,13 +34,15 @@ RECORDS = list(
 RECORDS.sort(key=lambda record: record.__name__)
 WORDS = [
     value
-    for value in vars(db.enums).values()
-    if inspect.isclass(value) and value.__module__ == "db.enums"
+    for value in vars(db.vocabulary.enums).values()
+    if inspect.isclass(value) and value.__module__ == "db.vocabulary.enums"
 ]
 
 
 def test_the_records_are_found():
-    assert {db.records.ReceivedStudy, db.records.Claim, db.details.StudyDetail} <= {*RECORDS}
+    assert {db.values.ReceivedStudy, db.values.Claim, db.values.study_details.StudyDetail} <= {
+        *RECORDS
+    }
 
 
 def test_a_received_study_shows_neither_identity_nor_uids():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from db.audit import verify
-from db.migrate import current, head, upgrade
-from db.overview import study_detail
-from db.session import Database
+from db.engine.migrate import current, head, upgrade
+from db.engine.session import Database
+from db.ledger.audit import verify
+from db.studies.overview import study_detail
 from tests.database_builders import events_of, finish_one
 
 

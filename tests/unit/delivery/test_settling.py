@@ -6,10 +6,10 @@ import ssl
 
 import pytest
 
-from worker.associations import why_tls_failed
-from worker.delivery import trouble
-from worker.delivery.settling import Backoff
+from worker.delivery import errors
+from worker.delivery.failures import Backoff
 from worker.errors import ErrorKind
+from worker.peers.associations import why_tls_failed
 
 
 def test_pauses_double_up_to_the_ceiling_for_as_long_as_it_takes():
@@ -26,11 +26,11 @@ def test_pauses_are_spread_so_that_destinations_are_not_tried_together():
 @pytest.mark.parametrize(
     ("error", "with_this_result"),
     [
-        (trouble.away("pacs"), False),
-        (trouble.certificate("pacs", "it has expired"), False),
-        (trouble.refuses("pacs", "why"), False),
-        (trouble.unknown("pacs"), False),
-        (trouble.fails("pacs", "why"), True),
+        (errors.away("pacs"), False),
+        (errors.certificate("pacs", "it has expired"), False),
+        (errors.refuses("pacs", "why"), False),
+        (errors.unknown("pacs"), False),
+        (errors.fails("pacs", "why"), True),
     ],
 )
 def test_what_is_wrong_with_a_destination_is_never_given_up(error, with_this_result):

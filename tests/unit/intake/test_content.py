@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.filewriter import dcmwrite
 
 from tests.builders import ALL_SYNTAXES, write_instance
-from worker.intake.content import content_sha256, file_head
+from worker.storage.content import content_sha256, file_head
 
 
 def rewrap(path, target, **file_meta):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from worker.errors import Rejected, Resource
-from worker.intake.disk import (
+from worker.settings import read_settings
+from worker.storage.disk import (
     DiskWatch,
     Ladder,
     Level,
@@ -15,7 +16,6 @@ from worker.intake.disk import (
     refuse_when_nearly_full,
     room_of,
 )
-from worker.settings import read_settings
 
 GB = 10**9
 LADDER = Ladder(warn="10%", refuse="2GB")

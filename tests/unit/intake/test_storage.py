@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.errors import Rejected, Resource
-from worker.intake.storage import CHUNK, IntakeStorage
+from worker.storage.intake_folder import CHUNK, IntakeStorage
 
 ROOT = Path(__file__).resolve().parents[3]
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -140,7 +140,7 @@ def test_a_writer_killed_in_mid_write_leaves_no_name(storage):
 ENDLESS_WRITER = """
 import sys, time
 from pathlib import Path
-from worker.intake.storage import IntakeStorage
+from worker.storage.intake_folder import IntakeStorage
 
 def parts():
     yield b"x" * 100_000

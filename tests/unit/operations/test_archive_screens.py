@@ -7,13 +7,13 @@ from datetime import date, timedelta
 
 from rich.console import Console
 
-from db.enums import StudyState
-from db.records import Ordered
-from worker.operations.coverage_screen import _days
-from worker.operations.doubts import doubt_notice
-from worker.operations.ordering import _table
-from worker.pacs.coverage import Covered, DayCoverage
-from worker.pacs.finding import Doubt
+from db.values import Ordered
+from db.vocabulary.enums import StudyState
+from worker.archive.coverage import Covered, DayCoverage
+from worker.archive.find.search import Doubt
+from worker.screens.coverage import _days
+from worker.screens.order import _table
+from worker.screens.truncated_days import doubt_notice
 
 FIRST = date(2026, 1, 1)
 

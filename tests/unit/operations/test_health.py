@@ -11,13 +11,13 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from db.session import Database
+from db.engine.session import Database
 from worker.cli import app
 from worker.errors import Rejected
-from worker.heartbeat import alive_file as worker_file
-from worker.intake.listener import start_listener
-from worker.intake.relay import alive_file as relay_file
-from worker.operations.health import RELAY_WITHIN_S, WORKER_WITHIN_S, check
+from worker.listener.storage_scp import start_listener
+from worker.pipeline.heartbeat import alive_file as worker_file
+from worker.relay.relay import alive_file as relay_file
+from worker.screens.health import RELAY_WITHIN_S, WORKER_WITHIN_S, check
 from worker.settings import Settings, settings
 
 
@@ -118,7 +118,7 @@ def test_the_exit_code_is_what_a_container_asks_for(site, monkeypatch):
 def test_asking_loads_no_network():
     """Asked every few seconds on a GPU node: torch alone would take seconds of its cores."""
     code = (
-        "import sys, worker.cli, worker.operations.health, worker.intake.listener, "
-        "worker.intake.relay; sys.exit('torch' in sys.modules)"
+        "import sys, worker.cli, worker.screens.health, worker.listener.storage_scp, "
+        "worker.relay.relay; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from worker.operations.log_files import cut_long_logs
+from worker.local.log_files import cut_long_logs
 
 
 def test_a_long_log_is_put_aside_and_its_writer_goes_on(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.pacs.multipart import BrokenMessage, boundary_of, parts
+from worker.archive.retrieve.multipart import BrokenMessage, boundary_of, parts
 
 BOUNDARY = b"sep"
 BODIES = (b"first", b"", b"--se\r\n-- se\r\n--se", b"\x00\r\n\r\n\xff")

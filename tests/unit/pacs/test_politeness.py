@@ -7,10 +7,10 @@ from datetime import date, time
 
 import pytest
 
+from worker.archive.backfill import Rate, Window, days_between
+from worker.archive.circuit_breaker import Pauses
 from worker.errors import Away, Rejected
-from worker.operations.backfill_screen import modalities_of
-from worker.pacs.backfilling import Rate, Window, days_between
-from worker.pacs.pausing import Pauses
+from worker.screens.backfill import modalities_of
 from worker.settings import read_settings
 
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from worker.archive.retrieve.thread_limit import FIRST_GUESS_S, LATEST_S, SOONEST_S, Turns
 from worker.errors import Later
-from worker.pacs.turns import FIRST_GUESS_S, LATEST_S, SOONEST_S, Turns
 
 
 def handed_back(turns: Turns) -> float:

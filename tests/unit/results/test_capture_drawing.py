@@ -23,8 +23,8 @@ from worker.results.capture_drawing import (
     radiograph_box,
     scale_x,
 )
-from worker.results.capture_words import CaptureWords, Tone
-from worker.results.letters import Style, font_for
+from worker.results.capture_text import CaptureWords, Tone
+from worker.results.typography import Style, font_for
 
 SHOWN_AT = 512 / HEIGHT
 """A viewer's thumbnail, the longer side 512 pixels."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.result_builders import drawn_picture
-from worker.results.heat import STRONGEST, with_heat
+from worker.results.heat_map import STRONGEST, with_heat
 
 AMBER = (255, 178, 64)
 GREY = np.full((200, 300), 0.5, dtype=np.float32)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.result_builders import words_of
 from worker.errors import Rejected
-from worker.results.letters import FONTS, Style, font_for, wrapped
+from worker.results.typography import FONTS, Style, font_for, wrapped
 
 BODY = font_for(Style.BODY, None)
 

@@ -24,7 +24,7 @@ from tests.result_builders import (
 from worker.imaging.eligibility import judge
 from worker.imaging.reading import read_header
 from worker.results.build import build_results, to_bytes
-from worker.results.capture_words import words_for_image, words_for_notice
+from worker.results.capture_text import words_for_image, words_for_notice
 from worker.results.outcome import Predecessor, ResultOfStudy
 from worker.results.secondary_capture import build_captures
 from worker.results.uids import ResultUids

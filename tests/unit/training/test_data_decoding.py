@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
-from db.enums import InstanceState
-from db.records import ClaimedInstance
+from db.values import ClaimedInstance
+from db.vocabulary.enums import InstanceState
 from tests.builders import write_instance
 from training.data import Encoding, load_tensor
 from training.data.decoding import decode_plane
 from worker.errors import Rejected
 from worker.imaging.eligibility import EligibilityPolicy
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
-from worker.intake.storage import IntakeStorage
-from worker.pipeline import judge_instance
-from worker.stopwatch import Stopwatch
+from worker.pipeline.process_study import judge_instance
+from worker.pipeline.stopwatch import Stopwatch
+from worker.storage.intake_folder import IntakeStorage
 
 SPEC = PreprocessingSpec(size=64)
 ORIGINALS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "kermany-originals"

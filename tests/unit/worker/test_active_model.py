@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker.active_model import _copy_once
+from worker.inference.active_model import _copy_once
 from worker.model.bundle import default_bundle, is_whole
 from worker.model.manifest import read_manifest
 

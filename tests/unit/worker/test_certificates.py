@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.certificates import make_authority, make_certificate
-from worker.certificates import ends_at, first_certificate
+from worker.peers.certificates import ends_at, first_certificate
 
 
 @pytest.mark.parametrize("days", [1, 90, 20_000])

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from db.audit import verify
-from db.migrate import upgrade
-from db.session import Database
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from db.ledger.audit import verify
 from tests.acceptance.installation import ROOT
 from tests.builders import write_instance
 from worker.intake.accept import accept_study

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from db.enums import InstanceState, Verdict
-from db.records import ClaimedInstance, PriorPrediction, StudyOutcome
-from worker.earlier import predictions_that_stand, with_earlier
+from db.values import ClaimedInstance, PriorPrediction, StudyOutcome
+from db.vocabulary.enums import InstanceState, Verdict
+from worker.inference.prior_predictions import predictions_that_stand, with_earlier
 
 OLD, OLDER, ACTIVE = 2, 1, 3
 

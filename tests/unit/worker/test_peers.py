@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import Rejected
-from worker.peers import Peers, read_peers
+from worker.peers.peers_file import Peers, read_peers
 
 DIMSE = 'ae_title = "PACS"\nhost = "127.0.0.1"\nport = 4242\n'
 

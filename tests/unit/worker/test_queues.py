@@ -6,10 +6,10 @@ import types
 
 import pytest
 
-from db.enums import Lane
+from db.vocabulary.enums import Lane
 from worker import tasks
 from worker.celery import DELIVERY, make_app
-from worker.runtime import announce_lanes, announced_lanes
+from worker.pipeline.runtime import announce_lanes, announced_lanes
 from worker.settings import read_settings
 
 

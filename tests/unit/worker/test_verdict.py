@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.enums import Verdict
-from worker.verdict import judge_probability, judge_study
+from db.vocabulary.enums import Verdict
+from worker.inference.verdict import judge_probability, judge_study
 
 PROBABILITY = st.floats(0, 1)
 

@@ -1,0 +1,130 @@
+"""Where results go: which destinations are owed them, and which of these are away just now.
+
+A destination that is away is not tried by every delivery in turn: after a failure one delivery at a
+time is the probe, with growing pauses, and the others wait until it succeeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from sqlalchemy import exists, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.engine.clock import now
+from db.models import ResultDelivery, ResultDestination
+from db.vocabulary.enums import DeliveryState
+
+IN_PLACE = {"synchronize_session": False}
+
+
+def set_destinations(
+    session: Session, names: Collection[str], *, takes_rejected: bool = True
+) -> None:
+    """From now on every result is owed to these and to no others.
+
+    One that is new gets nothing of what finished before (but see `db.deliveries.past_results`). One that is no longer
+    named gets nothing of further studies; what it is owed already waits until it is named again, and
+    a newer result of the same study takes its place (`db.deliveries.outbox`).
+    """
+    known = {row.name: row for row in session.scalars(select(ResultDestination).with_for_update())}
+    for name in sorted(set(names) - known.keys()):
+        session.add(
+            ResultDestination(
+                name=name,
+                is_active=True,
+                takes_rejected=takes_rejected,
+                first_seen_at=now(session),
+                failures=0,
+            )
+        )
+    for name, row in known.items():
+        if name in names:
+            row.is_active, row.takes_rejected, row.forgone_at = True, takes_rejected, None
+        else:
+            row.is_active = False
+    session.flush()
+
+
+def has_destinations(session: Session, names: Collection[str], *, takes_rejected: bool) -> bool:
+    """Whether `set_destinations` would change nothing."""
+    found = session.execute(
+        select(ResultDestination.name, ResultDestination.takes_rejected).where(
+            ResultDestination.is_active
+        )
+    ).all()
+    return {(row.name, row.takes_rejected) for row in found} == {
+        (name, takes_rejected) for name in names
+    }
+
+
+def owed_but_not_named(session: Session, names: Collection[str]) -> list[str]:
+    """Destinations that results still wait for and that are not among these."""
+    waits = exists().where(
+        ResultDelivery.destination == ResultDestination.name,
+        ResultDelivery.state.in_((DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)),
+    )
+    others = select(ResultDestination.name).where(ResultDestination.name.not_in(names), waits)
+    return list(session.scalars(others.order_by(ResultDestination.name)))
+
+
+def may_try(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:
+    """Whether a delivery may be tried now; while there are failures, the first that asks may.
+
+    It is the probe, and for `probe_s` seconds no other is.
+    """
+    probe = session.execute(
+        update(ResultDestination)
+        .where(
+            ResultDestination.name == name,
+            ResultDestination.is_active,
+            ResultDestination.failures > 0,
+            or_(ResultDestination.probe_at.is_(None), ResultDestination.probe_at <= moment),
+        )
+        .values(probe_at=moment + timedelta(seconds=probe_s))
+        .returning(ResultDestination.name),
+        execution_options=IN_PLACE,
+    ).one_or_none()
+    if probe is not None:
+        return True
+    well = select(ResultDestination.name).where(
+        ResultDestination.name == name,
+        ResultDestination.is_active,
+        ResultDestination.failures == 0,
+    )
+    return session.execute(well).one_or_none() is not None
+
+
+def note_failure(session: Session, name: str) -> int:
+    """The destination as a whole failed; how often in a row."""
+    counted: int = session.execute(
+        update(ResultDestination)
+        .where(ResultDestination.name == name)
+        .values(failures=ResultDestination.failures + 1)
+        .returning(ResultDestination.failures),
+        execution_options=IN_PLACE,
+    ).scalar_one()
+    return counted
+
+
+def probe_in(session: Session, name: str, delay_s: float) -> None:
+    """Let the next probe wait for so many seconds."""
+    session.execute(
+        update(ResultDestination)
+        .where(ResultDestination.name == name)
+        .values(probe_at=now(session) + timedelta(seconds=delay_s)),
+        execution_options=IN_PLACE,
+    )
+
+
+def note_success(session: Session, name: str) -> bool:
+    """The destination answered as it should; True if it did not before."""
+    mended = session.execute(
+        update(ResultDestination)
+        .where(ResultDestination.name == name, ResultDestination.failures > 0)
+        .values(failures=0, probe_at=None)
+        .returning(ResultDestination.name),
+        execution_options=IN_PLACE,
+    ).one_or_none()
+    return mended is not None

@@ -1,0 +1,156 @@
+"""Results that came about before a destination was named, owed to it because a person says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.deliveries.outbox import owe_to
+from db.engine.clock import now
+from db.ledger.audit import AuditEntry, append_all
+from db.ledger.identity import was_erased
+from db.models import Instance, ModelVersion, ResultDelivery, ResultDestination, Study
+from db.vocabulary.enums import AuditEvent, StudyState, Verdict
+
+
+class Belated(StrEnum):
+    """What became of one finished study."""
+
+    OWED = "owed"
+    """Its result is sent from now on."""
+    OWED_BEFORE = "owed_before"
+    """Its result was owed to the destination already, sent or not."""
+    NOT_WANTED = "not_wanted"
+    """Nothing was evaluated, and the site does not tell destinations of that."""
+    ERASED = "erased"
+    """Its identity was erased, and a result names the person."""
+    FILES_GONE = "files_gone"
+    """Files left by the retention rule, and a result is made from them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BelatedStudy:
+    """One study that was looked at."""
+
+    study_id: int
+    study_key: str
+    became: Belated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Studies that were finished from `begins` to `ends`, both included."""
+
+    begins: datetime
+    ends: datetime
+
+
+def active_destinations(session: Session) -> list[str]:
+    """Names of those that results are owed to."""
+    query = select(ResultDestination.name).where(ResultDestination.is_active)
+    return list(session.scalars(query.order_by(ResultDestination.name)))
+
+
+def owe_belatedly(
+    session: Session,
+    destination: str,
+    span: Span,
+    *,
+    actor: str,
+    after_id: int = 0,
+    limit: int = 100,
+    dry_run: bool = False,
+) -> list[BelatedStudy]:
+    """Owe the results that finished studies of a span have now; those looked at, by ascending id.
+
+    Call it again with `after_id` of the last until it gives none. Doing it twice owes nothing twice.
+    A study that is being read again is passed over: its next result is owed by itself. With
+    `dry_run` nothing is written.
+    """
+    studies = session.scalars(
+        select(Study)
+        .where(
+            Study.id > after_id,
+            Study.state == StudyState.DONE,
+            Study.verdict.is_not(None),
+            Study.model_version_id.is_not(None),
+            Study.finished_at >= span.begins,
+            Study.finished_at <= span.ends,
+        )
+        .order_by(Study.id)
+        .limit(limit)
+        # The retention rule takes the same lock: files that are here stay here once it is owed.
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    ids = [study.id for study in studies]
+    owed, gone = _owed(session, destination, ids), _without_files(session, ids)
+    takes_rejected = session.get_one(ResultDestination, destination).takes_rejected
+    looked_at, entries = [], []
+    for study in studies:
+        became = _judged(study, owed, gone, takes_rejected=takes_rejected)
+        if became is Belated.OWED and was_erased(session, study.study_key):
+            became = Belated.ERASED
+        looked_at.append(BelatedStudy(study_id=study.id, study_key=study.study_key, became=became))
+        if became is Belated.OWED and not dry_run:
+            owe_to(session, study, [destination], now(session))
+            entries.append(_entry(session, study, destination, actor))
+    append_all(session, entries)
+    return looked_at
+
+
+def _judged(
+    study: Study,
+    owed: Collection[tuple[int, int, int]],
+    gone: Collection[int],
+    *,
+    takes_rejected: bool,
+) -> Belated:
+    if (study.id, study.revision, study.model_version_id) in owed:
+        return Belated.OWED_BEFORE
+    if study.verdict is Verdict.REJECTED and not takes_rejected:
+        return Belated.NOT_WANTED
+    return Belated.FILES_GONE if study.id in gone else Belated.OWED
+
+
+def _owed(
+    session: Session, destination: str, study_ids: Collection[int]
+) -> set[tuple[int, int, int]]:
+    rows = session.execute(
+        select(
+            ResultDelivery.study_id, ResultDelivery.revision, ResultDelivery.model_version_id
+        ).where(ResultDelivery.destination == destination, ResultDelivery.study_id.in_(study_ids))
+    )
+    return {(row.study_id, row.revision, row.model_version_id) for row in rows}
+
+
+def _without_files(session: Session, study_ids: Collection[int]) -> set[int]:
+    """Those of the studies of which an image that counts has left."""
+    return set(
+        session.scalars(
+            select(Instance.study_id).where(
+                Instance.study_id.in_(study_ids),
+                Instance.replaced_in_revision.is_(None),
+                Instance.file_removed_at.is_not(None),
+            )
+        )
+    )
+
+
+def _entry(session: Session, study: Study, destination: str, actor: str) -> AuditEntry:
+    name = select(ModelVersion.name).where(ModelVersion.id == study.model_version_id)
+    return AuditEntry(
+        event=AuditEvent.RESULT_OWED,
+        study_key=study.study_key,
+        actor=actor,
+        detail={
+            "destination": destination,
+            "revision": study.revision,
+            "model": session.scalars(name).one(),
+        },
+    )

@@ -1,0 +1,77 @@
+"""Signs of life: one row for each worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db.engine.clock import now
+from db.models import WorkerHeartbeat
+from db.values import LiveWorker, ShadowStatus
+
+
+def beat(
+    session: Session,
+    *,
+    worker_name: str,
+    lanes: str | Collection[str],
+    device: str,
+    model_name: str | None,
+    shadow: ShadowStatus | None = None,
+) -> None:
+    """Say that this worker lives. `lanes`: names, or one text joined by commas."""
+    moment = now(session)
+    values = {
+        "lanes": lanes if isinstance(lanes, str) else ",".join(str(lane) for lane in lanes),
+        "device": device,
+        "model_name": model_name,
+        "shadow_name": shadow.model_name if shadow else None,
+        "shadow_stored": shadow.stored if shadow else 0,
+        "shadow_failed": shadow.failed if shadow else 0,
+        "shadow_skipped": shadow.skipped if shadow else 0,
+        "seen_at": moment,
+    }
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    session.execute(
+        insert(WorkerHeartbeat)
+        .values(worker_name=worker_name, started_at=moment, **values)
+        .on_conflict_do_update(index_elements=["worker_name"], set_=values)
+    )
+
+
+def live_workers(session: Session, within_s: float) -> list[LiveWorker]:
+    """Workers that beat within the last `within_s` seconds, by name."""
+    since = now(session) - timedelta(seconds=within_s)
+    rows = session.scalars(
+        select(WorkerHeartbeat)
+        .where(WorkerHeartbeat.seen_at >= since)
+        .order_by(WorkerHeartbeat.worker_name)
+        .execution_options(populate_existing=True)
+    )
+    return [
+        LiveWorker(
+            worker_name=row.worker_name,
+            lanes=tuple(lane for lane in row.lanes.split(",") if lane),
+            device=row.device,
+            model_name=row.model_name,
+            shadow=_shadow(row),
+            started_at=row.started_at,
+            seen_at=row.seen_at,
+        )
+        for row in rows
+    ]
+
+
+def _shadow(row: WorkerHeartbeat) -> ShadowStatus | None:
+    if row.shadow_name is None:
+        return None
+    return ShadowStatus(
+        model_name=row.shadow_name,
+        stored=row.shadow_stored,
+        failed=row.shadow_failed,
+        skipped=row.shadow_skipped,
+    )

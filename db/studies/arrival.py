@@ -1,0 +1,109 @@
+"""One arrival at a study: what is known while its transaction runs, and what it leaves on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.ledger.audit import AuditEntry
+from db.models import Instance, Study
+from db.studies.manifests import missing
+from db.values import ReceivedInstance
+from db.vocabulary.enums import AuditEvent, InstanceReceipt
+
+
+@dataclass(kw_only=True)
+class Arrival:
+    """What is known while one arrival's transaction runs; the study's row is locked."""
+
+    session: Session
+    moment: datetime
+    study: Study
+    outcomes: Sequence[tuple[ReceivedInstance, InstanceReceipt]]
+    notes: list[tuple[AuditEvent, Mapping[str, Any]]] = field(default_factory=list)
+    missing: int | None = None
+    """Instances that the manifest names and that are not here; None without a manifest."""
+    accepts: bool = False
+    """Whether this arrival closes the study; its audit entry counts all instances at the end."""
+
+    def having(self, outcome: InstanceReceipt) -> list[ReceivedInstance]:
+        """The instances that came to `outcome`."""
+        return [instance for instance, came_to in self.outcomes if came_to is outcome]
+
+    def brought(self) -> list[ReceivedInstance]:
+        """The instances that are to become rows: new ones, and changed ones."""
+        rows = (InstanceReceipt.NEW, InstanceReceipt.CHANGED)
+        return [instance for instance, came_to in self.outcomes if came_to in rows]
+
+    def note(self, event: AuditEvent, **detail: Any) -> None:
+        """Remember what is to be audited at the end of the transaction."""
+        self.notes.append((event, detail))
+
+    def entries(self) -> list[AuditEntry]:
+        """Everything to be audited, in order."""
+        accepted = [accepted_entry(self.session, self.study)] if self.accepts else []
+        return accepted + [entry(self.study, event, detail) for event, detail in self.notes]
+
+
+def note_changes(arrival: Arrival) -> None:
+    """Both contents' digests go on record, before the rows change."""
+    for instance in arrival.having(InstanceReceipt.CHANGED):
+        replaced = arrival.session.execute(
+            select(Instance.file_sha256, Instance.content_sha256).where(
+                Instance.study_id == arrival.study.id,
+                Instance.sop_instance_uid == instance.sop_instance_uid,
+                Instance.replaced_in_revision.is_(None),
+            )
+        ).one()
+        arrival.note(
+            AuditEvent.CHANGED_INSTANCE_RECEIVED,
+            revision=arrival.study.revision,
+            replaced_file_sha256=replaced.file_sha256,
+            replaced_content_sha256=replaced.content_sha256,
+            received_file_sha256=instance.file_sha256,
+            received_content_sha256=instance.content_sha256,
+        )
+
+
+def note_conflicts(arrival: Arrival) -> None:
+    """The first of an arrival counts; both digests go on record, so that somebody can ask."""
+    first: dict[str, str] = {}
+    for instance, receipt in arrival.outcomes:
+        kept = first.setdefault(instance.sop_instance_uid, instance.file_sha256)
+        if receipt is InstanceReceipt.CONFLICTING:
+            arrival.note(
+                AuditEvent.CONFLICTING_INSTANCE_RECEIVED,
+                kept_file_sha256=kept,
+                received_file_sha256=instance.file_sha256,
+            )
+
+
+def accepted_entry(session: Session, study: Study) -> AuditEntry:
+    """The record that a study is closed and ours."""
+    session.flush()
+    here = session.scalars(
+        select(Instance.sop_instance_uid).where(
+            Instance.study_id == study.id, Instance.replaced_in_revision.is_(None)
+        )
+    ).all()
+    detail: dict[str, Any] = {
+        "revision": study.revision,
+        "instances": len(here),
+        "priority": study.priority.value,
+        "source": study.source.value,
+        "closed_by": study.closed_by.value if study.closed_by else None,
+    }
+    if (absent := missing(session, study.id, here)) is not None:
+        detail["missing"] = absent
+    return entry(study, AuditEvent.STUDY_ACCEPTED, detail)
+
+
+def entry(study: Study, event: AuditEvent, detail: Mapping[str, Any]) -> AuditEntry:
+    """An audit entry in the name of the way in."""
+    actor = f"intake:{study.source.value}"
+    return AuditEntry(event=event, study_key=study.study_key, actor=actor, detail=detail)

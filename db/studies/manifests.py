@@ -1,0 +1,38 @@
+"""Manifests: what the sender said that a study consists of, and what is still missing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from db.deliveries.overview import own_results
+from db.models import StudyManifest
+
+
+def keep_manifest(
+    session: Session, study_id: int, sop_instance_uids: Sequence[str], moment: datetime
+) -> int:
+    """Keep the manifest of a locked study in place of an earlier one; returns how many it names."""
+    uids = sorted(set(sop_instance_uids))
+    manifest = session.get(StudyManifest, study_id, populate_existing=True)
+    if manifest is None:
+        manifest = StudyManifest(study_id=study_id)
+        session.add(manifest)
+    manifest.instances, manifest.sop_instance_uids = len(uids), uids
+    manifest.received_at = moment
+    session.flush()
+    return len(uids)
+
+
+def missing(session: Session, study_id: int, here: Collection[str]) -> int | None:
+    """How many instances are named and not `here` (SOP Instance UIDs); None without a manifest.
+
+    Results of ours do not count: a PACS that holds them names them, and we never take them over.
+    """
+    manifest = session.get(StudyManifest, study_id, populate_existing=True)
+    if manifest is None:
+        return None
+    absent = set(manifest.sop_instance_uids) - set(here)
+    return len(absent - own_results(session, absent)) if absent else 0

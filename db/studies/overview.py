@@ -1,0 +1,301 @@
+"""What people ask: how things stand, where one study is, what the views say. Reads only."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, select, text
+from sqlalchemy.orm import Session
+
+from db.engine.clock import now
+from db.engine.columns import UtcDateTime
+from db.models import AuditRecord, InferenceRun, Instance, ModelVersion, Prediction, Study
+from db.values.study_details import (
+    AttemptDetail,
+    AuditDetail,
+    InstanceDetail,
+    Overview,
+    PredictionDetail,
+    RefusalRecord,
+    StudyDetail,
+    StudySummary,
+)
+from db.vocabulary.enums import StudyState, Verdict
+from db.vocabulary.errors import AmbiguousStudy
+
+WAITING = (StudyState.ACCEPTED, StudyState.QUEUED)
+SHORTEST_PREFIX = 4
+"""Fewer characters of a key are no name for a study."""
+
+VIEWS = {
+    "v1_studies": "received_at DESC, study_key",
+    "v1_predictions": "recorded_at DESC, study_key, instance_number, frame_number, model_version",
+    "v1_refusals_by_code": "instances DESC, refusal_code",
+    "v1_turnaround_by_priority": "priority DESC",
+    "v1_shadow_agreement": "recorded_at DESC, study_key, instance_number, frame_number",
+    "v1_deliveries": "created_at DESC, study_key, destination, revision, model_version",
+}
+"""The analysts' views, each with the order in which a person reads it."""
+
+# --- the whole installation -----------------------------------------------------------------------
+
+
+def overview(session: Session) -> Overview:
+    """Studies by state, lane and verdict, and how long the oldest one waits."""
+    waiting = Study.state.in_(WAITING)
+    oldest = session.scalar(select(func.min(Study.closed_at)).where(waiting))
+    by_state: Counter[StudyState] = Counter()
+    by_verdict: Counter[Verdict] = Counter()
+    # The one look at all studies there ever were: it is taken once.
+    everything = select(Study.state, Study.verdict, func.count()).group_by(
+        Study.state, Study.verdict
+    )
+    for state, verdict, count in session.execute(everything):
+        by_state[state] += count
+        if verdict is not None:
+            by_verdict[verdict] += count
+    return Overview(
+        by_state=dict(by_state),
+        waiting_by_lane=_count_by(session, Study.lane, waiting),
+        by_verdict=dict(by_verdict),
+        oldest_waiting_seconds=(now(session) - oldest).total_seconds() if oldest else None,
+    )
+
+
+def parked_studies(session: Session, *, code: str | None = None) -> list[str]:
+    """Keys of the parked studies (with this code), longest parked first."""
+    query = select(Study.study_key).where(Study.state == StudyState.PARKED)
+    if code is not None:
+        query = query.where(Study.error_code == code)
+    return list(session.scalars(query.order_by(Study.finished_at, Study.id)))
+
+
+def study_summaries(session: Session, study_keys: Sequence[str]) -> list[StudySummary]:
+    """One line for each of these studies that exists, in the given order."""
+    found = {line.study_key: line for line in _summaries(session, Study.study_key.in_(study_keys))}
+    return [found[key] for key in study_keys if key in found]
+
+
+def view_rows(
+    session: Session, view: str, *, limit: int | None = None
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Column names and rows of one of `VIEWS`, newest or largest first; moments are aware, UTC.
+
+    Raises KeyError for any other name.
+    """
+    order = VIEWS[view]
+    names = tuple(session.execute(text(f"SELECT * FROM {view} LIMIT 0")).keys())  # noqa: S608
+    moments = {name: UtcDateTime() for name in names if name.endswith("_at")}
+    sql = f"SELECT * FROM {view} ORDER BY {order}"  # noqa: S608  both from our own table
+    query = text(sql if limit is None else f"{sql} LIMIT :limit").columns(**moments)
+    rows = session.execute(query, {} if limit is None else {"limit": limit})
+    return names, [tuple(row) for row in rows]
+
+
+def count_view_rows(session: Session, view: str) -> int:
+    """How many rows one of `VIEWS` has. Raises KeyError for any other name."""
+    if view not in VIEWS:
+        raise KeyError(view)
+    return session.scalar(text(f"SELECT COUNT(*) FROM {view}")) or 0  # noqa: S608  from our table
+
+
+def _count_by(session: Session, column: Any, *conditions: ColumnElement[bool]) -> dict[Any, int]:
+    rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
+    return {word: count for word, count in rows}  # noqa: C416  Row is no pair for dict()'s types
+
+
+# --- one study ------------------------------------------------------------------------------------
+
+
+def find_study(session: Session, asked: str) -> str | None:
+    """The study key meant by a key, the beginning of one, or a Study Instance UID.
+
+    Raises AmbiguousStudy if several keys begin so.
+    """
+    by_uid = session.scalar(select(Study.study_key).where(Study.study_instance_uid == asked))
+    if by_uid is not None:
+        return by_uid
+    if len(asked) < SHORTEST_PREFIX:
+        return None
+    begin = asked.lower()
+    prefixed = and_(
+        Study.study_key.startswith(begin, autoescape=True),
+        # Keys are hex digits, and g follows them in every collation. An index serves these bounds;
+        # LIKE it serves in few collations on PostgreSQL and never on SQLite.
+        Study.study_key >= begin,
+        Study.study_key < f"{begin}g",
+    )
+    keys = session.scalars(select(Study.study_key).where(prefixed).limit(2)).all()
+    if len(keys) > 1:
+        raise AmbiguousStudy(
+            "STUDY_AMBIGUOUS",
+            "Several studies begin with these characters. Give more of the key.",
+        )
+    return keys[0] if keys else None
+
+
+def study_detail(session: Session, study_key: str) -> StudyDetail | None:
+    """Everything about one study but its identity; None if there is none."""
+    summaries = _summaries(session, Study.study_key == study_key)
+    if not summaries:
+        return None
+    study_id = session.scalars(select(Study.id).where(Study.study_key == study_key)).one()
+    return StudyDetail(
+        summary=summaries[0],
+        instances=_instances(session, study_id),
+        attempts=_attempts(session, study_id),
+        audit=_audit(session, study_key),
+    )
+
+
+def _summaries(session: Session, condition: ColumnElement[bool]) -> list[StudySummary]:
+    rows = session.execute(
+        select(Study, ModelVersion.name)
+        .outerjoin(ModelVersion, ModelVersion.id == Study.model_version_id)
+        .where(condition)
+        .execution_options(populate_existing=True)
+    )
+    return [_summary(study, model_name) for study, model_name in rows]
+
+
+def _summary(study: Study, model_name: str | None) -> StudySummary:
+    return StudySummary(
+        study_key=study.study_key,
+        state=study.state,
+        priority=study.priority,
+        lane=study.lane,
+        revision=study.revision,
+        verdict=study.verdict,
+        probability=study.probability,
+        threshold=study.threshold,
+        model_name=model_name,
+        source=study.source,
+        attempts=study.attempts,
+        crashes=study.crashes,
+        crashes_alone=study.crashes_alone,
+        retries=study.retries,
+        received_at=study.received_at,
+        due_at=study.due_at,
+        finished_at=study.finished_at,
+        waiting_seconds=study.waiting_seconds,
+        turnaround_seconds=study.turnaround_seconds,
+        error_code=study.error_code,
+        error_sentence=study.error_sentence,
+        error_kind=study.error_kind,
+        traceback_reference=study.traceback_reference,
+    )
+
+
+def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
+    predictions = _predictions(session, study_id)
+    rows = session.scalars(
+        select(Instance)
+        .where(Instance.study_id == study_id)
+        .order_by(Instance.id)
+        .execution_options(populate_existing=True)
+    )
+    return tuple(
+        InstanceDetail(
+            number=number,
+            revision=row.revision,
+            state=row.state,
+            file_name=row.file_name,
+            file_sha256=row.file_sha256,
+            file_bytes=row.file_bytes,
+            file_removed_at=row.file_removed_at,
+            transfer_syntax_name=row.transfer_syntax_name,
+            modality=row.modality,
+            view_position=row.view_position,
+            refusal=_refusal(row),
+            predictions=tuple(predictions[row.id]),
+            replaced_in_revision=row.replaced_in_revision,
+        )
+        for number, row in enumerate(rows, start=1)
+    )
+
+
+def _refusal(row: Instance) -> RefusalRecord | None:
+    if row.refusal_code is None:
+        return None
+    return RefusalRecord(
+        code=row.refusal_code,
+        tag=row.refusal_tag,
+        found=row.refusal_found or "",
+        expected=row.refusal_expected or "",
+        sentence=row.refusal_sentence or "",
+        step=row.refusal_step or "",
+    )
+
+
+def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDetail]]:
+    by_instance: dict[int, list[PredictionDetail]] = defaultdict(list)
+    rows = session.execute(
+        select(Prediction, ModelVersion.name)
+        .join(Instance, Instance.id == Prediction.instance_id)
+        .join(ModelVersion, ModelVersion.id == Prediction.model_version_id)
+        .where(Instance.study_id == study_id)
+        .order_by(Prediction.id)
+    )
+    for row, model_name in rows:
+        by_instance[row.instance_id].append(
+            PredictionDetail(
+                frame_number=row.frame_number,
+                model_name=model_name,
+                preprocessing_version=row.preprocessing_version,
+                logit=row.logit,
+                probability=row.probability,
+                threshold=row.threshold,
+                verdict=row.verdict,
+                distance=row.distance,
+                device=row.device,
+                normalisation=row.normalisation,
+                warnings=tuple(row.warnings),
+                recorded_at=row.recorded_at,
+            )
+        )
+    return by_instance
+
+
+def _attempts(session: Session, study_id: int) -> tuple[AttemptDetail, ...]:
+    rows = session.scalars(
+        select(InferenceRun)
+        .where(InferenceRun.study_id == study_id)
+        .order_by(InferenceRun.attempt)
+        .execution_options(populate_existing=True)
+    )
+    return tuple(
+        AttemptDetail(
+            attempt=row.attempt,
+            worker_name=row.worker_name,
+            lane=row.lane,
+            outcome=row.outcome,
+            device=row.device,
+            error_code=row.error_code,
+            started_at=row.started_at,
+            ended_at=row.ended_at,
+            read_seconds=row.read_seconds,
+            normalise_seconds=row.normalise_seconds,
+            inference_seconds=row.inference_seconds,
+            store_seconds=row.store_seconds,
+            total_seconds=row.total_seconds,
+        )
+        for row in rows
+    )
+
+
+def _audit(session: Session, study_key: str) -> tuple[AuditDetail, ...]:
+    rows = session.scalars(
+        select(AuditRecord).where(AuditRecord.study_key == study_key).order_by(AuditRecord.sequence)
+    )
+    return tuple(
+        AuditDetail(
+            event=row.event,
+            occurred_at=row.occurred_at,
+            actor=row.actor,
+            detail=json.loads(row.detail),
+        )
+        for row in rows
+    )

@@ -1,0 +1,109 @@
+"""Rows and audit entries of one result, instance by instance."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.engine.statements import insert_if_new
+from db.ledger.audit import AuditEntry
+from db.models import Instance, ModelVersion, Prediction
+from db.values import Claim, InstanceOutcome, NewPrediction, RefusalRecord
+from db.vocabulary.enums import AuditEvent, InstanceState
+
+
+class ResultWriter:
+    """Writes the instances of one result and collects what is to be audited."""
+
+    def __init__(self, session: Session, claim: Claim, run_id: int, moment: datetime) -> None:
+        self._session = session
+        self._claim = claim
+        self._run_id = run_id
+        self._moment = moment
+        self.entries: list[AuditEntry] = []
+        rows = session.execute(select(ModelVersion.id, ModelVersion.name))
+        self.model_names: dict[int, str] = {row.id: row.name for row in rows}
+
+    def write(self, outcome: InstanceOutcome) -> None:
+        """One instance: a refusal, or predictions."""
+        instance = self._instance(outcome.instance_id)
+        if outcome.refusal is not None:
+            self._refuse(instance, outcome.refusal)
+            return
+        instance.state = InstanceState.PREDICTED
+        _put_refusal(instance, None)
+        for prediction in outcome.predictions:
+            self._predict(instance, prediction)
+
+    def note(self, event: AuditEvent, detail: dict[str, Any]) -> None:
+        """Remember one audit record; all are appended last."""
+        self.entries.append(
+            AuditEntry(
+                event=event,
+                study_key=self._claim.study_key,
+                actor=self._claim.worker_name,
+                detail={"attempt": self._claim.token, **detail},
+            )
+        )
+
+    def _instance(self, instance_id: int) -> Instance:
+        instance = self._session.get(Instance, instance_id, populate_existing=True)
+        if instance is None or instance.study_id != self._claim.study_id:
+            raise ValueError(f"Instance {instance_id} does not belong to the claimed study.")
+        return instance
+
+    def _refuse(self, instance: Instance, refusal: RefusalRecord) -> None:
+        same = instance.state is InstanceState.REFUSED and instance.refusal_code == refusal.code
+        instance.state = InstanceState.REFUSED
+        _put_refusal(instance, refusal)
+        if not same:  # refused for the same reason in an earlier revision: told already
+            detail = {"code": refusal.code, "step": refusal.step, "tag": refusal.tag}
+            self.note(AuditEvent.INSTANCE_REFUSED, {**detail, "file_sha256": instance.file_sha256})
+
+    def _predict(self, instance: Instance, prediction: NewPrediction) -> None:
+        recorded = insert_if_new(
+            self._session,
+            Prediction,
+            instance_id=instance.id,
+            inference_run_id=self._run_id,
+            model_version_id=prediction.model_version_id,
+            frame_number=prediction.frame_number,
+            preprocessing_version=prediction.preprocessing_version,
+            logit=prediction.logit,
+            probability=prediction.probability,
+            threshold=prediction.threshold,
+            verdict=prediction.verdict,
+            distance=prediction.distance,
+            device=prediction.device,
+            normalisation=dict(prediction.normalisation),
+            warnings=[w if isinstance(w, str) else dict(w) for w in prediction.warnings],
+            recorded_at=self._moment,
+        )
+        if recorded is not None:
+            self.note(
+                AuditEvent.PREDICTION_RECORDED,
+                {
+                    "file_sha256": instance.file_sha256,
+                    "frame": prediction.frame_number,
+                    "model": self.model_names[prediction.model_version_id],
+                    "preprocessing": prediction.preprocessing_version,
+                    "logit": prediction.logit,
+                    "probability": prediction.probability,
+                    "threshold": prediction.threshold,
+                    "verdict": prediction.verdict.value,
+                    "distance": prediction.distance,
+                    "device": prediction.device,
+                },
+            )
+
+
+def _put_refusal(instance: Instance, refusal: RefusalRecord | None) -> None:
+    instance.refusal_code = refusal.code if refusal else None
+    instance.refusal_tag = refusal.tag if refusal else None
+    instance.refusal_found = refusal.found if refusal else None
+    instance.refusal_expected = refusal.expected if refusal else None
+    instance.refusal_sentence = refusal.sentence if refusal else None
+    instance.refusal_step = refusal.step if refusal else None

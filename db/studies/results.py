@@ -1,0 +1,198 @@
+"""Ends of an attempt: stored, to be tried again, parked. Each checks the fencing token first.
+
+A result is one transaction: refusals, predictions, verdict, end of the attempt and audit records
+are all written or none. Doing it twice changes nothing: the second finds the claim ended.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.deliveries.outbox import owe_result
+from db.engine.clock import now
+from db.ledger.audit import append, append_all
+from db.models import Study
+from db.studies.claims import end_run, hand_back, held_run, held_study
+from db.studies.result_writer import ResultWriter
+from db.values import Claim, StudyOutcome
+from db.vocabulary.enums import (
+    AuditEvent,
+    FailureKind,
+    Lane,
+    RunOutcome,
+    StudyState,
+    Verdict,
+)
+
+
+def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
+    """Write what a study came to.
+
+    Raises StaleClaim, with nothing written, if the claim is no longer held. If new images came
+    during the attempt its predictions are kept, but the study has no verdict yet: it is due again.
+    """
+    begun = time.perf_counter()
+    moment = now(session)
+    study = held_study(session, claim)
+    run_id, _ = held_run(session, claim)
+    writer = ResultWriter(session, claim, run_id, moment)
+    for instance in outcome.instances:
+        writer.write(instance)
+    if study.revision == claim.revision:
+        _finish(study, outcome, moment)
+        owe_result(session, study, moment)
+        writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
+    else:
+        hand_back(study, moment)
+    session.flush()
+    end_run(
+        session,
+        claim,
+        moment,
+        outcome=RunOutcome.DONE,
+        model_version_id=outcome.model_version_id,
+        device=outcome.device,
+        read_seconds=outcome.seconds.read,
+        normalise_seconds=outcome.seconds.normalise,
+        inference_seconds=outcome.seconds.inference,
+        store_seconds=time.perf_counter() - begun,  # all but the audit records and the commit
+    )
+    append_all(session, writer.entries)
+
+
+def schedule_retry(
+    session: Session,
+    claim: Claim,
+    *,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    delay_s: float,
+    counts: bool = True,
+) -> None:
+    """A passing failure: due again in `delay_s` seconds. Raises StaleClaim.
+
+    One that does not count brings the study no nearer to being parked: an archive may be away for
+    a night.
+    """
+    moment = now(session)
+    study = held_study(session, claim)
+    end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+    hand_back(study, moment + timedelta(seconds=delay_s))
+    study.retries += counts
+    _keep_error(study, code, sentence, kind, reference=None)
+    session.flush()
+
+
+def park(
+    session: Session,
+    claim: Claim,
+    *,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    traceback_reference: str | None = None,
+) -> None:
+    """A failure that waiting does not mend: the study waits for a person. Raises StaleClaim.
+
+    Not if new images came during the attempt: nobody has looked at those, so the study goes on as
+    if it had come with them, its counters at nought.
+    """
+    moment = now(session)
+    study = held_study(session, claim)
+    if study.revision != claim.revision:
+        end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+        hand_back(study, moment)
+        study.retries = 0
+        _keep_error(study, code, sentence, kind, reference=traceback_reference)
+        session.flush()
+        return
+    end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=code)
+    park_study(study, moment, code, sentence, kind, reference=traceback_reference)
+    detail = {"attempt": claim.token, "code": code, "kind": str(kind)}
+    append(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
+
+
+def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
+    """Send a parked study round again with its counters at nought; False if it is not parked."""
+    study = session.scalars(
+        select(Study)
+        .where(Study.study_key == study_key, Study.state == StudyState.PARKED)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if study is None:
+        return False
+    detail = {"code": study.error_code, "attempts": study.attempts}
+    study.state, study.due_at = StudyState.ACCEPTED, now(session)
+    study.lane = Lane(study.priority.value)
+    study.crashes = study.crashes_alone = study.retries = 0
+    study.verdict = study.finished_at = study.waiting_seconds = study.turnaround_seconds = None
+    _forget_error(study)
+    append(session, AuditEvent.STUDY_RETRIED, study_key, detail, actor)
+    return True
+
+
+# --- what happens to the study's row --------------------------------------------------------------
+
+
+def park_study(
+    study: Study,
+    moment: datetime,
+    code: str,
+    sentence: str,
+    kind: FailureKind,
+    *,
+    reference: str | None,
+) -> None:
+    """Park a locked study; the sweeper does the same for one that killed its worker twice."""
+    study.state, study.verdict, study.due_at = StudyState.PARKED, Verdict.FAILED, None
+    study.probability = study.threshold = study.model_version_id = None
+    _keep_error(study, code, sentence, kind, reference=reference)
+    _measure(study, moment)
+
+
+def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
+    study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
+    study.probability, study.threshold = outcome.probability, outcome.threshold
+    study.model_version_id = outcome.decided_by or outcome.model_version_id
+    _forget_error(study)
+    _measure(study, moment)
+
+
+def _measure(study: Study, moment: datetime) -> None:
+    """Written down here, so that views need no date arithmetic, which no two databases share."""
+    study.finished_at = moment
+    study.turnaround_seconds = (moment - study.received_at).total_seconds()
+    if study.started_at and study.closed_at:
+        waited = (study.started_at - study.closed_at).total_seconds()
+        study.waiting_seconds = max(0.0, waited)
+
+
+def _keep_error(
+    study: Study, code: str, sentence: str, kind: FailureKind, *, reference: str | None
+) -> None:
+    study.error_code, study.error_sentence = code, sentence
+    study.error_kind, study.traceback_reference = FailureKind(kind), reference
+
+
+def _forget_error(study: Study) -> None:
+    study.error_code = study.error_sentence = study.error_kind = None
+    study.traceback_reference = None
+
+
+def _finish_detail(
+    claim: Claim, outcome: StudyOutcome, model_names: dict[int, str]
+) -> dict[str, Any]:
+    return {
+        "revision": claim.revision,
+        "verdict": outcome.verdict.value,
+        "probability": outcome.probability,
+        "threshold": outcome.threshold,
+        "model": model_names.get(outcome.decided_by or outcome.model_version_id or 0),
+    }

@@ -1,0 +1,69 @@
+"""Values that cross the boundary of this package: frozen, small, without a session behind them.
+
+Their `repr` shows no UID, patient id or accession number, so that they may be logged.
+"""
+
+from __future__ import annotations
+
+from db.values.acceptance import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
+from db.values.claims import Claim, ClaimedInstance, PriorPrediction
+from db.values.operations import (
+    AuditReport,
+    LiveWorker,
+    ModelRecord,
+    NewModelVersion,
+    ShadowStatus,
+    SweptStudy,
+)
+from db.values.orders import OpenStudy, Ordered, Origin, Standing, StudyOrder
+from db.values.outcomes import (
+    InstanceOutcome,
+    NewPrediction,
+    NewShadowPrediction,
+    StepSeconds,
+    StudyOutcome,
+)
+from db.values.study_details import (
+    AttemptDetail,
+    AuditDetail,
+    InstanceDetail,
+    Overview,
+    PredictionDetail,
+    RefusalRecord,
+    StudyDetail,
+    StudySummary,
+)
+
+__all__ = [
+    "Acceptance",
+    "AttemptDetail",
+    "AuditDetail",
+    "AuditReport",
+    "Claim",
+    "ClaimedInstance",
+    "InstanceAcceptance",
+    "InstanceDetail",
+    "InstanceOutcome",
+    "LiveWorker",
+    "ModelRecord",
+    "NewModelVersion",
+    "NewPrediction",
+    "NewShadowPrediction",
+    "OpenStudy",
+    "Ordered",
+    "Origin",
+    "Overview",
+    "PredictionDetail",
+    "PriorPrediction",
+    "ReceivedInstance",
+    "ReceivedStudy",
+    "RefusalRecord",
+    "ShadowStatus",
+    "Standing",
+    "StepSeconds",
+    "StudyDetail",
+    "StudyOrder",
+    "StudyOutcome",
+    "StudySummary",
+    "SweptStudy",
+]

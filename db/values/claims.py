@@ -1,0 +1,72 @@
+"""What a worker is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db.vocabulary.enums import (
+    InstanceState,
+    Lane,
+    Priority,
+    Source,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorPrediction:
+    """A prediction that this instance already has, so that it need not be made again."""
+
+    model_version_id: int
+    """Which weights."""
+    preprocessing_version: str
+    """Which preprocessing."""
+    frame_number: int
+    """From 1."""
+    probability: float
+    """Calibrated, in [0, 1]."""
+    threshold: float
+    """Operating point then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedInstance:
+    """An instance to be judged and predicted."""
+
+    id: int
+    """Its row."""
+    file_name: str
+    """Relative to the intake folder."""
+    state: InstanceState
+    """pending, or what an earlier revision came to."""
+    refusal_code: str | None = None
+    """Why an earlier revision refused it."""
+    prior: tuple[PriorPrediction, ...]
+    """What it has already."""
+    file_removed: bool = False
+    """Its file left by the retention rule: what it has is what it keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to work on one study until its lease ends. `token` fences every write."""
+
+    study_id: int
+    """Its row."""
+    study_key: str
+    """Its opaque key."""
+    token: int
+    """Number of this attempt; a write with an older one is refused."""
+    revision: int
+    """Which revision of the study this attempt saw."""
+    retries: int
+    """Passing failures so far: what the next delay is computed from."""
+    priority: Priority
+    """As asked."""
+    lane: Lane
+    """Where it came through."""
+    source: Source = Source.PYTHON
+    """The way in: what was ordered may have to be fetched first."""
+    worker_name: str
+    """Who holds it; the audit's actor."""
+    instances: tuple[ClaimedInstance, ...]
+    """All instances of the study that count, in order of arrival."""

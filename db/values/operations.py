@@ -1,0 +1,104 @@
+"""What the relay, operators and auditors are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from db.vocabulary.enums import (
+    SweepAction,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptStudy:
+    """A study whose lease had run out."""
+
+    study_key: str
+    """Its opaque key."""
+    action: SweepAction
+    """What was done with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewModelVersion:
+    """A verified bundle, to be registered."""
+
+    name: str
+    """e.g. "resnet50-1.0.0"."""
+    architecture: str
+    """e.g. "resnet50"."""
+    bundle_digest: str
+    """The manifest's own digest."""
+    preprocessing_version: str
+    """Which preprocessing it was trained with."""
+    temperature: float
+    """Calibration: probability = sigmoid(logit / temperature + bias)."""
+    bias: float = 0.0
+    """Calibration."""
+    threshold: float
+    """Operating point on the calibrated probability."""
+    location: str
+    """Its folder, relative to the models folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord(NewModelVersion):
+    """A registered model version."""
+
+    id: int
+    """Its row."""
+    is_active: bool
+    """Whether it predicts now; at most one does."""
+    is_shadow: bool
+    """Whether it predicts beside the active one, deciding nothing; at most one does."""
+    registered_at: datetime
+    """UTC."""
+    activated_at: datetime | None
+    """UTC, last time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowStatus:
+    """How the shadow of one worker fares, since that worker loaded it."""
+
+    model_name: str
+    """Model version."""
+    stored: int = 0
+    """Studies of which its predictions were stored."""
+    failed: int = 0
+    """Studies at which it failed."""
+    skipped: int = 0
+    """Studies passed over, since it was behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveWorker:
+    """A worker that was seen lately."""
+
+    worker_name: str
+    """Opaque name."""
+    lanes: tuple[str, ...]
+    """Lanes that it serves."""
+    device: str
+    """What it computes on."""
+    model_name: str | None
+    """Model version that it has loaded."""
+    shadow: ShadowStatus | None = None
+    """Its shadow, if it has loaded one."""
+    started_at: datetime
+    """UTC."""
+    seen_at: datetime
+    """UTC, last beat."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """What a check of the whole audit trail found."""
+
+    ok: bool
+    """True if every record stands as it was written and none is missing or added."""
+    records: int
+    """How many were checked."""
+    first_broken: str | None
+    """One sentence that names the first broken record; None if ok."""

@@ -1,0 +1,85 @@
+"""Studies that an archive has: ordered, counted, covered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from db.vocabulary.enums import (
+    Priority,
+    RetrieveWay,
+    Source,
+    StudyState,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOrder:
+    """A study to be fetched from an archive."""
+
+    study_instance_uid: str = field(repr=False)
+    """(0020,000D)."""
+    way: RetrieveWay
+    """How it is fetched."""
+    peer: str | None = None
+    """Name of the archive in the file of peers ..."""
+    base_url: str | None = field(default=None, repr=False)
+    """... or the base URL of a DICOMweb server that stands in no file."""
+    priority: Priority = Priority.ROUTINE
+    """As asked."""
+    source: Source = Source.PULL
+    """The way in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """The answer to an order, true once the transaction is committed."""
+
+    study_key: str
+    """32 hex digits, random."""
+    is_new: bool
+    """False if the study was known before: then it was not ordered again."""
+    state: StudyState
+    """The study's state now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a claimed study's images come from."""
+
+    study_instance_uid: str = field(repr=False)
+    """(0020,000D)."""
+    way: RetrieveWay
+    """How they are fetched."""
+    peer: str | None
+    """Name of the archive in the file of peers ..."""
+    base_url: str | None = field(repr=False)
+    """... or the base URL of a DICOMweb server that stands in no file."""
+    fetched: bool
+    """Whether all images were here once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenStudy:
+    """A study of which nobody has said yet that it is complete."""
+
+    study_key: str
+    """32 hex digits."""
+    study_instance_uid: str = field(repr=False)
+    """(0020,000D)."""
+    site_ae_title: str | None
+    """Who sends it."""
+    instances: int
+    """How many are here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a study has come to, as coverage counts it."""
+
+    state: StudyState
+    """Where it is."""
+    verdict: Verdict | None
+    """What it came to."""
+    code: str | None
+    """Why it failed, or why its first refused image was refused."""

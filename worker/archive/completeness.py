@@ -1,0 +1,169 @@
+"""Asking an archive how many images a study has, so that a complete one need not wait.
+
+A thread of its own beside the relay: an archive that is slow or away must not hold up a study of
+anybody. What it does not say changes nothing; the idle window closes the study as without it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from db.engine.session import Database
+from db.ledger.conditions import end_condition, note_condition
+from db.studies.completeness import close_counted, open_studies, results_of
+from db.values import OpenStudy
+from worker.archive import errors
+from worker.archive.circuit_breaker import Pauses
+from worker.archive.find.search import Archive, asking, count_images
+from worker.errors import Away, PneumoError, Rejected
+from worker.logging import get_logger
+from worker.peers.peers_file import Peer, Peers, read_peers
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+TURN_S = 1.0
+ASK_AGAIN_S = 5.0
+"""The same study is asked for at most so often."""
+AT_ONCE = 50
+"""Studies in one turn: a burst is no reason to flood the archive."""
+
+
+class Counting:
+    """`turn` asks once for every study that may be complete."""
+
+    def __init__(self, site: Settings, database: Database) -> None:
+        self._site = site
+        self._database = database
+        self._pauses = Pauses(site)
+        self._asked: dict[str, float] = {}
+        """Study key -> when, by the monotonic clock."""
+        self._well: set[str] = set()
+        """Subjects whose conditions this process has ended, and noted none since."""
+
+    def turn(self) -> int:
+        """Close what the archives say is complete; returns how many were."""
+        peers = self._peers()
+        if not peers:
+            return 0
+        by_peer: dict[Peer, list[OpenStudy]] = defaultdict(list)
+        for study in self._due():
+            if (peer := _whom_to_ask(study, peers)) is not None:
+                by_peer[peer].append(study)
+        return sum(self._ask(peer, studies) for peer, studies in by_peer.items())
+
+    def _peers(self) -> Peers:
+        """Read each time: a file that is corrected is used at once, a wrong one ends nothing."""
+        subject = "file of peers"
+        try:
+            peers = read_peers(self._site.peers).that("count")
+        except Rejected as error:
+            self._note(subject, error)
+            return Peers()
+        self._end(subject)
+        return peers
+
+    def _due(self) -> list[OpenStudy]:
+        with self._database.reading() as session:
+            waiting = open_studies(session, quiet_s=self._site.count_quiet_s, limit=AT_ONCE)
+        moment = time.monotonic()
+        due = [
+            study
+            for study in waiting
+            if moment - self._asked.get(study.study_key, -math.inf) >= ASK_AGAIN_S
+        ]
+        keys = {study.study_key for study in waiting}
+        self._asked = {key: at for key, at in self._asked.items() if key in keys}
+        self._asked |= {study.study_key: moment for study in due}
+        return due
+
+    def _ask(self, peer: Peer, studies: Iterable[OpenStudy]) -> int:
+        subject, closed = errors.subject_of(peer), 0
+        try:
+            self._pauses.refuse_paused(subject)
+            with asking(peer, self._site, str(peer.count)) as archive:
+                for study in studies:
+                    closed += self._close_if_complete(peer, archive, study)
+        except Away as error:
+            if not error.wait_s:
+                self._pauses.failed(error)
+                self._note(subject, error)
+            return closed
+        except PneumoError as error:  # no answer that we know how to read
+            log.warning("count_failed", peer=peer.name, code=error.code)
+            return closed
+        self._pauses.succeeded(subject)
+        self._end(subject)
+        return closed
+
+    def _close_if_complete(self, peer: Peer, archive: Archive, study: OpenStudy) -> bool:
+        """A study of which it cannot say the number must not hold up the next."""
+        try:
+            count = self._count(archive, study)
+        except Away:
+            raise
+        except PneumoError as error:  # it answers, and cannot say: the idle window will
+            log.warning("count_failed", peer=peer.name, code=error.code)
+            return False
+        return bool(count and count <= study.instances and self._close(study, count))
+
+    def _count(self, archive: Archive, study: OpenStudy) -> int | None:
+        """Images alone: once our results are in the archive, it counts them in."""
+        uid = study.study_instance_uid
+        count = count_images(archive, uid)
+        if count is None or count <= study.instances:
+            return count
+        with self._database.reading() as session:
+            own = results_of(session, study.study_key)
+        return count_images(archive, uid, own=own) if own else count
+
+    def _close(self, study: OpenStudy, count: int) -> bool:
+        with self._database.transaction() as session:
+            closed = close_counted(session, study.study_key, count)
+        if closed:
+            log.info("study_counted", study_key=study.study_key, instances=count)
+        return closed
+
+    def _note(self, subject: str, error: PneumoError) -> None:
+        self._well.discard(subject)
+        log.warning("archive_condition", subject=subject, code=error.code)
+        with self._database.transaction() as session:
+            note_condition(session, subject, error.code, error.sentence)
+
+    def _end(self, subject: str) -> None:
+        if subject not in self._well:
+            with self._database.transaction() as session:
+                end_condition(session, subject)
+            self._well.add(subject)
+
+
+def _whom_to_ask(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
+    """The archive that sent it, else the first that counts: what a modality sends goes there too."""
+    for peer in peers:
+        if peer.ae_title is not None and peer.ae_title == study.site_ae_title:
+            return peer
+    return peers[0] if peers else None
+
+
+def run_beside(site: Settings, stop: threading.Event) -> threading.Thread | None:
+    """Count in a thread of its own until `stop`; None if there is no file of peers."""
+    if site.peers is None:
+        return None
+    thread = threading.Thread(target=_run, args=(site, stop), name="counting", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run(site: Settings, stop: threading.Event) -> None:
+    database = Database(site.database_url)
+    counting = Counting(site, database)
+    while not stop.wait(TURN_S):
+        try:
+            counting.turn()
+        except Exception as error:  # noqa: BLE001  one bad turn must not end the thread
+            log.warning("counting_turn_failed", error_type=type(error).__qualname__)
+    database.dispose()

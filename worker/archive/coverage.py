@@ -1,0 +1,80 @@
+"""Of what an archive has, what was predicted, refused, failed, waits, or was never seen here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+from db.engine.session import Database
+from db.studies.coverage import standings
+from db.values import Standing
+from db.vocabulary.enums import StudyState, Verdict
+from worker.archive.find.search import Doubt, find_day
+from worker.peers.peers_file import Peer
+from worker.settings import Settings
+
+
+class Covered(StrEnum):
+    """What became of one study of the archive."""
+
+    PREDICTED = "predicted"
+    """It has a verdict, positive or negative."""
+    REFUSED = "refused"
+    """Nothing in it was eligible."""
+    FAILED = "failed"
+    """It is parked."""
+    WAITING = "waiting"
+    """It is here, or ordered, and has no result yet."""
+    NEVER_SEEN = "never seen"
+    """Nobody sent or ordered it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayCoverage:
+    """One day of an archive."""
+
+    day: date
+    counts: Counter[Covered]
+    """Studies."""
+    codes: Counter[tuple[Covered, str]]
+    """Studies that were refused or failed, by code."""
+    never_seen: tuple[str, ...] = field(repr=False)
+    """Study Instance UIDs; for a file that somebody asked for, never for a screen."""
+    doubt: Doubt | None
+    """Why the archive may have more than it told."""
+
+
+def cover_day(
+    peer: Peer, site: Settings, database: Database, day: date, modalities: Sequence[str] = ()
+) -> DayCoverage:
+    """Ask the archive for a day and look up each study here. Raises as `find_day`."""
+    found = find_day(peer, site, day, modalities)
+    uids = [study.study_instance_uid for study in found.studies]
+    with database.reading() as session:
+        known = standings(session, uids)
+    became = {uid: covered(known.get(uid)) for uid in uids}
+    return DayCoverage(
+        day=day,
+        doubt=found.doubt,
+        counts=Counter(became.values()),
+        codes=Counter(
+            (what, known[uid].code or "no code")
+            for uid, what in became.items()
+            if what in (Covered.REFUSED, Covered.FAILED)
+        ),
+        never_seen=tuple(uid for uid, what in became.items() if what is Covered.NEVER_SEEN),
+    )
+
+
+def covered(standing: Standing | None) -> Covered:
+    """One word for what a study has come to."""
+    if standing is None:
+        return Covered.NEVER_SEEN
+    if standing.state is StudyState.PARKED:
+        return Covered.FAILED
+    if standing.state is not StudyState.DONE:
+        return Covered.WAITING
+    return Covered.REFUSED if standing.verdict is Verdict.REJECTED else Covered.PREDICTED

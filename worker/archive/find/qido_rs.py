@@ -1,0 +1,139 @@
+"""QIDO-RS (PS3.18 10.6), page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import requests
+from dicomweb_client import DICOMwebClient
+
+from worker.archive import errors
+from worker.archive.find.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
+from worker.archive.find.found_study import found_study
+from worker.archive.web import of_status, session_with, timeouts
+from worker.errors import Away
+from worker.peers.peers_file import Peer
+from worker.settings import Settings
+
+PAGE = 200
+"""Studies asked for at once; servers that give fewer are asked on all the same."""
+FEW = 10
+"""No server has pages of fewer studies: so many or more, without a second page, may be cut off."""
+MORE = "299"
+"""Warning of a server whose limit cut its answer off (PS3.18 8.3.4.4)."""
+
+
+@contextmanager
+def by_qido(peer: Peer, site: Settings) -> Iterator[Archive]:
+    """An archive asked by QIDO-RS. Raises as `session_with`."""
+    with session_with(peer, site) as session:
+        yield _Qido(peer, site, session)
+
+
+class _Qido:
+    def __init__(self, peer: Peer, site: Settings, session: requests.Session) -> None:
+        self._peer = peer
+        self._warned = False
+        session.hooks["response"].append(self._look)
+        self._client = DICOMwebClient(
+            (peer.dicomweb or "").rstrip("/"), session=session, timeout=timeouts(site)
+        )
+        self._client.set_http_retry_params(retry=False)  # we wait longer than it would
+
+    def studies(self, keys: Keys) -> Answer:
+        filters = {keyword: value for keyword, value in keys.items() if value}
+        found: list[FoundStudy] = []
+        given = 0
+        while True:
+            answers = self._page(filters, offset=given)
+            known = {study.study_instance_uid for study in found}
+            studies = [study for it in answers if (study := found_study(_dataset(it))) is not None]
+            found += studies
+            if "StudyInstanceUID" in filters or not answers:
+                return Answer(studies=distinct(found))
+            if known.issuperset(study.study_instance_uid for study in studies):
+                return Answer(studies=distinct(found), whole=self._of_repeated(len(answers)))
+            given += len(answers)
+
+    def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        answers = self._listed(
+            lambda: self._client.search_for_instances(
+                study_instance_uid=study_instance_uid,
+                series_instance_uid=series_instance_uid,
+                limit=PAGE,
+            ),
+            may_be_absent=True,
+        )
+        uids = (_first(answer, "00080018") for answer in answers)
+        return frozenset(str(uid) for uid in uids if uid)
+
+    def _page(self, filters: Keys, *, offset: int) -> list[Any]:
+        return self._listed(
+            lambda: self._client.search_for_studies(
+                limit=PAGE,
+                offset=offset,
+                fields=["ModalitiesInStudy", "NumberOfStudyRelatedInstances"],
+                search_filters=dict(filters),
+            ),
+            may_be_absent="StudyInstanceUID" in filters,
+        )
+
+    def _listed(self, search: Callable[[], Any], *, may_be_absent: bool) -> list[Any]:
+        """What a search gives, told as ours where it fails.
+
+        `may_be_absent`: it names a study or series, so that 404 may mean that there is none. For
+        any other search it means that `dicomweb` is wrong: no match is 204 or an empty list
+        (PS3.18 8.3.4.1), and an archive must not look empty because its address is wrong.
+        """
+        try:
+            answers = search()
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status == HTTPStatus.NOT_FOUND and may_be_absent:
+                return []
+            told = of_status(self._peer, status)
+            if isinstance(told, Away):
+                raise told from None
+            raise errors.search_failed(self._peer, f"HTTP status {status}") from None
+        if not isinstance(answers, list):
+            raise errors.search_failed(self._peer, "its answer is no list")
+        return answers
+
+    def _of_repeated(self, page: int) -> Whole:
+        """A server that knows no offset: it gives its first page again, whatever page is asked."""
+        if self._warned:
+            return Whole.NO
+        return Whole.UNSURE if page >= FEW else Whole.YES
+
+    def _look(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        self._warned = response.headers.get("Warning", "").startswith(MORE)
+
+
+_TAGS = {
+    "StudyInstanceUID": "0020000D",
+    "ModalitiesInStudy": "00080061",
+    "NumberOfStudyRelatedInstances": "00201208",
+}
+
+
+def _dataset(answer: Any) -> dict[str, Any]:
+    """The three elements of the DICOM JSON model (PS3.18 F.2) that we read, by keyword."""
+    found: dict[str, Any] = {}
+    for keyword, tag in _TAGS.items():
+        values = _values(answer, tag)
+        if values:
+            found[keyword] = values if keyword == "ModalitiesInStudy" else values[0]
+    return found
+
+
+def _values(answer: Any, tag: str) -> list[Any]:
+    element = answer.get(tag) if isinstance(answer, dict) else None
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _first(answer: Any, tag: str) -> Any:
+    return next(iter(_values(answer, tag)), None)

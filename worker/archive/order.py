@@ -1,0 +1,120 @@
+"""Ordering a study from an archive: a row now, and a worker fetches the images in its turn.
+
+`order_study` is the contract in Python; `pneumo pull`, `pneumo enqueue --dicomweb` and
+`pneumo backfill` go through it.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine.session import Database, is_transient
+from db.studies.orders import order
+from db.values import Ordered, StudyOrder
+from db.vocabulary.enums import Priority, RetrieveWay, Source
+from worker.errors import Rejected, Transient
+from worker.imaging.identifiers import is_uid
+from worker.intake.accept import PATIENCE_S, opened
+from worker.peers.peers_file import Peer, Peers, read_peers
+from worker.settings import Settings, settings
+from worker.transactions import in_transaction
+
+__all__ = ["Ordered", "order_study"]
+
+
+def order_study(
+    study_instance_uid: str,
+    *,
+    dicomweb: str | None = None,
+    peer: str | None = None,
+    priority: Priority = Priority.ROUTINE,
+    database: Database | None = None,
+    site: Settings | None = None,
+) -> Ordered:
+    """Have a study fetched and predicted; when this returns, it will be.
+
+    `dicomweb`: base URL of a DICOMweb server, asked by WADO-RS; if it is that of a peer, with the
+    peer's token and certificate, else with none. `peer`: name of an archive in the file that
+    PNEUMO_PEERS names, asked as its `retrieve` says; with neither, the only one that has a
+    `retrieve`. A study that is known is not ordered again (`is_new` is False).
+
+    Raises Rejected (STUDY_UID_INVALID, DICOMWEB_URL_INVALID, PEERS_INVALID, PEER_UNKNOWN,
+    PEER_CANNOT, PEER_AMBIGUOUS), Transient (DATABASE_AWAY).
+    """
+    site = site or settings()
+    _refuse_no_uid(study_instance_uid)
+    wanted = _order_of(study_instance_uid, read_peers(site.peers), dicomweb, peer, priority)
+    with opened(database, site) as ours:
+        try:
+            return in_transaction(
+                ours, lambda session: order(session, wanted), patience_s=PATIENCE_S
+            )
+        except SQLAlchemyError as error:
+            if not is_transient(error):
+                raise
+            raise Transient(
+                "DATABASE_AWAY",
+                "The database did not answer in time, so nothing was ordered. Check that it runs "
+                "(PNEUMO_DATABASE_URL) and order again.",
+            ) from None
+
+
+def _order_of(
+    uid: str, peers: Peers, dicomweb: str | None, name: str | None, priority: Priority
+) -> StudyOrder:
+    if dicomweb is not None:
+        known = _at(dicomweb, peers)
+        return StudyOrder(
+            study_instance_uid=uid,
+            way=RetrieveWay.WADO_RS,
+            peer=known.name if known else None,
+            base_url=None if known else _checked(dicomweb),
+            priority=priority,
+            source=Source.DICOMWEB,
+        )
+    archive = peers.one_that("retrieve", name)
+    way = RetrieveWay(str(archive.retrieve))
+    return StudyOrder(
+        study_instance_uid=uid,
+        way=way,
+        peer=archive.name,
+        priority=priority,
+        source=Source.DICOMWEB if way is RetrieveWay.WADO_RS else Source.PULL,
+    )
+
+
+def _at(url: str, peers: Peers) -> Peer | None:
+    """The peer whose DICOMweb services have this base URL."""
+    for peer in peers:
+        if peer.dicomweb and peer.dicomweb.rstrip("/") == url.rstrip("/"):
+            return peer
+    return None
+
+
+def _checked(url: str) -> str:
+    """A base URL that may be kept in a row: without name and password, which would stay there."""
+    try:
+        split = urlsplit(url)
+        fits = split.scheme in ("http", "https") and bool(split.hostname) and "@" not in url
+        fits = fits and not (split.query or split.fragment or any(sign.isspace() for sign in url))
+        _ = split.port
+    except ValueError:
+        fits = False
+    if not fits:
+        raise Rejected(
+            "DICOMWEB_URL_INVALID",
+            "This is no base URL of DICOMweb services. Expected https://host/path without name, "
+            "password and query; credentials belong into the file that PNEUMO_PEERS names.",
+        )
+    return url.rstrip("/")
+
+
+def _refuse_no_uid(uid: str) -> None:
+    if not is_uid(uid):
+        raise Rejected(
+            "STUDY_UID_INVALID",
+            f"{len(uid)} characters were given that are no Study Instance UID; expected at most 64 "
+            "digits and dots.",
+        )

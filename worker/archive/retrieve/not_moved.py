@@ -1,0 +1,61 @@
+"""By C-MOVE: what an archive has of a study and our listener has not taken over.
+
+Results of pneumo are dropped by the listener, so they are no images that did not come. Those of this
+installation are in its database. Those of another one that reads for the same archive are known by what
+C-FIND gives of them: Series Description and Software Versions, or, where the archive gives no Software
+Versions (an optional key), the class, the modality and the Series Description that only our objects
+have together. No radiograph is left out for it: a series of those is CR or DX, and ours are SR and OT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from db.deliveries.overview import own_results
+from db.engine.session import Database
+from worker.archive.find.list_objects import ListedObject, list_objects
+from worker.errors import PneumoError
+from worker.intake.own_results import OUR_CLASSES, is_called_as_ours, is_made_by_us
+from worker.peers.peers_file import Peer
+from worker.settings import Settings
+
+OUR_MODALITIES = frozenset({"SR", "OT"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotMoved:
+    """What is there and not here."""
+
+    own: int
+    """Results that pneumo made, this installation or another one."""
+    others: tuple[ListedObject, ...] = field(repr=False)
+    """All else."""
+
+    @property
+    def may_hold_radiograph(self) -> bool:
+        """Whether the study could have another verdict with it."""
+        return any(it.may_be_radiograph for it in self.others)
+
+
+def not_moved(
+    peer: Peer, site: Settings, database: Database, study_instance_uid: str, here: Collection[str]
+) -> NotMoved | None:
+    """What did not come. None if the archive cannot say what there is. `here`: SOP Instance UIDs."""
+    try:
+        listed = list_objects(peer, site, study_instance_uid)
+    except PneumoError:
+        return None
+    absent = {it.sop_instance_uid: it for it in listed if it.sop_instance_uid not in here}
+    with database.reading() as session:
+        ours = own_results(session, absent)
+    others = tuple(it for uid, it in absent.items() if uid not in ours and not _is_ours(it))
+    return NotMoved(own=len(absent) - len(others), others=others)
+
+
+def _is_ours(listed: ListedObject) -> bool:
+    if listed.sop_class_uid not in {None, *OUR_CLASSES} or listed.modality not in OUR_MODALITIES:
+        return False
+    if listed.software_versions:
+        return is_made_by_us(listed.series_description, listed.software_versions)
+    return is_called_as_ours(listed.series_description)

@@ -1,0 +1,74 @@
+"""A DICOM association to a destination, and in a destination's words why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_context
+
+from worker.delivery.errors import away, certificate, fails, nothing_accepted, refuses
+from worker.peers.associations import (
+    CONNECT_S,
+    Cause,
+    NoAssociation,
+    Patience,
+    close_socket,
+    open_association,
+    why_tls_failed,
+)
+from worker.peers.peers_file import Peer
+from worker.settings import Settings
+
+SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Our objects are in the first; every node takes the second (PS3.5 10.1)."""
+
+
+@contextmanager
+def associated(
+    peer: Peer, site: Settings, sop_classes: Iterable[str], handlers: Sequence[Any] = ()
+) -> Iterator[Any]:
+    """An association with these SOP classes proposed, released at the end.
+
+    Raises DestinationFailed (DESTINATION_AWAY, DESTINATION_CERTIFICATE, DESTINATION_REFUSES,
+    DESTINATION_FAILS); if it accepts none of the classes Rejected DESTINATION_LACKS_SOP_CLASS, or
+    Transient COMMITMENT_NOT_OFFERED.
+    """
+    classes = list(sop_classes)
+    # One context for each syntax: an SCP chooses one of a context's, and may prefer the other.
+    contexts = [build_context(name, syntax) for name in classes for syntax in SYNTAXES]
+    try:
+        association = open_association(peer, site, contexts, _patience(site), handlers=handlers)
+    except NoAssociation as none:
+        raise _told(peer, none, classes) from None
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+        close_socket(association)
+
+
+def _told(peer: Peer, none: NoAssociation, classes: Sequence[str]) -> Exception:
+    """Why there is none, as what is wrong with a destination."""
+    if none.cause is Cause.OUR_CERTIFICATE:
+        return certificate(peer.name, str(getattr(none.error, "sentence", "")).rstrip("."))
+    if none.cause is Cause.TLS and none.error:
+        return certificate(peer.name, why_tls_failed(none.error))
+    if none.cause is Cause.REJECTED:
+        return refuses(peer.name, f"it rejects the association ({none.rejection}, PS3.8 9.3.4)")
+    if none.cause is Cause.NOTHING_ACCEPTED:
+        return nothing_accepted(peer.name, classes)
+    if none.cause is Cause.BROKE_OFF:
+        return fails(peer.name, "it ends the connection unasked")
+    return away(peer.name)
+
+
+def _patience(site: Settings) -> Patience:
+    return Patience(
+        connection=min(CONNECT_S, site.delivery_timeout_s),
+        association=site.delivery_timeout_s,
+        answer=site.delivery_timeout_s,
+    )

@@ -1,0 +1,135 @@
+"""Was everything as it should be? Each promise of the demo, with what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from db.values import AuditReport, StudyDetail
+from db.vocabulary.enums import Verdict
+from worker.demo.studies import LOSSLESS, DemoStudy
+from worker.settings import Settings
+
+PERSONAL = (
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+)
+"""What must not stand in a log."""
+TOLERANCE = 1e-6
+"""Largest difference between the probabilities of lossless encodings of one image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that had to be so, and whether it was."""
+
+    holds: bool
+    """Whether it was."""
+    sentence: str
+    """For a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """A study that was sent, and what the database says of it."""
+
+    study: DemoStudy
+    """What was sent."""
+    detail: StudyDetail
+    """What is recorded."""
+
+    @property
+    def refusal_codes(self) -> list[str]:
+        """Codes with which its instances were refused."""
+        return [i.refusal.code for i in self.detail.instances if i.refusal]
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, with its codes, e.g. "failed BUG", "rejected VIEW_NOT_FRONTAL"."""
+        summary = self.detail.summary
+        came_to = summary.verdict or summary.state
+        codes = [summary.error_code] if summary.error_code else self.refusal_codes
+        return " ".join([came_to.value, *codes])
+
+
+def judge(
+    studies: Sequence[DemoStudy], sent: Sequence[Sent], audit: AuditReport, site: Settings
+) -> list[Finding]:
+    """Every promise of the demo, each with what was found."""
+    return [
+        *(outcome_finding(item) for item in sent),
+        Finding(
+            holds=len(sent) == len(studies),
+            sentence=f"{len(sent)} of {len(studies)} studies that were sent are in the database",
+        ),
+        lossless_finding(sent),
+        stat_finding(sent),
+        Finding(
+            holds=audit.ok,
+            sentence=f"the audit chain of {audit.records} records is unbroken"
+            if audit.ok
+            else f"the audit chain is broken: {audit.first_broken}",
+        ),
+        privacy_finding(sent, site),
+    ]
+
+
+def outcome_finding(item: Sent) -> Finding:
+    """The study was predicted, or refused with the code that it had to be refused with."""
+    study, codes = item.study, item.refusal_codes
+    verdict = item.detail.summary.verdict
+    if study.refusal is None:
+        holds = verdict in (Verdict.POSITIVE, Verdict.NEGATIVE)
+        promise = f"{study.title} ({study.syntax_name}) was predicted"
+    else:
+        holds = verdict is Verdict.REJECTED and codes == [study.refusal]
+        promise = f"{study.title} was refused as {study.refusal}"
+    return Finding(holds=holds, sentence=promise if holds else f"{promise}; found {item.outcome}")
+
+
+def death_finding(died: Sequence[str]) -> Finding:
+    """Nothing had to be started twice."""
+    return Finding(holds=not died, sentence=" ".join(died) or "no part died on the way")
+
+
+def lossless_finding(sent: Sequence[Sent]) -> Finding:
+    """All lossless encodings of one radiograph are one radiograph."""
+    chests = [item for item in sent if item.study.refusal is None]
+    values = [p for item in chests if (p := item.detail.summary.probability) is not None]
+    spread = max(values) - min(values) if values else float("inf")
+    encodings = {item.study.syntax for item in chests}
+    return Finding(
+        holds=spread <= TOLERANCE and encodings == set(LOSSLESS) and len(values) == len(chests),
+        sentence=f"{len(encodings)} lossless encodings give the same probability "
+        f"(largest difference {spread:.1e}, allowed {TOLERANCE:.0e})",
+    )
+
+
+def stat_finding(sent: Sequence[Sent]) -> Finding:
+    """What was sent with priority HIGH went through the stat lane, and nothing else did."""
+    return Finding(
+        holds=all(
+            item.detail.summary.priority is item.study.priority
+            and all(
+                attempt.lane.value == item.study.priority.value for attempt in item.detail.attempts
+            )
+            for item in sent
+        ),
+        sentence="the STAT study went through the stat lane, the others through routine",
+    )
+
+
+def privacy_finding(sent: Sequence[Sent], site: Settings) -> Finding:
+    """No name, identifier or UID that was sent stands in a log."""
+    planted = {
+        str(item.study.dataset.get(keyword, "")) for item in sent for keyword in PERSONAL
+    } - {""}
+    text = "".join(log.read_text(errors="replace") for log in site.log_dir.glob("*.log"))
+    return Finding(
+        holds=bool(text) and not any(word in text for word in planted),
+        sentence=f"none of {len(planted)} names, ids and UIDs that were sent stands in a log",
+    )

@@ -1,0 +1,176 @@
+"""`pneumo demo`: real studies over a real association, through real processes, checked at the end."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pynetdicom import AE
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from db.engine.session import Database
+from db.ledger.audit import verify
+from db.studies.overview import find_study, study_detail
+from db.vocabulary.enums import Priority
+from worker.demo.checks import Sent, death_finding, judge
+from worker.demo.studies import DemoStudy, demo_studies
+from worker.demo.table import results_table, show_findings, show_whereabouts
+from worker.errors import Rejected, Transient
+from worker.intake.accept import wait_for
+from worker.local.installation import locked, parts_of, prepare, wait_until_ready
+from worker.local.supervisor import Supervisor
+from worker.logging import configure_logging
+from worker.screens.status import wide_console
+from worker.settings import Settings, read_settings
+
+FOLDER = Path("demo-state")
+MARKER = ".pneumo-demo"
+"""Lies in a demo's state folder; a folder without it is not ours to remove."""
+NOTHING_OF_THE_SITE: dict[str, object] = {
+    # Whatever names nothing by default: archives, destinations, the watched folder, certificates.
+    **{name: None for name, field in Settings.model_fields.items() if field.default is None},
+    "database_url": "",
+    "listen_host": "127.0.0.1",
+    "listen_tls": "off",
+    "calling_ae_titles": "",
+    "called_ae_titles": "",
+}
+"""A demo in the shell of a hospital sends it nothing, and takes nothing from it."""
+WAIT_S = 120.0
+"""Longest wait for the results."""
+C_STORE_PRIORITY = {Priority.STAT: 1, Priority.ROUTINE: 0}
+"""HIGH and MEDIUM, PS3.7 9.3.1.1."""
+
+
+def run_demo(console: Console | None = None) -> int:
+    """Run it all in `demo-state`; 0 if everything was as it should be, else 1."""
+    console = console or wide_console()
+    configure_logging("ERROR", "text")  # the terminal is for the table
+    started = time.monotonic()
+    site = fresh_site(FOLDER)
+    database = Database(site.database_url)
+    died: list[str] = []
+    with locked(site):
+        with console.status("making the database and the model ready"):
+            prepare(site)
+            studies = demo_studies()
+        supervisor = Supervisor(
+            log_dir=site.log_dir, environment=site.as_environment(), on_death=died.append
+        )
+        with supervisor:
+            for part in parts_of(site, concurrency=4, suspect=False):
+                supervisor.start(part)
+            with console.status("starting broker, worker (stock celery), relay and listener"):
+                wait_until_ready(site, supervisor)
+            send(studies, site, console)
+            sent = collect(studies, database, supervisor, console)
+        with database.reading() as session:
+            audit = verify(session)
+    database.dispose()
+    findings = [*judge(studies, sent, audit, site), death_finding(died)]
+    console.print(results_table(sent, width=console.width))
+    show_findings(findings, console)
+    show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
+    return 0 if all(finding.holds for finding in findings) else 1
+
+
+def fresh_site(folder: Path) -> Settings:
+    """Settings of a new installation in `folder`, on free ports; an old demo there is removed."""
+    if folder.exists():
+        _remove_old(folder)
+    folder.mkdir()
+    (folder / MARKER).touch()
+    broker, listener = free_ports(2)
+    return read_settings(
+        **NOTHING_OF_THE_SITE,
+        state_dir=folder,
+        broker_url=f"redis://127.0.0.1:{broker}/0",
+        broker_prefix="pneumo:",
+        device="cpu",  # where the same pixels give the same figure, bit for bit
+        listen_port=listener,
+        idle_window_s=1.0,
+        relay_interval_s=0.5,
+        lease_s=15,  # if a worker dies, what it had taken up or fetched comes back in our time
+        lease_renewal_s=5,
+        requeue_after_s=15,
+        log_level="INFO",
+    )
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove an earlier demo, unless something else lies there or an installation runs there."""
+    if any(folder.iterdir()) and not (folder / MARKER).exists():
+        raise Rejected(
+            "NOT_A_DEMO_FOLDER",
+            f"The folder {folder} exists and was not made by a demo. Move it away, or run the "
+            "demo in another folder.",
+        )
+    with locked(read_settings(state_dir=folder)):
+        shutil.rmtree(folder)
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports on loopback that nobody listens on."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def send(studies: Sequence[DemoStudy], site: Settings, console: Console) -> None:
+    """One association for each study, proposing its own transfer syntax and no other."""
+    with bar(console) as progress:
+        task = progress.add_task("sending by C-STORE", total=len(studies))
+        for study in studies:
+            send_one(study, site)
+            progress.advance(task)
+
+
+def send_one(study: DemoStudy, site: Settings) -> None:
+    """Raises Transient if the listener does not take it over."""
+    ae = AE(ae_title="DEMO")
+    ae.add_requested_context(study.dataset.SOPClassUID, study.syntax)
+    association = ae.associate(site.listen_host, site.listen_port, ae_title=site.ae_title)
+    if not association.is_established:
+        raise Transient("NO_ASSOCIATION", f"The listener refused an association for {study.title}.")
+    answer = association.send_c_store(study.dataset, priority=C_STORE_PRIORITY[study.priority])
+    association.release()
+    if "Status" not in answer or answer.Status != 0:
+        raise Transient("NOT_STORED", f"The listener did not take over {study.title}.")
+
+
+def collect(
+    studies: Sequence[DemoStudy], database: Database, supervisor: Supervisor, console: Console
+) -> list[Sent]:
+    """Wait until every study has a result, then read all of it; parts are kept alive meanwhile."""
+    with database.reading() as session:
+        keys = [find_study(session, study.dataset.StudyInstanceUID) or "" for study in studies]
+    with bar(console) as progress:
+        task = progress.add_task("waiting for results", total=len(studies))
+
+        def look(ended: int) -> None:
+            supervisor.tend()
+            progress.update(task, completed=ended)
+
+        wait_for(database, keys, timeout_s=WAIT_S, on_progress=look)
+    with database.reading() as session:
+        details = [study_detail(session, key) for key in keys]
+    return [
+        Sent(study=study, detail=detail)
+        for study, detail in zip(studies, details, strict=True)
+        if detail is not None
+    ]
+
+
+def bar(console: Console) -> Progress:
+    """A progress bar as all of the demo's are."""
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console)

@@ -1,0 +1,98 @@
+"""What `pneumo demo` prints: the table of results, the findings, where everything lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from worker.demo.checks import Finding, Sent
+from worker.screens.status import COLOUR
+
+FULL_WIDTH = 98
+"""Columns that the whole table takes."""
+MODEL_COLUMN = 3
+"""The one that a narrow terminal does without."""
+
+
+def results_table(sent: Sequence[Sent], *, width: int) -> Table:
+    """One row for each study, with the seconds of each step, for a terminal of `width` columns.
+
+    In a narrow one the model version stands in the title and long words go on in a second line;
+    figures are never cut.
+    """
+    narrow = width < FULL_WIDTH
+    table = Table(
+        title=f"What came of the studies{_models(sent) if narrow else ''} (times in seconds)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    for heading in ("study", "source syntax", "verdict", "model version"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("study", "verdict"))
+    for heading in ("probability", "wait", "read", "norm", "infer", "store", "total"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    for item in sent:
+        table.add_row(*row_of(item))
+    if narrow:
+        del table.columns[MODEL_COLUMN]
+    return table
+
+
+def _models(sent: Sequence[Sent]) -> str:
+    """e.g. " by resnet50-0.2.0"."""
+    names = sorted({name for item in sent if (name := item.detail.summary.model_name)})
+    return f" by {', '.join(names)}" if names else ""
+
+
+def row_of(item: Sent) -> list[str | Text]:
+    """The cells of one study."""
+    summary = item.detail.summary
+    last = item.detail.attempts[-1] if item.detail.attempts else None
+    seconds = [
+        summary.waiting_seconds,
+        *((last.read_seconds, last.normalise_seconds) if last else (None, None)),
+        *((last.inference_seconds, last.store_seconds) if last else (None, None)),
+        summary.turnaround_seconds,
+    ]
+    verdict = Text(summary.verdict.value, style=COLOUR[summary.verdict]) if summary.verdict else ""
+    return [
+        item.study.title,
+        item.study.syntax_name,
+        verdict or summary.state.value,
+        summary.model_name or "",
+        "" if summary.probability is None else f"{summary.probability:.6f}",
+        *("" if value is None else in_four_characters(value) for value in seconds),
+    ]
+
+
+def in_four_characters(seconds: float) -> str:
+    """e.g. 0.03, 12.3, 120."""
+    digits = 2 if seconds < 9.995 else 1 if seconds < 99.95 else 0
+    return f"{seconds:.{digits}f}"
+
+
+def show_findings(findings: Sequence[Finding], console: Console) -> None:
+    """What was checked; what failed comes last, where it is seen."""
+    for finding in sorted(findings, key=lambda f: not f.holds):
+        mark = "[green]ok[/]    " if finding.holds else "[bold red]FAILED[/]"
+        console.print(f"{mark} {escape(finding.sentence)}", highlight=False, soft_wrap=True)
+
+
+def show_whereabouts(folder: Path, sent: Sequence[Sent], seconds: float, console: Console) -> None:
+    """Where everything lies, and what to type next."""
+    key = sent[0].detail.summary.study_key[:12] if sent else "STUDY"
+    pneumo = f".venv/bin/pneumo --state {folder}"
+    console.print(
+        f"\ndatabase  {folder}/pneumo.sqlite\nlogs      {folder}/logs\n"
+        f"next      {pneumo} show {key}\n          {pneumo} report\n          .venv/bin/pneumo up\n\n"
+        f"Took {seconds:.0f} s. For research until cleared where it is used.",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,228 @@
+"""The selected model: which row is active, which folder holds it, and the thing that predicts."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from db.engine.session import Database
+from db.ledger.model_registry import (
+    activate_model,
+    active_model,
+    register_model,
+    select_shadow,
+    shadow_model,
+)
+from db.values import ModelRecord, NewModelVersion
+from worker.errors import PneumoError, Rejected, Resource
+from worker.imaging.eligibility import EligibilityPolicy
+from worker.inference.assessment import Assessment
+from worker.inference.shadow import Shadow
+from worker.logging import get_logger
+from worker.model.batching import MicroBatcher
+from worker.model.bundle import (
+    default_bundle,
+    is_whole,
+    load_bundle,
+    packaged_bundles,
+    shadow_bundle,
+)
+from worker.model.manifest import Manifest
+from worker.model.predictor import Predictor
+from worker.settings import Settings
+from worker.transactions import in_transaction
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveModel:
+    """A verified bundle on its device, behind its micro-batch queue."""
+
+    record: ModelRecord
+    """Its row."""
+    manifest: Manifest
+    """What the bundle says of itself."""
+    predictor: Predictor
+    """Weights on the device."""
+    batcher: MicroBatcher
+    """The one inference thread before which decoding threads queue."""
+    policy: EligibilityPolicy
+    """Eligibility as this model's intended population asks for."""
+    assessment: Assessment
+    """Which frames it scores."""
+    shadow: Shadow | None
+    """What predicts beside it, if it could be loaded."""
+    shadow_wanted: str | None
+    """Name of the version that was selected as shadow when this was loaded."""
+
+    def close(self, *, finish: bool = False) -> None:
+        """End its threads; `finish`: answer what is queued first."""
+        self.batcher.close(finish=finish)
+        if self.shadow:
+            self.shadow.close()
+        self.predictor.close()
+
+
+def name_of(manifest: Manifest) -> str:
+    """The model version's name, e.g. `resnet50-0.2.0`."""
+    return f"{manifest.model_name}-{manifest.model_version}"
+
+
+def register_bundle(database: Database, site: Settings, folder: Path, *, actor: str) -> ModelRecord:
+    """Verify the bundle in `folder`, copy it under `models_dir` and write its row.
+
+    Raises `Rejected` (BundleRefused) with the check that failed, or `ModelConflict` when this name
+    is registered with another digest. Registering the same bundle again changes nothing.
+    """
+    manifest = load_bundle(folder).manifest
+    name = name_of(manifest)
+    _copy_once(folder, site.models_dir / name, manifest.digest)
+    version = NewModelVersion(
+        name=name,
+        architecture=manifest.architecture,
+        bundle_digest=manifest.digest,
+        preprocessing_version=manifest.preprocessing.version,
+        temperature=manifest.temperature,
+        bias=manifest.bias,
+        threshold=manifest.threshold,
+        location=name,
+    )
+    return in_transaction(database, lambda session: register_model(session, version, actor=actor))
+
+
+def ensure_default_model(database: Database, site: Settings) -> ModelRecord:
+    """The active model; on a new installation the packaged bundles are registered, the default one
+    activated, and the other set beside it as its shadow.
+    """
+    record = in_transaction(database, active_model)
+    if record is not None:
+        return record
+    registered = register_bundle(database, site, default_bundle(), actor="installation")
+    beside = shadow_bundle()
+    shadow = register_bundle(database, site, beside, actor="installation") if beside else None
+
+    def select(session: Session) -> ModelRecord:
+        # Of several workers that start at once the first decides; the others find an active model.
+        before = active_model(session)
+        if before is not None:
+            return before
+        record = activate_model(session, registered.name, actor="installation")
+        if shadow is not None:
+            select_shadow(session, shadow.name, actor="installation")
+        return record
+
+    log.info("default_model_activated", model=registered.name)
+    return in_transaction(database, select)
+
+
+def load_active_model(database: Database, site: Settings) -> ActiveModel:
+    """Load the active model onto the site's device, ready to predict."""
+    record = ensure_default_model(database, site)
+    bundle = load_bundle(find_bundle(record, site))
+    predictor = Predictor(
+        bundle, device=site.device, max_batch=site.max_batch, cpu_threads=site.torch_threads
+    )
+    ages = bundle.manifest.intended_population.age_years
+    log.info("model_loaded", model=record.name, device=predictor.device_name)
+    wanted = in_transaction(database, shadow_model) if site.shadow else None
+    return ActiveModel(
+        record=record,
+        manifest=bundle.manifest,
+        predictor=predictor,
+        batcher=MicroBatcher(predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s),
+        policy=EligibilityPolicy(population_age_years=ages),
+        assessment=Assessment(
+            model_name=record.name,
+            cut_off=bundle.guard.cut_off if bundle.guard else None,
+            assess_unlike=site.wrong_images == "warn",
+        ),
+        shadow=load_shadow(database, site, wanted, beside=bundle.manifest) if wanted else None,
+        shadow_wanted=wanted.name if wanted else None,
+    )
+
+
+def load_shadow(
+    database: Database, site: Settings, record: ModelRecord, *, beside: Manifest
+) -> Shadow | None:
+    """The shadow on the site's device, on one core of a CPU; None, and a warning, if it will not.
+
+    Whatever goes wrong, the active model works on without it.
+    """
+    try:
+        bundle = load_bundle(find_bundle(record, site))
+        _require_same_input(bundle.manifest, beside)
+        predictor = Predictor(bundle, device=site.device, max_batch=site.max_batch, cpu_threads=1)
+    except PneumoError as error:
+        log.warning(
+            "shadow_not_loaded", model=record.name, code=error.code, sentence=error.sentence
+        )
+        return None
+    except Exception as error:  # noqa: BLE001  e.g. a device whose memory holds only one model
+        log.warning("shadow_not_loaded", model=record.name, error_type=type(error).__qualname__)
+        return None
+    log.info("shadow_loaded", model=record.name, device=predictor.device_name)
+    return Shadow(record, bundle, predictor, database)
+
+
+def _require_same_input(shadow: Manifest, active: Manifest) -> None:
+    """It is handed the active model's tensors, which must mean the same to it."""
+    if shadow.preprocessing != active.preprocessing:
+        raise Rejected(
+            "SHADOW_INPUT_DIFFERS",
+            f"{name_of(shadow)} was trained on pictures of side {shadow.preprocessing.size} with a "
+            f"recipe of its own, and {name_of(active)} on side {active.preprocessing.size}; a "
+            "shadow needs the active model's recipe. Choose another with `pneumo model shadow`.",
+        )
+
+
+def find_bundle(record: ModelRecord, site: Settings) -> Path:
+    """The folder on this machine whose manifest carries the registered digest."""
+    for folder in [site.models_dir / record.location, *packaged_bundles()]:
+        if is_whole(folder, record.bundle_digest):
+            return folder
+    raise Rejected(
+        "MODEL_BUNDLE_MISSING",
+        f"Model version {record.name} is selected, but no folder on this machine holds the bundle "
+        f"with digest {record.bundle_digest[:12]}…. Copy that bundle here and run "
+        "`pneumo model register FOLDER`.",
+    )
+
+
+def _copy_once(folder: Path, target: Path, digest: str) -> None:
+    """Copy a bundle so that a half-made copy is never taken for one, however many copy at once.
+
+    Each process copies aside under a name of its own; the first to rename it wins, and the others
+    find a complete copy there. (On a new installation all workers start at the same moment.) A copy
+    that is damaged is put aside for good.
+    """
+    if is_whole(target, digest):
+        return
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder, partial)
+        if target.exists() and not is_whole(target, digest):
+            target.rename(target.with_name(f".{target.name}.{secrets.token_hex(8)}.damaged"))
+        _rename_unless_there(partial, target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Resource(
+            "MODEL_COPY_FAILED",
+            f"The bundle could not be copied to the models folder ({reason}). "
+            "Free space or correct PNEUMO_STATE_DIR and register it again.",
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _rename_unless_there(partial: Path, target: Path) -> None:
+    try:
+        partial.rename(target)
+    except OSError:  # a folder that is not empty cannot be replaced: another process was first
+        if not target.is_dir():
+            raise

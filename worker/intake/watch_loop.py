@@ -1,0 +1,110 @@
+"""`pneumo watch`: look through the watched folder until stopped; outages are waited out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine.session import Database
+from db.ledger.conditions import end_condition, note_condition
+from worker.errors import PneumoError, Rejected
+from worker.intake.watched_folder import FILE_FAILED, WatchedFolder
+from worker.logging import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+INTERVAL_S = 1.0
+SUBJECT = "watched folder"
+"""Of the condition that `pneumo status` shows."""
+
+
+def run(site: Settings, folder: Path | None = None) -> None:
+    """Watch until SIGTERM or SIGINT. Raises Rejected WATCH_FOLDER_UNSET."""
+    watched = folder or site.watch_folder
+    if watched is None:
+        raise Rejected(
+            "WATCH_FOLDER_UNSET", "No folder to watch. Name one, or set PNEUMO_WATCH_FOLDER."
+        )
+    stop = threading.Event()
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    database = Database(site.database_url)
+    watcher = WatchedFolder(folder=watched, site=site, database=database)
+    notice, alive = Notice(database), alive_file(site)
+    log.info("watch_started")
+    while not stop.is_set():
+        notice.say(_turn(watcher))
+        alive.parent.mkdir(parents=True, exist_ok=True)
+        alive.touch()
+        stop.wait(min(INTERVAL_S, site.watch_settle_s))
+    database.dispose()
+    log.info("watch_stopped")
+
+
+def alive_file(site: Settings) -> Path:
+    """The file that a living watcher touches each turn."""
+    return site.alive_dir / "watch.alive"
+
+
+def _turn(watcher: WatchedFolder) -> tuple[str, str] | None:
+    """One turn; returns what is wrong (code, sentence), and the next turn tries again."""
+    try:
+        turn = watcher.turn()
+    except PneumoError as error:
+        log.warning("watch_turn_failed", code=error.code, kind=error.kind.value)
+        return error.code, error.sentence
+    except Exception as error:  # noqa: BLE001  one bad turn must not end the watch
+        log.warning("watch_turn_failed", error_type=type(error).__qualname__)
+        return None
+    if turn.taken_over or turn.refused:
+        log.info("watch_turn", taken_over=turn.taken_over, refused=turn.refused)
+    if turn.failed:
+        return _failed(turn.failed)
+    return _cannot_leave(turn.cannot_leave) if turn.cannot_leave else None
+
+
+def _failed(count: int) -> tuple[str, str]:
+    sentence = (
+        f"{count} file(s) of the watched folder cannot be taken over, for a reason that nobody "
+        "foresaw; the log has it under traceback_kept. They stay and are tried again each minute, "
+        "and the others are taken over meanwhile. Report it, or move them out of the folder."
+    )
+    return FILE_FAILED, sentence
+
+
+def _cannot_leave(count: int) -> tuple[str, str]:
+    sentence = (
+        f"{count} file(s) were taken over or refused and cannot be removed from the watched folder. "
+        "Let this user write to it; nothing is lost, and they are looked at again after a restart."
+    )
+    return "WATCH_FOLDER_READ_ONLY", sentence
+
+
+class Notice:
+    """What `pneumo status` says of the folder; written when it changes, and not every second."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._told: tuple[str, str] | None = ("", "")
+        """Nothing yet: what an earlier process wrote may not hold any more."""
+
+    def say(self, wrong: tuple[str, str] | None) -> None:
+        """Tell it, unless that is what was told last; a database that is away hears it later."""
+        if wrong == self._told:
+            return
+        with suppress(SQLAlchemyError), self._database.transaction() as session:
+            if wrong is None:
+                end_condition(session, SUBJECT)
+            else:
+                note_condition(session, SUBJECT, *wrong)
+            self._told = wrong

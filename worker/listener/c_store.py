@@ -1,0 +1,137 @@
+"""One C-STORE request: disk, row, then yes; whatever goes wrong is an answer with a code.
+
+The data set is kept byte for byte as it came (`arriving`), in whatever transfer syntax, behind a
+file meta of ours: nothing is decoded that might be changed by encoding it again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydicom.dataset import Dataset
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine.session import Database
+from db.values import Acceptance
+from db.vocabulary.enums import InstanceReceipt, Priority
+from worker.errors import Bug, ErrorKind, PneumoError, Rejected, Resource, Transient
+from worker.imaging.header import InstanceHeader
+from worker.imaging.reading import read_header
+from worker.intake.accept import accept_instance
+from worker.intake.own_results import is_own_result
+from worker.logging import get_logger, keep_traceback
+from worker.settings import Settings
+from worker.storage.disk import refuse_when_nearly_full
+from worker.storage.disk_condition import note_if_disk
+
+log = get_logger(__name__)
+
+SUCCESS = 0x0000
+STATUS_OF_KIND = {
+    ErrorKind.REJECTED: 0xC000,  # Cannot understand
+    ErrorKind.TRANSIENT: 0xA700,  # Refused: out of resources; senders try again later
+    ErrorKind.RESOURCE: 0xA700,
+    ErrorKind.BUG: 0xC211,  # Cannot understand; the last two digits are ours to choose
+}
+"""Failure status codes of the Storage Service Class, PS3.4 B.2.3."""
+OTHER_INSTANCE, STATUS_OTHER_INSTANCE = "OTHER_INSTANCE", 0xA900
+"""Data Set does not match SOP Class, PS3.4 B.2.3."""
+
+HIGH = 0x0001
+"""(0000,0700) Priority: LOW 2, MEDIUM 0, HIGH 1 (PS3.7 9.3.1.1)."""
+
+
+def answer(event: Any, site: Settings, database: Database) -> Dataset:
+    """The status that a sender gets; 0x0000 only for what is on disk and in SQL. Never raises.
+
+    `event`: pynetdicom's EVT_C_STORE. A failure's Error Comment (0000,0902) is its code.
+    """
+    started = time.perf_counter()
+    try:
+        taken = _take_over(event, site, database)
+    except Exception as error:  # noqa: BLE001  the sender must get an answer
+        known = _as_known(error)
+        note_if_disk(known, database)
+        return _refuse(known)
+    if taken is None:
+        return _status(SUCCESS)
+    acceptance, size = taken
+    receipt = acceptance.instances[0].outcome
+    (log.warning if receipt is InstanceReceipt.CHANGED else log.info)(
+        "instance_received",
+        study_key=acceptance.study_key,
+        receipt=receipt.value,
+        bytes=size,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+    return _status(SUCCESS)
+
+
+def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptance, int] | None:
+    """What became of the instance, and its size; None for a result of ours that came back."""
+    part = event.request.DataSet.take()
+    try:
+        refuse_when_nearly_full(site)
+        header = read_header(part.path)
+        _refuse_other_instance(event.request, header)
+        if is_own_result(header, database):
+            return None
+        stored = part.keep()
+    finally:
+        part.discard()
+    acceptance = accept_instance(
+        stored,
+        header,
+        priority=_priority(event, site),
+        site_ae_title=event.assoc.requestor.ae_title,
+        database=database,
+        site=site,
+    )
+    return acceptance, stored.size
+
+
+def _refuse_other_instance(request: Any, header: InstanceHeader) -> None:
+    """A yes would be for another instance than the one that came: something mixed them up."""
+    asked = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+    if asked != (header.sop_class_uid, header.sop_instance_uid):
+        raise Rejected(
+            OTHER_INSTANCE,
+            "The C-STORE request names another SOP Class or SOP Instance UID than its data set "
+            "holds. Correct whatever changes identifiers on the way.",
+        )
+
+
+def _priority(event: Any, site: Settings) -> Priority:
+    """STAT is what is marked HIGH, or sent to the STAT AE title, since few senders can mark it."""
+    called = str(event.assoc.requestor.primitive.called_ae_title).strip()
+    stat = event.request.Priority == HIGH or called == site.stat_ae_title
+    return Priority.STAT if stat else Priority.ROUTINE
+
+
+def _as_known(error: Exception) -> PneumoError:
+    """Every error as one of the four kinds; what nobody foresaw leaves its traceback in the log."""
+    if isinstance(error, PneumoError):
+        return error
+    if isinstance(error, MemoryError):
+        return Resource("OUT_OF_MEMORY", "The instance does not fit into memory.")
+    if isinstance(error, OSError):  # of the file that was just written
+        return Resource("DISK_ERROR", "The instance cannot be read back from the intake folder.")
+    reference = keep_traceback(error, log, code="LISTENER_FAILED")
+    if isinstance(error, SQLAlchemyError):  # e.g. not migrated: it will do once that is mended
+        return Transient("DATABASE_FAILED", f"See the traceback {reference} in the log.")
+    return Bug("LISTENER_FAILED", f"See the traceback {reference} in the log.")
+
+
+def _refuse(error: PneumoError) -> Dataset:
+    log.warning("instance_refused", code=error.code, kind=error.kind.value)
+    other = error.code == OTHER_INSTANCE
+    return _status(STATUS_OTHER_INSTANCE if other else STATUS_OF_KIND[error.kind], error.code)
+
+
+def _status(code: int, comment: str | None = None) -> Dataset:
+    status = Dataset()
+    status.Status = code
+    if comment:
+        status.ErrorComment = comment[:64]  # LO, PS3.5 6.2
+    return status

@@ -1,0 +1,67 @@
+"""What is wrong with the listener's own certificate, for `pneumo status`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine.session import Database
+from db.ledger.conditions import end_condition, note_condition
+from worker.errors import Rejected
+from worker.logging import get_logger
+from worker.peers.certificates import ends_at
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+SUBJECT = "listener tls"
+SOON = timedelta(days=30)
+"""Hospitals need some weeks for a certificate."""
+
+
+def certificate_trouble(site: Settings, *, moment: datetime | None = None) -> Rejected | None:
+    """Whether the certificate has ended, or will soon; None if all is well or TLS is off."""
+    if site.listen_tls == "off" or site.tls_certificate is None:
+        return None
+    try:
+        end = ends_at(site.tls_certificate)
+    except (OSError, ValueError):
+        return Rejected(
+            "TLS_FILE_UNUSABLE",
+            "The certificate of PNEUMO_TLS_CERTIFICATE cannot be read any more. The listener goes "
+            "on with what it read, and will not start again: put the PEM file back.",
+        )
+    left = end - (moment or datetime.now(UTC))
+    if left > SOON:
+        return None
+    what = (
+        "Get a new one and put it, with its key, in place of the files of PNEUMO_TLS_CERTIFICATE and "
+        "PNEUMO_TLS_KEY: the listener takes it by itself."
+    )
+    if left <= timedelta(0):
+        return Rejected(
+            "CERTIFICATE_EXPIRED",
+            f"The listener's certificate has ended on {end:%Y-%m-%d}; senders refuse it. {what}",
+        )
+    return Rejected(
+        "CERTIFICATE_EXPIRES_SOON",
+        f"The listener's certificate ends on {end:%Y-%m-%d}, in {left.days} days. {what}",
+    )
+
+
+def keep_note(database: Database, trouble: Rejected | None) -> bool:
+    """Write down what is wrong, or that nothing is; a database that is away is no reason to stop.
+
+    Whether it is written down.
+    """
+    try:
+        with database.transaction() as session:
+            if trouble is None:
+                end_condition(session, SUBJECT)
+            else:
+                note_condition(session, SUBJECT, trouble.code, trouble.sentence)
+    except SQLAlchemyError as error:
+        log.warning("condition_not_kept", error_type=type(error).__qualname__)
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""The DICOM node: a Storage and Verification SCP that takes what any hospital sends.
+
+Every storage SOP class is accepted, private and unknown ones too, in every transfer syntax that is
+proposed: what cannot be predicted is refused later, by name and with a record, and not dropped at
+the door where nobody looks.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+
+from db.engine.session import Database
+from worker.delivery.commitment import handlers as commitment_handlers
+from worker.errors import Rejected, Resource
+from worker.listener.admission import HEALTH_AE_TITLE, Admission, admit
+from worker.listener.c_store import SUCCESS, answer
+from worker.listener.certificate_check import certificate_trouble, keep_note
+from worker.listener.connections import Connection, Connections
+from worker.listener.tls_renewal import OwnTls
+from worker.logging import close_talkative_libraries, get_logger, keep_traceback
+from worker.peers.tls import probing_context
+from worker.settings import Settings
+from worker.storage.disk import turn_away_when_nearly_full
+from worker.storage.intake_folder import IntakeStorage
+from worker.storage.opening import storage_of
+
+log = get_logger(__name__)
+
+MAXIMUM_PDU_BYTES = 131_072
+"""Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
+GRACE_S = 5.0
+"""How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
+LOOK_S = 1.0
+"""How often we look whether our certificate was renewed."""
+LEFTOVER_S = 3600.0
+"""A half-written file so old belongs to a process that died."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """A running listener in threads of this process."""
+
+    server: Any
+    """pynetdicom's server."""
+    ae: AE
+    """The application entity, which knows the open associations."""
+    tls: OwnTls | None
+    """None if it listens without."""
+
+    def close(self, *, grace_s: float = GRACE_S) -> None:
+        """Take no more associations, let open ones end within `grace_s`, abort the others."""
+        self.server.shutdown()
+        for association in self.ae.active_associations:
+            if not association.is_established:
+                _hang_up(association)
+        _wait_while(lambda: any(a.is_established for a in self.ae.active_associations), grace_s)
+        _wait_while(lambda: not all(a.is_established for a in self.ae.active_associations), 1.0)
+        self.ae.shutdown()
+
+
+def start_listener(site: Settings, database: Database) -> Listener:
+    """Listen in threads of this process.
+
+    Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
+    """
+    _configure_pynetdicom()
+    tls = None if site.listen_tls == "off" else OwnTls(site)
+    ae = AE(ae_title=site.ae_title)
+    ae.maximum_associations = site.max_associations
+    ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    ae.add_supported_context(Verification)
+    # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
+    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    handlers = [
+        *commitment_handlers(site, database),
+        (evt.EVT_C_STORE, answer, [site, database]),
+        (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
+        (evt.EVT_REQUESTED, turn_away_when_nearly_full, [site]),
+    ]
+    try:
+        server = ae.make_server(
+            (site.listen_host, site.listen_port),
+            evt_handlers=handlers,
+            server_class=Connections,
+            request_handler=Connection,
+        )
+    except OSError as error:
+        raise _cannot_listen(site, error) from None
+    server.storage, server.tls = storage_of(site, database), tls
+    ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
+    threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+    return Listener(server=server, ae=ae, tls=tls)
+
+
+def run(site: Settings) -> None:
+    """`pneumo listen`: listen until SIGTERM or SIGINT."""
+    stop = threading.Event()
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    threading.excepthook = _thread_died
+    database = Database(site.database_url)
+    listener = _start_with_note(site, database)
+    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, tls=site.listen_tls)
+    _look_after(site, database, stop, listener.tls)
+    listener.close()
+    database.dispose()
+    log.info("listener_stopped")
+
+
+def _start_with_note(site: Settings, database: Database) -> Listener:
+    """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
+    try:
+        return start_listener(site, database)
+    except Rejected as refusal:
+        keep_note(database, refusal)
+        raise
+
+
+def _look_after(
+    site: Settings, database: Database, stop: threading.Event, tls: OwnTls | None
+) -> None:
+    """Until `stop`: what processes that were killed left behind, and our certificate."""
+    sweep_at = 0.0
+    has_news = True
+    while True:
+        if time.monotonic() >= sweep_at:
+            sweep_at, has_news = time.monotonic() + LEFTOVER_S, True
+            _sweep(site)
+        if tls is not None and tls.look():
+            has_news = True
+        if has_news:
+            trouble = tls.trouble if tls is not None else None
+            has_news = not keep_note(database, trouble or certificate_trouble(site))
+        if stop.wait(LOOK_S):
+            return
+
+
+def _sweep(site: Settings) -> None:
+    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
+    if swept:
+        log.info("leftovers_swept", files=swept)
+
+
+def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
+    """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
+    _configure_pynetdicom()
+    address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
+    if not _somebody_listens(address, timeout_s):
+        return False
+    ae = AE(ae_title=HEALTH_AE_TITLE)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
+    ae.add_requested_context(Verification)
+    tls = None if site.listen_tls == "off" else (probing_context(site), address[0])
+    association = ae.associate(*address, ae_title=site.ae_title, tls_args=tls)
+    if not association.is_established:
+        return False
+    status = association.send_c_echo()
+    association.release()
+    return bool("Status" in status and status.Status == SUCCESS)
+
+
+def _somebody_listens(address: tuple[str, int], timeout_s: float) -> bool:
+    """Asked first, since pynetdicom forgets to close the socket of a connection that fails."""
+    try:
+        socket.create_connection(address, timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Where to reach ourselves when we listen on every address."""
+
+
+def _configure_pynetdicom() -> None:
+    """Settings of pynetdicom that hold for the whole process."""
+    close_talkative_libraries()
+    # Its handlers would format every message for loggers that are closed.
+    _config.LOG_HANDLER_LEVEL = "none"
+    # Private and unknown SOP classes count as storage; contexts need not be listed, nor copied for
+    # every association; of the transfer syntaxes proposed the sender's first is taken.
+    _config.UNRESTRICTED_STORAGE_SERVICE = True
+
+
+def _cannot_listen(site: Settings, error: OSError) -> Resource:
+    if error.errno == errno.EADDRINUSE:
+        return Resource(
+            "PORT_TAKEN",
+            f"Port {site.listen_port} on {site.listen_host} is taken by another program. Set "
+            "PNEUMO_LISTEN_PORT to a free port, or end what listens there.",
+        )
+    return Resource(
+        "PORT_REFUSED",
+        f"The system does not let us listen on port {site.listen_port} of {site.listen_host} "
+        f"({error.strerror}). Set PNEUMO_LISTEN_PORT (from 1024 without special rights) and "
+        "PNEUMO_LISTEN_HOST (an address of this machine, or 0.0.0.0 for all).",
+    )
+
+
+def _hang_up(association: Any) -> None:
+    """End a connection that has not asked for an association: there is nothing to abort yet."""
+    with suppress(OSError, AttributeError):  # it may have gone by itself meanwhile
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:
+    until = time.monotonic() + at_most_s
+    while holds() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
+def _thread_died(args: threading.ExceptHookArgs) -> None:
+    """In place of threading's, which prints the exception with its words."""
+    if args.exc_value is not None:
+        keep_traceback(args.exc_value, log, code="LISTENER_THREAD_DIED")

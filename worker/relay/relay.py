@@ -1,0 +1,237 @@
+"""The relay: rows that are due become messages, and nothing that stops is forgotten.
+
+Once a second it takes back the studies of dead workers, closes studies whose sender fell silent,
+lets no routine study starve, and publishes what is due: studies, folders that a bridge left, and
+results on their way to the PACS. It publishes first and marks afterwards: a death in between makes a
+second message, which the claim drops, and never a missing one. Any number of relays may run.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+
+from db.engine.session import Database
+from db.studies.intake import close_idle_studies
+from db.studies.publication import (
+    age_routine,
+    due_for_publication,
+    mark_published,
+    sweep_expired_leases,
+)
+from db.values.deliveries import Urgency
+from db.vocabulary.enums import Lane, Priority
+from worker.archive.completeness import run_beside
+from worker.celery import (
+    ACCEPT,
+    DELIVER,
+    DELIVERY,
+    DELIVERY_PRIORITY,
+    PROCESS_STUDY,
+    key_of_priority,
+    make_app,
+)
+from worker.intake.drop_folder import overdue, priority_of
+from worker.logging import get_logger
+from worker.maintenance.housekeeping import Housekeeping
+from worker.relay.deliveries import DeliveryRelay
+from worker.settings import Settings
+from worker.storage.disk_condition import DiskCondition
+
+log = get_logger(__name__)
+
+LEAVE_S = 2.0
+"""How long an archive that is being asked may hold up our leaving."""
+BATCH = 200
+"""Most studies published in one turn; the next turn follows at once while there are more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one turn of the relay did."""
+
+    taken_back: int = 0
+    closed: int = 0
+    aged: int = 0
+    published: int = 0
+    handed_over: int = 0
+    deliveries: int = 0
+
+
+class Broker:
+    """What the relay needs of Redis: queue lengths, publishing, and noticing that it was wiped."""
+
+    def __init__(self, site: Settings, app: Celery) -> None:
+        self._client = redis.Redis.from_url(
+            site.broker_url, socket_timeout=5, socket_connect_timeout=5
+        )
+        self._prefix = site.broker_prefix
+        self._app = app
+        self._marker = f"{self._prefix}relay-marker"
+
+    def was_wiped(self) -> bool:
+        """True if the marker of an earlier turn is gone, and with it every message."""
+        return self._client.get(self._marker) is None
+
+    def leave_marker(self) -> None:
+        """Say that everything due has been published since the last wipe."""
+        self._client.set(self._marker, uuid.uuid4().hex, nx=True)
+
+    def waiting(self) -> dict[Lane, int]:
+        """Messages that wait in each lane."""
+        return {lane: int(self._client.llen(self._prefix + lane.value)) for lane in Lane}
+
+    def publish(self, study_key: str, lane: Lane) -> None:
+        """One message: the study's key and nothing else."""
+        self._app.send_task(PROCESS_STUDY, args=[study_key], queue=lane.value, argsrepr="[key]")
+
+    def publish_handover(self, name: str) -> None:
+        """One message: the opaque name of a folder and nothing else."""
+        lane = Lane.STAT if priority_of(name) is Priority.STAT else Lane.ROUTINE
+        self._app.send_task(ACCEPT, args=[name], queue=lane.value, argsrepr="[name]")
+
+    def deliveries_waiting(self) -> dict[Urgency, int]:
+        """Messages that wait for a delivery worker."""
+        return {
+            urgency: int(self._client.llen(self._prefix + key_of_priority(DELIVERY, priority)))
+            for urgency, priority in DELIVERY_PRIORITY.items()
+        }
+
+    def publish_delivery(self, delivery_key: str, urgency: Urgency) -> None:
+        """One message: the delivery's key and nothing else."""
+        self._app.send_task(
+            DELIVER,
+            args=[delivery_key],
+            queue=DELIVERY,
+            priority=DELIVERY_PRIORITY[urgency],
+            argsrepr="[key]",
+        )
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._client.close()
+        self._app.close()
+
+
+class Relay:
+    """One relay; `turn` does everything once."""
+
+    def __init__(self, site: Settings, database: Database, broker: Broker) -> None:
+        self._site = site
+        self._database = database
+        self._broker = broker
+        self._nudged: dict[str, float] = {}
+        self._disk = DiskCondition(site, database)
+        self._housekeeping = Housekeeping(site, database)
+        self._deliveries = DeliveryRelay(site, database, broker)
+
+    def turn(self) -> Turn:
+        """Look at the disk, sweep, close, age, tidy, publish."""
+        self._disk.turn()
+        with self._database.transaction() as session:
+            swept = sweep_expired_leases(session)
+        for study in swept:
+            log.warning("claim_ran_out", study_key=study.study_key, action=study.action.value)
+        with self._database.transaction() as session:
+            closed = close_idle_studies(session)
+            aged = age_routine(session, after_s=self._site.stat_after_s)
+        self._housekeeping.turn()
+        return Turn(
+            taken_back=len(swept),
+            closed=len(closed),
+            aged=aged,
+            published=self._publish_due(),
+            handed_over=self._nudge_handed_over(),
+            deliveries=self._deliveries.turn(),  # last: no study waits for it
+        )
+
+    def _nudge_handed_over(self) -> int:
+        """A message for each folder whose own was lost; at most one for each `requeue_after_s`."""
+        lying = overdue(self._site, older_than_s=self._site.handover_patience_s)
+        now = time.monotonic()
+        due = [
+            name
+            for name in lying
+            if now - self._nudged.get(name, -math.inf) >= self._site.requeue_after_s
+        ]
+        for name in due:
+            self._broker.publish_handover(name)
+        self._nudged = {n: now if n in due else self._nudged[n] for n in lying}
+        return len(due)
+
+    def _publish_due(self) -> int:
+        """Publish, then mark. The database is not locked while the broker is spoken to."""
+        wiped = self._broker.was_wiped()
+        if wiped:
+            log.warning("broker_empty", action="publishing all that waits")
+        published = self._publish_batch(broker_was_wiped=wiped)
+        total = published
+        while published == BATCH:
+            published = self._publish_batch(broker_was_wiped=False)
+            total += published
+        self._broker.leave_marker()
+        return total
+
+    def _publish_batch(self, *, broker_was_wiped: bool) -> int:
+        waiting = self._broker.waiting()
+        with self._database.transaction() as session:
+            due = due_for_publication(
+                session,
+                limit=BATCH,
+                requeue_after_s=self._site.requeue_after_s,
+                broker_was_wiped=broker_was_wiped,
+                waiting_in_broker=waiting,
+            )
+        for study_key, lane in due:
+            self._broker.publish(study_key, lane)
+        if due:
+            with self._database.transaction() as session:
+                mark_published(session, [study_key for study_key, _ in due])
+        return len(due)
+
+
+def run(site: Settings) -> None:
+    """Turn until SIGTERM or SIGINT; an outage of database or broker is waited out."""
+    stop = threading.Event()
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    database, broker = Database(site.database_url), Broker(site, make_app(site))
+    relay, alive = Relay(site, database, broker), alive_file(site)
+    counting = run_beside(site, stop)
+    log.info("relay_started")
+    while not stop.is_set():
+        try:
+            turn = relay.turn()
+            alive.parent.mkdir(parents=True, exist_ok=True)
+            alive.touch()
+            if turn != Turn():
+                log.info("relay_turn", **turn.__dict__)
+        except (BrokerError, redis.RedisError) as error:
+            log.warning("broker_away", error_type=type(error).__qualname__)
+        except Exception as error:  # noqa: BLE001  one bad turn must not end the relay
+            log.warning("relay_turn_failed", error_type=type(error).__qualname__)
+        stop.wait(site.relay_interval_s)
+    if counting is not None:
+        counting.join(LEAVE_S)
+    broker.close()
+    database.dispose()
+    log.info("relay_stopped")
+
+
+def alive_file(site: Settings) -> Path:
+    """The file that a living relay touches each turn."""
+    return site.alive_dir / "relay.alive"

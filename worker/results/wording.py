@@ -1,0 +1,59 @@
+"""What a site may choose about the objects that we send: words, names, clock, letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from worker.errors import Rejected
+from worker.results.typography import check_letters
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultWords:
+    """The settings PNEUMO_RESULT_*, checked."""
+
+    disclaimer: str
+    """Stands in every report and at the foot of every capture."""
+    manufacturer: str
+    """(0008,0070)."""
+    device_name: str
+    """(0008,1090), and the name of the observing device."""
+    time_zone: ZoneInfo
+    """Whose clock our dates and times show, unless the source names its own offset."""
+    font: Path | None = None
+    """A TrueType or OpenType font for the captures; None: DejaVu Sans."""
+
+    @classmethod
+    def of(cls, site: Settings) -> ResultWords:
+        """From a site's settings.
+
+        Raises Rejected TIME_ZONE_UNKNOWN, FONT_UNREADABLE, LETTER_NOT_IN_FONT.
+        """
+        check_letters(site.result_disclaimer, site.result_font)
+        return cls(
+            disclaimer=site.result_disclaimer,
+            manufacturer=site.result_manufacturer,
+            device_name=site.result_device_name,
+            time_zone=_zone(site.result_time_zone),
+            font=site.result_font,
+        )
+
+    @property
+    def as_strings(self) -> tuple[str, ...]:
+        """All of it, for the names that our UIDs are made from."""
+        chosen = (self.disclaimer, self.manufacturer, self.device_name)
+        return (*chosen, self.time_zone.key, self.font.name if self.font else "")
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Rejected(
+            "TIME_ZONE_UNKNOWN",
+            f"PNEUMO_RESULT_TIME_ZONE: found {name!r}; expected a name of the time zone database, "
+            "e.g. Europe/Berlin. Correct the variable and start again.",
+        ) from None

@@ -1,0 +1,108 @@
+"""What `pneumo report` prints: the analysts' views, by the columns that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from db.engine.session import Database
+from db.studies.overview import count_view_rows, view_rows
+from worker.screens.status import RESEARCH_ONLY, cell, wide_console
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """How `pneumo report` prints one of the analysts' views."""
+
+    view: str
+    """Its name in SQL."""
+    title: str
+    """What it is, for a person."""
+    columns: tuple[str, ...] = ()
+    """The columns that fit a terminal; empty: all. SQL shows the rest."""
+
+
+REPORT = (
+    Page(
+        view="v1_studies",
+        title="Studies",
+        columns=(
+            "study_key", "priority", "state", "verdict", "probability", "model_version",
+            "instances", "error_code", "turnaround_seconds",
+        ),
+    ),
+    Page(
+        view="v1_predictions",
+        title="Predictions",
+        columns=(
+            "study_key", "instance_number", "verdict", "probability", "logit", "model_version",
+            "device", "view_position",
+        ),
+    ),
+    Page(
+        view="v1_refusals_by_code",
+        title="Refusals by code",
+        columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
+    ),
+    Page(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
+    Page(
+        view="v1_shadow_agreement",
+        title="Shadow beside active model",
+        columns=(
+            "study_key", "active_version", "active_probability", "shadow_version",
+            "shadow_probability", "shadow_verdict", "agrees",
+        ),
+    ),
+    Page(
+        view="v1_deliveries",
+        title="Results on their way to the PACS",
+        columns=(
+            "study_key", "destination", "revision", "model_version", "state", "is_superseded",
+            "attempts", "error_code", "sent_at",
+        ),
+    ),
+)  # fmt: skip
+"""What `pneumo report` prints, in order."""
+
+NEVER_CUT = {
+    "study_key", "model_version", "probability", "refusal_code", "active_probability",
+    "shadow_probability",
+}  # fmt: skip
+"""Columns that are of no use in part."""
+
+
+REPORT_ROWS = 20
+"""Newest rows printed of a long view."""
+
+
+def show_report(site: Settings, console: Console | None = None) -> None:
+    """The analysts' views, newest rows first where there are many."""
+    console = console or wide_console()
+    database = Database(site.database_url)
+    with database.reading() as session:
+        for page in REPORT:
+            columns, rows = view_rows(session, page.view, limit=REPORT_ROWS)
+            few = len(rows) < REPORT_ROWS
+            total = len(rows) if few else count_view_rows(session, page.view)
+            console.print(_view_table(page, columns, rows, total))
+    console.print(RESEARCH_ONLY, style="dim")
+    database.dispose()
+
+
+def _view_table(
+    page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
+) -> Table:
+    places = [columns.index(column) for column in page.columns or columns]
+    count = f"newest {len(rows)} of {total} rows" if total > len(rows) else "all rows"
+    table = Table(title=page.title, caption=f"{count} of {page.view}")
+    table.title_justify = table.caption_justify = "left"
+    for place in places:
+        name = columns[place]
+        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_CUT)
+    for row in rows:
+        table.add_row(*[cell(row[place]) for place in places])
+    return table

@@ -1,0 +1,52 @@
+"""The site's intake folder, made with its first file and never again.
+
+A folder that is away (renamed, a mount that is missing after a start) must not be made anew: senders
+would hear yes for files on the wrong disk, which are hidden as soon as the right one is back. No mark is
+needed to tell the two apart. A folder in use holds `incoming`, which nothing ever removes; a database
+that knows images had an intake folder. So `incoming` is made only where the database knows no image: on
+one machine, in compose and for a test's empty site alike. Where both are on the disk that is missing
+(SQLite inside PNEUMO_STATE_DIR), a start without it looks like a new site, and is one.
+
+A worker that fetches does likewise: on the listener's machine it would else make the folder that the
+listener refuses to make, and end that refusal. Only a node that is said to have a disk of its own
+(PNEUMO_OWN_DISK) makes its folder whatever the database knows: it joins later, and nobody sends to it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.engine.session import Database, is_transient
+from db.studies.known_images import knows_images
+from worker.errors import Transient
+from worker.settings import Settings
+from worker.storage.intake_folder import IntakeStorage
+
+
+def storage_of(site: Settings, database: Database) -> IntakeStorage:
+    """For everybody who takes over what is sent; whoever only reads needs no database."""
+    return IntakeStorage(site.intake_dir, may_be_made=lambda: _is_new(database))
+
+
+def storage_to_fetch_to(site: Settings, database: Database) -> IntakeStorage:
+    """For a worker, which fetches to its own disk or to the one that it shares with the listener."""
+    return IntakeStorage(site.intake_dir, may_be_made=lambda: may_make_to_fetch_to(site, database))
+
+
+def may_make_to_fetch_to(site: Settings, database: Database) -> bool:
+    """Whether a worker makes an intake folder that is not there. Raises Transient DATABASE_AWAY."""
+    return site.own_disk or _is_new(database)
+
+
+def _is_new(database: Database) -> bool:
+    try:
+        with database.reading() as session:
+            return not knows_images(session)
+    except SQLAlchemyError as error:
+        if not is_transient(error):
+            raise
+        raise Transient(
+            "DATABASE_AWAY",
+            "The intake folder is not there, and the database did not say whether it ever was. "
+            "Check that it runs (PNEUMO_DATABASE_URL) and send again.",
+        ) from None
