@@ -13,7 +13,7 @@ from kombu import Queue
 
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Lane
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 
 PROCESS_STUDY = "pneumo.process_study"
 """Name of the task that looks at a study; its one argument is a study key."""
@@ -30,9 +30,9 @@ started. kombu keeps a list of each priority and takes from the first that holds
 PRIORITY_SEPARATOR = ":"
 
 
-def make_app(site: Settings) -> Celery:
+def make_app(settings: Settings) -> Celery:
     """The app of a site; nothing connects until it is used."""
-    celery = Celery("pneumo", broker=site.broker_url, include=["worker.tasks"])
+    celery = Celery("pneumo", broker=settings.broker_url, include=["worker.tasks"])
     celery.conf.update(
         # -- what a message is ------------------------------------------------------------
         task_serializer="json",  # never pickle: a message must not be able to run code
@@ -70,7 +70,7 @@ def make_app(site: Settings) -> Celery:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 25,  # finds a half-open connection
-            "global_keyprefix": site.broker_prefix,  # a shared Redis stays tidy
+            "global_keyprefix": settings.broker_prefix,  # a shared Redis stays tidy
         },
         # -- the process ------------------------------------------------------------------
         worker_hijack_root_logger=False,  # logs are ours (worker/logging.py), without names
@@ -88,4 +88,4 @@ def key_of_priority(queue: str, priority: int) -> str:
     return f"{queue}{PRIORITY_SEPARATOR}{priority}" if priority else queue
 
 
-app = make_app(settings())
+app = make_app(current_settings())

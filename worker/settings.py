@@ -294,7 +294,7 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @cache
-def settings() -> Settings:
+def current_settings() -> Settings:
     """This process's settings, read at the first call."""
     return read_settings()
 
@@ -302,4 +302,4 @@ def settings() -> Settings:
 def use_state_dir(state_dir: Path) -> None:
     """Let this process and its children work out of `state_dir` (`pneumo --state DIR`)."""
     os.environ[f"{PREFIX}STATE_DIR"] = str(state_dir)
-    settings.cache_clear()
+    current_settings.cache_clear()

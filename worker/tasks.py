@@ -19,7 +19,7 @@ from db.vocabulary.enums import Lane
 from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
-from worker.settings import settings
+from worker.settings import current_settings
 
 log = get_logger(__name__)
 
@@ -54,7 +54,7 @@ def accept(name: str) -> None:
         log.warning("message_refused", reason="not an opaque name")
         return
     try:
-        outcome = take_over(name, settings(), runtime().database)
+        outcome = take_over(name, current_settings(), runtime().database)
     except PneumoError as error:
         log.warning("handover_failed", code=error.code, kind=error.kind.value)
     except Exception as error:  # noqa: BLE001  the relay sends another message
@@ -82,7 +82,7 @@ def deliver(delivery_key: str) -> None:
 @setup_logging.connect
 def _configure(**_: Any) -> None:
     """Celery would install its own handlers; ours hold no names."""
-    configure_logging(settings().log_level, settings().log_format)
+    configure_logging(current_settings().log_level, current_settings().log_format)
 
 
 @worker_init.connect

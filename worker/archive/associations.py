@@ -31,7 +31,7 @@ OUT_OF_RESOURCES = frozenset({0xA700, 0xA701, 0xA702})
 @contextmanager
 def association(
     peer: Peer,
-    site: Settings,
+    settings: Settings,
     contexts: Sequence[PresentationContext],
     *,
     answer_s: float | None = None,
@@ -44,14 +44,14 @@ def association(
     (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE).
     """
     patience = Patience(
-        connection=min(CONNECT_S, site.archive_timeout_s),
-        association=min(CONNECT_S, site.archive_timeout_s),
-        answer=answer_s or site.archive_timeout_s,
+        connection=min(CONNECT_S, settings.archive_timeout_s),
+        association=min(CONNECT_S, settings.archive_timeout_s),
+        answer=answer_s or settings.archive_timeout_s,
     )
     try:
         opened = open_association(
             peer,
-            site,
+            settings,
             contexts,
             patience,
             roles=roles,

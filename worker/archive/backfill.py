@@ -135,7 +135,7 @@ def days_between(first: date, last: date) -> Iterator[date]:
 
 def backfill(
     wanted: Backfill,
-    site: Settings,
+    settings: Settings,
     database: Database,
     *,
     show: Show = lambda _: None,
@@ -154,7 +154,7 @@ def backfill(
     politeness = _Politeness(wanted, database, progress, show, sleep, clock)
     for day in days:
         politeness.await_window()
-        found = _find(wanted, site, database, day, politeness)
+        found = _find(wanted, settings, database, day, politeness)
         new = _unknown(database, found.studies)
         progress.found += len(found.studies)
         progress.known += len(found.studies) - len(new)
@@ -162,7 +162,7 @@ def backfill(
             progress.doubts[day] = found.doubt
         for study in new:
             politeness.await_turn()
-            _order(wanted, study, site, database, progress)
+            _order(wanted, study, settings, database, progress)
             show(progress)
         progress.days_done += 1
         show(progress)
@@ -170,13 +170,13 @@ def backfill(
 
 
 def _find(
-    wanted: Backfill, site: Settings, database: Database, day: date, politeness: _Politeness
+    wanted: Backfill, settings: Settings, database: Database, day: date, politeness: _Politeness
 ) -> FoundDay:
     """The day's studies; while the archive is away, `pneumo status` says so and we wait."""
     subject, was_away = errors.subject_of(wanted.peer), False
     while True:
         try:
-            found = find_day(wanted.peer, site, day, wanted.modalities)
+            found = find_day(wanted.peer, settings, day, wanted.modalities)
         except Away as error:
             was_away, code, sentence = True, error.code, error.sentence
             in_transaction(database, lambda s: note_condition(s, subject, code, sentence))  # noqa: B023
@@ -199,11 +199,11 @@ def _unknown(database: Database, found: Collection[FoundStudy]) -> list[FoundStu
 
 
 def _order(
-    wanted: Backfill, study: FoundStudy, site: Settings, database: Database, progress: Progress
+    wanted: Backfill, study: FoundStudy, settings: Settings, database: Database, progress: Progress
 ) -> None:
     """Never STAT: what is old can wait for what is new."""
     ordered = order_study(
-        study.study_instance_uid, peer=wanted.peer.name, database=database, site=site
+        study.study_instance_uid, peer=wanted.peer.name, database=database, settings=settings
     )
     progress.ordered += ordered.is_new
     progress.known += not ordered.is_new  # it came by another way meanwhile

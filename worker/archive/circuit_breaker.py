@@ -24,8 +24,8 @@ class _Pause:
 class Pauses:
     """What this process knows of archives that fail; each pause is twice as long as the last."""
 
-    def __init__(self, site: Settings) -> None:
-        self._base_s, self._ceiling_s = site.retry_base_s, site.retry_ceiling_s
+    def __init__(self, settings: Settings) -> None:
+        self._base_s, self._ceiling_s = settings.retry_base_s, settings.retry_ceiling_s
         self._pauses: dict[str, _Pause] = {}
         self._lock = threading.Lock()
 

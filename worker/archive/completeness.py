@@ -36,10 +36,10 @@ AT_ONCE = 50
 class Counting:
     """`turn` asks once for every study that may be complete."""
 
-    def __init__(self, site: Settings, database: Database) -> None:
-        self._site = site
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._site = settings
         self._database = database
-        self._pauses = Pauses(site)
+        self._pauses = Pauses(settings)
         self._asked: dict[str, float] = {}
         """Study key -> when, by the monotonic clock."""
         self._well: set[str] = set()
@@ -149,18 +149,18 @@ def _whom_to_ask(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
     return peers[0] if peers else None
 
 
-def run_beside(site: Settings, stop: threading.Event) -> threading.Thread | None:
+def run_beside(settings: Settings, stop: threading.Event) -> threading.Thread | None:
     """Count in a thread of its own until `stop`; None if there is no file of peers."""
-    if site.peers is None:
+    if settings.peers is None:
         return None
-    thread = threading.Thread(target=_run, args=(site, stop), name="counting", daemon=True)
+    thread = threading.Thread(target=_run, args=(settings, stop), name="counting", daemon=True)
     thread.start()
     return thread
 
 
-def _run(site: Settings, stop: threading.Event) -> None:
-    database = Database(site.database_url)
-    counting = Counting(site, database)
+def _run(settings: Settings, stop: threading.Event) -> None:
+    database = Database(settings.database_url)
+    counting = Counting(settings, database)
     while not stop.wait(TURN_S):
         try:
             counting.turn()

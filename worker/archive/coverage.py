@@ -48,10 +48,10 @@ class DayCoverage:
 
 
 def cover_day(
-    peer: Peer, site: Settings, database: Database, day: date, modalities: Sequence[str] = ()
+    peer: Peer, settings: Settings, database: Database, day: date, modalities: Sequence[str] = ()
 ) -> DayCoverage:
     """Ask the archive for a day and look up each study here. Raises as `find_day`."""
-    found = find_day(peer, site, day, modalities)
+    found = find_day(peer, settings, day, modalities)
     uids = [study.study_instance_uid for study in found.studies]
     with database.reading() as session:
         known = standings(session, uids)

@@ -18,7 +18,7 @@ from worker.errors import Rejected, Transient
 from worker.imaging.identifiers import is_uid
 from worker.intake.accept import PATIENCE_S, opened
 from worker.peers.peers_file import Peer, Peers, read_peers
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 from worker.transactions import in_transaction
 
 __all__ = ["Ordered", "order_study"]
@@ -31,7 +31,7 @@ def order_study(
     peer: str | None = None,
     priority: Priority = Priority.ROUTINE,
     database: Database | None = None,
-    site: Settings | None = None,
+    settings: Settings | None = None,
 ) -> Ordered:
     """Have a study fetched and predicted; when this returns, it will be.
 
@@ -43,10 +43,10 @@ def order_study(
     Raises Rejected (STUDY_UID_INVALID, DICOMWEB_URL_INVALID, PEERS_INVALID, PEER_UNKNOWN,
     PEER_CANNOT, PEER_AMBIGUOUS), Transient (DATABASE_AWAY).
     """
-    site = site or settings()
+    settings = settings or current_settings()
     _refuse_no_uid(study_instance_uid)
-    wanted = _order_of(study_instance_uid, read_peers(site.peers), dicomweb, peer, priority)
-    with opened(database, site) as ours:
+    wanted = _order_of(study_instance_uid, read_peers(settings.peers), dicomweb, peer, priority)
+    with opened(database, settings) as ours:
         try:
             return in_transaction(
                 ours, lambda session: order(session, wanted), patience_s=PATIENCE_S

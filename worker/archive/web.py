@@ -29,14 +29,14 @@ LATER = frozenset(
 
 
 @contextmanager
-def session_with(peer: Peer, site: Settings) -> Iterator[requests.Session]:
+def session_with(peer: Peer, settings: Settings) -> Iterator[requests.Session]:
     """A session that shows what `peer` wants to see; what fails in it is told as ours.
 
     Raises Away (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE,
     TOKEN_FILE_UNREADABLE), Transient RETRIEVE_FAILED, Rejected STUDY_NOT_IN_ARCHIVE.
     """
     try:
-        session = web_session(peer, site)
+        session = web_session(peer, settings)
     except Rejected as error:
         raise errors.misconfigured(peer.name, error) from None
     with session:
@@ -46,9 +46,9 @@ def session_with(peer: Peer, site: Settings) -> Iterator[requests.Session]:
             raise _told(peer, error) from None
 
 
-def timeouts(site: Settings) -> tuple[float, float]:
+def timeouts(settings: Settings) -> tuple[float, float]:
     """For requests: to connect, and between two pieces of an answer."""
-    return min(CONNECT_S, site.archive_timeout_s), site.archive_timeout_s
+    return min(CONNECT_S, settings.archive_timeout_s), settings.archive_timeout_s
 
 
 def refuse_status(peer: Peer, status: int) -> None:

@@ -60,9 +60,9 @@ def migrate(
     """Bring the database to this version's tables and views."""
     from db.engine.migrate import current, downgrade, upgrade
 
-    site = site_of_command()
-    site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    url = site.database_url
+    settings = site_of_command()
+    settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    url = settings.database_url
     if revision == "base":
         downgrade(url, revision)
     else:

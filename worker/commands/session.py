@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from db.vocabulary.enums import Priority
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 
 RUN, SEND, LOOK, MEND, MAKE, KEEP = (
     "Run an installation",
@@ -54,16 +54,16 @@ def site_of_command() -> Settings:
     from worker.logging import close_talkative_libraries
 
     close_talkative_libraries()
-    return settings()
+    return current_settings()
 
 
 def site_of_service() -> Settings:
     """Settings for a process that runs: logs to standard error."""
     from worker.logging import configure_logging
 
-    site = settings()
-    configure_logging(site.log_level, site.log_format)
-    return site
+    settings = current_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return settings
 
 
 def ask(words: str) -> None:

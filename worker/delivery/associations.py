@@ -28,7 +28,7 @@ SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 @contextmanager
 def associated(
-    peer: Peer, site: Settings, sop_classes: Iterable[str], handlers: Sequence[Any] = ()
+    peer: Peer, settings: Settings, sop_classes: Iterable[str], handlers: Sequence[Any] = ()
 ) -> Iterator[Any]:
     """An association with these SOP classes proposed, released at the end.
 
@@ -40,7 +40,9 @@ def associated(
     # One context for each syntax: an SCP chooses one of a context's, and may prefer the other.
     contexts = [build_context(name, syntax) for name in classes for syntax in SYNTAXES]
     try:
-        association = open_association(peer, site, contexts, _patience(site), handlers=handlers)
+        association = open_association(
+            peer, settings, contexts, _patience(settings), handlers=handlers
+        )
     except NoAssociation as none:
         raise _told(peer, none, classes) from None
     try:
@@ -66,9 +68,9 @@ def _told(peer: Peer, none: NoAssociation, classes: Sequence[str]) -> Exception:
     return away(peer.name)
 
 
-def _patience(site: Settings) -> Patience:
+def _patience(settings: Settings) -> Patience:
     return Patience(
-        connection=min(CONNECT_S, site.delivery_timeout_s),
-        association=site.delivery_timeout_s,
-        answer=site.delivery_timeout_s,
+        connection=min(CONNECT_S, settings.delivery_timeout_s),
+        association=settings.delivery_timeout_s,
+        answer=settings.delivery_timeout_s,
     )

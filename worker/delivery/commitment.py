@@ -44,9 +44,9 @@ def new_transaction_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def handlers(site: Settings, database: Database) -> list[Any]:
+def handlers(settings: Settings, database: Database) -> list[Any]:
     """What an association needs to take a report."""
-    return [(evt.EVT_N_EVENT_REPORT, take_report, [site, database])]
+    return [(evt.EVT_N_EVENT_REPORT, take_report, [settings, database])]
 
 
 def ask(association: Any, name: str, transaction_uid: str, objects: Sequence[SentObject]) -> None:
@@ -83,7 +83,7 @@ def wait_for_report(association: Any) -> None:
         time.sleep(0.05)
 
 
-def take_report(event: Any, site: Settings, database: Database) -> tuple[int, None]:
+def take_report(event: Any, settings: Settings, database: Database) -> tuple[int, None]:
     """EVT_N_EVENT_REPORT: note what the destination says; the status that it gets. Never raises."""
     try:
         information = event.event_information
@@ -96,8 +96,8 @@ def take_report(event: Any, site: Settings, database: Database) -> tuple[int, No
                 transaction_uid,
                 kept,
                 failed,
-                most_refusals=site.delivery_refusals,
-                pause_s=lambda reports: _pause_s(reports, site),
+                most_refusals=settings.delivery_refusals,
+                pause_s=lambda reports: _pause_s(reports, settings),
             ),
             patience_s=ANSWER_PATIENCE_S,
         )
@@ -110,9 +110,11 @@ def take_report(event: Any, site: Settings, database: Database) -> tuple[int, No
     return SUCCESS, None
 
 
-def _pause_s(reports: int, site: Settings) -> float:
+def _pause_s(reports: int, settings: Settings) -> float:
     """How long an archive gets to file what it took before it is sent again: minutes, growing."""
-    return min(site.retry_base_s * FILING * 2.0 ** min(reports, 30), site.commitment_patience_s)
+    return min(
+        settings.retry_base_s * FILING * 2.0 ** min(reports, 30), settings.commitment_patience_s
+    )
 
 
 def _action_information(transaction_uid: str, objects: Sequence[SentObject]) -> Dataset:

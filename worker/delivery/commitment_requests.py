@@ -43,7 +43,7 @@ def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
             session,
             delivery_key,
             transaction_uid=transaction_uid,
-            ask_again_s=runtime.site.commitment_patience_s,
+            ask_again_s=runtime.settings.commitment_patience_s,
         ),
     )
     if request is None:
@@ -56,9 +56,9 @@ def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
                 runtime.database, lambda session: forgo_commitment(session, transaction_uid)
             )
             return Asking.SENT
-        handlers = commitment.handlers(runtime.site, runtime.database)
+        handlers = commitment.handlers(runtime.settings, runtime.database)
         wanted = [str(StorageCommitmentPushModel)]
-        with associated(peer, runtime.site, wanted, handlers) as association:
+        with associated(peer, runtime.settings, wanted, handlers) as association:
             ask(association, request, runtime)
     except Exception as error:  # noqa: BLE001  it is asked again
         settle_commitment_failure(

@@ -24,13 +24,13 @@ SUBJECT = "file of peers"
 OTHERS = "destinations out of the file"
 
 
-def keep_destinations(site: Settings, database: Database) -> Peers:
+def keep_destinations(settings: Settings, database: Database) -> Peers:
     """Owe results to the destinations of the file from now on; those of the file.
 
     Raises Rejected PEERS_INVALID; then the destinations stay as they were, and `pneumo status` says so.
     """
     try:
-        destinations = read_peers(site.peers).that("results")
+        destinations = read_peers(settings.peers).that("results")
     except Rejected as error:
         code, sentence = error.code, error.sentence
         in_transaction(database, lambda session: note_condition(session, SUBJECT, code, sentence))
@@ -38,7 +38,7 @@ def keep_destinations(site: Settings, database: Database) -> Peers:
     names = [peer.name for peer in destinations]
 
     def keep(session: Session) -> None:
-        set_destinations(session, names, takes_rejected=site.results_for_rejected)
+        set_destinations(session, names, takes_rejected=settings.results_for_rejected)
         end_condition(session, SUBJECT)
 
     in_transaction(database, keep)
@@ -48,8 +48,8 @@ def keep_destinations(site: Settings, database: Database) -> Peers:
 class DestinationsFile:
     """The file of peers, looked at again whenever it was changed."""
 
-    def __init__(self, site: Settings, database: Database) -> None:
-        self._site = site
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._site = settings
         self._database = database
         self._seen: object = None
         self._names: list[str] | None = None

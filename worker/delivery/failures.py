@@ -49,9 +49,9 @@ class Backoff:
     ceiling_s: float
 
     @classmethod
-    def of(cls, site: Settings) -> Backoff:
+    def of(cls, settings: Settings) -> Backoff:
         """As the site has it."""
-        return cls(base_s=site.retry_base_s, ceiling_s=site.delivery_retry_ceiling_s)
+        return cls(base_s=settings.retry_base_s, ceiling_s=settings.delivery_retry_ceiling_s)
 
     def pause_s(self, failures: int, *, times: float = 1.0, jitter: float | None = None) -> float:
         """Seconds after so many failures in a row (0, 1, ...), spread over +-25 %.
@@ -83,7 +83,7 @@ def note_asked(session: Session, destination: str) -> None:
 def settle(claim: DeliveryClaim, error: Exception, runtime: DeliveryRuntime) -> DeliveryFailure:
     """Put off or park a delivery that failed. Raises StaleClaim, with nothing written."""
     failure = classify(error)
-    backoff = Backoff.of(runtime.site)
+    backoff = Backoff.of(runtime.settings)
 
     def write(session: Session) -> DeliveryFailure:
         if isinstance(error, DestinationFailed):
@@ -94,7 +94,7 @@ def settle(claim: DeliveryClaim, error: Exception, runtime: DeliveryRuntime) -> 
             if failure.code == "FILE_MISSING":
                 note_condition(session, FILES, failure.code, failure.sentence)
             return DeliveryFailure.PUT_OFF
-        return _refused(session, claim, failure, backoff, runtime.site, reference)
+        return _refused(session, claim, failure, backoff, runtime.settings, reference)
 
     reference = keep_traceback(error, log, code=failure.code) if _is_bug(failure) else None
     settled = in_transaction(runtime.database, write)
@@ -113,7 +113,7 @@ def settle_commitment_failure(
 ) -> None:
     """The destination could not be asked whether it keeps a result: it is asked again later."""
     failure = classify(error)
-    backoff = Backoff.of(runtime.site)
+    backoff = Backoff.of(runtime.settings)
     pause_s = backoff.pause_s(failures, times=REFUSAL_PAUSES)
 
     def write(session: Session) -> None:
@@ -156,7 +156,7 @@ def _refused(
     claim: DeliveryClaim,
     failure: Failure,
     backoff: Backoff,
-    site: Settings,
+    settings: Settings,
     reference: str | None,
 ) -> DeliveryFailure:
     """A refusal, or a fault of ours: no other result need wait for it."""
@@ -164,7 +164,7 @@ def _refused(
         note_success(session, claim.destination)
     else:
         probe_in(session, claim.destination, 0)  # nobody knows yet whether it is back
-    if _is_bug(failure) or claim.refusals + 1 >= site.delivery_refusals:
+    if _is_bug(failure) or claim.refusals + 1 >= settings.delivery_refusals:
         park_delivery(
             session,
             claim,

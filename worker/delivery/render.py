@@ -44,7 +44,7 @@ class MadeObject:
 def make_result(
     claim: DeliveryClaim,
     kinds: Collection[ResultObject],
-    site: Settings,
+    settings: Settings,
     database: Database,
     words: ResultWords,
     on_picture: Callable[[], None],
@@ -70,8 +70,8 @@ def make_result(
         supersedes=as_predecessor(claim.predecessor),
         earlier_forms=forms,
     )
-    storage = IntakeStorage(site.intake_dir)
-    bundle = _bundle(model, site)
+    storage = IntakeStorage(settings.intake_dir)
+    bundle = _bundle(model, settings)
     made = [
         _made(dataset)
         for dataset in objects_of(
@@ -83,9 +83,9 @@ def make_result(
 
 
 @lru_cache(maxsize=2)
-def _bundle(model: ModelRecord, site: Settings) -> Bundle:
+def _bundle(model: ModelRecord, settings: Settings) -> Bundle:
     """On the CPU, for the captures' Grad-CAM; the model of today and that of yesterday stay."""
-    return load_bundle(find_bundle(model, site))
+    return load_bundle(find_bundle(model, settings))
 
 
 def _compare(made: list[MadeObject], database: Database) -> None:

@@ -13,7 +13,7 @@ from worker.celery import DELIVERY
 from worker.logging import get_logger
 from worker.peers.peers_file import Peers, read_peers
 from worker.results.wording import ResultWords
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 
 log = get_logger(__name__)
 
@@ -24,15 +24,15 @@ INTERVAL_S = 5.0
 class DeliveryRuntime:
     """Everything `worker.delivery.send` needs, with one `close`."""
 
-    def __init__(self, site: Settings, name: str | None = None) -> None:
+    def __init__(self, settings: Settings, name: str | None = None) -> None:
         """Raises Rejected: PEERS_INVALID, and what ResultWords says of the settings."""
         self.pid = os.getpid()
-        self.site = site
+        self.settings = settings
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
-        self.words = ResultWords.of(site)
-        self.database = Database(site.database_url)
-        read_peers(site.peers)  # which destinations there are is for the relay alone to say
-        self._file: Path = site.alive_dir / f"{self.name}.alive"
+        self.words = ResultWords.of(settings)
+        self.database = Database(settings.database_url)
+        read_peers(settings.peers)  # which destinations there are is for the relay alone to say
+        self._file: Path = settings.alive_dir / f"{self.name}.alive"
         self._stop = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -41,7 +41,7 @@ class DeliveryRuntime:
     @property
     def peers(self) -> Peers:
         """Read at each use: a destination that was corrected needs no restart."""
-        return read_peers(self.site.peers)
+        return read_peers(self.settings.peers)
 
     def close(self) -> None:
         """Take the sign of life away, give back connections."""
@@ -73,7 +73,7 @@ def delivery_runtime() -> DeliveryRuntime:
     global _runtime  # noqa: PLW0603  one process, one worker
     with _making:
         if _runtime is None or _runtime.pid != os.getpid():
-            _runtime = DeliveryRuntime(settings())
+            _runtime = DeliveryRuntime(current_settings())
         return _runtime
 
 

@@ -50,7 +50,7 @@ def deliver(delivery_key: str, runtime: DeliveryRuntime) -> DeliveryEnd:
     """Bring one result one step further; every failure ends in a row, none in silence."""
     claimed = in_transaction(
         runtime.database,
-        lambda session: claim_delivery(session, delivery_key, lease_s=runtime.site.lease_s),
+        lambda session: claim_delivery(session, delivery_key, lease_s=runtime.settings.lease_s),
     )
     if claimed is None:
         return DeliveryEnd(ask_again(delivery_key, runtime).value)
@@ -73,7 +73,7 @@ def _send(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> DeliveryEnd:
     peer = peer_of(claimed.destination, runtime)
     renew = _renewal(claimed, runtime)
     kinds = peer.result_objects
-    objects = make_result(claimed, kinds, runtime.site, runtime.database, runtime.words, renew)
+    objects = make_result(claimed, kinds, runtime.settings, runtime.database, runtime.words, renew)
 
     def begin() -> bool:
         renew()
@@ -100,7 +100,7 @@ def _send_by_web(
         begun.append(begin())
         return begun[-1]
 
-    warning = send_by_web(peer, runtime.site, objects, on_connected)
+    warning = send_by_web(peer, runtime.settings, objects, on_connected)
     if not all(begun):
         return DeliveryEnd.SUPERSEDED
     _finish(claimed, warning, None, runtime)
@@ -118,8 +118,8 @@ def _send_by_dimse(
     classes = dict.fromkeys(made.sent.sop_class_uid for made in objects)
     if peer.storage_commitment:
         classes[str(StorageCommitmentPushModel)] = None
-    handlers = commitment.handlers(runtime.site, runtime.database)
-    with associated(peer, runtime.site, classes, handlers) as association:
+    handlers = commitment.handlers(runtime.settings, runtime.database)
+    with associated(peer, runtime.settings, classes, handlers) as association:
         require_classes(association, peer.name, objects)
         if not begin():
             return DeliveryEnd.SUPERSEDED
@@ -153,10 +153,10 @@ def _finish(
             claimed,
             warning=warning,
             transaction_uid=transaction_uid,
-            ask_again_s=runtime.site.commitment_patience_s,
+            ask_again_s=runtime.settings.commitment_patience_s,
         )
 
-    in_transaction(runtime.database, write, patience_s=runtime.site.lease_s / 2)
+    in_transaction(runtime.database, write, patience_s=runtime.settings.lease_s / 2)
 
 
 def _renewal(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> Callable[[], None]:
@@ -165,7 +165,7 @@ def _renewal(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> Callable[[], N
     def renew() -> None:
         in_transaction(
             runtime.database,
-            lambda session: renew_delivery(session, claimed, lease_s=runtime.site.lease_s),
+            lambda session: renew_delivery(session, claimed, lease_s=runtime.settings.lease_s),
         )
 
     return renew

@@ -57,7 +57,7 @@ class Sent:
 
 
 def judge(
-    studies: Sequence[DemoStudy], sent: Sequence[Sent], audit: AuditReport, site: Settings
+    studies: Sequence[DemoStudy], sent: Sequence[Sent], audit: AuditReport, settings: Settings
 ) -> list[Finding]:
     """Every promise of the demo, each with what was found."""
     return [
@@ -74,7 +74,7 @@ def judge(
             if audit.ok
             else f"the audit chain is broken: {audit.first_broken}",
         ),
-        privacy_finding(sent, site),
+        privacy_finding(sent, settings),
     ]
 
 
@@ -123,12 +123,12 @@ def stat_finding(sent: Sequence[Sent]) -> Finding:
     )
 
 
-def privacy_finding(sent: Sequence[Sent], site: Settings) -> Finding:
+def privacy_finding(sent: Sequence[Sent], settings: Settings) -> Finding:
     """No name, identifier or UID that was sent stands in a log."""
     planted = {
         str(item.study.dataset.get(keyword, "")) for item in sent for keyword in PERSONAL
     } - {""}
-    text = "".join(log.read_text(errors="replace") for log in site.log_dir.glob("*.log"))
+    text = "".join(log.read_text(errors="replace") for log in settings.log_dir.glob("*.log"))
     return Finding(
         holds=bool(text) and not any(word in text for word in planted),
         sentence=f"none of {len(planted)} names, ids and UIDs that were sent stands in a log",

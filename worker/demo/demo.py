@@ -51,27 +51,27 @@ def run_demo(console: Console | None = None) -> int:
     console = console or wide_console()
     configure_logging("ERROR", "text")  # the terminal is for the table
     started = time.monotonic()
-    site = fresh_site(FOLDER)
-    database = Database(site.database_url)
+    settings = fresh_site(FOLDER)
+    database = Database(settings.database_url)
     died: list[str] = []
-    with locked(site):
+    with locked(settings):
         with console.status("making the database and the model ready"):
-            prepare(site)
+            prepare(settings)
             studies = demo_studies()
         supervisor = Supervisor(
-            log_dir=site.log_dir, environment=site.as_environment(), on_death=died.append
+            log_dir=settings.log_dir, environment=settings.as_environment(), on_death=died.append
         )
         with supervisor:
-            for part in parts_of(site, concurrency=4, suspect=False):
+            for part in parts_of(settings, concurrency=4, suspect=False):
                 supervisor.start(part)
             with console.status("starting broker, worker (stock celery), relay and listener"):
-                wait_until_ready(site, supervisor)
-            send(studies, site, console)
+                wait_until_ready(settings, supervisor)
+            send(studies, settings, console)
             sent = collect(studies, database, supervisor, console)
         with database.reading() as session:
             audit = verify(session)
     database.dispose()
-    findings = [*judge(studies, sent, audit, site), death_finding(died)]
+    findings = [*judge(studies, sent, audit, settings), death_finding(died)]
     console.print(results_table(sent, width=console.width))
     show_findings(findings, console)
     show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
@@ -125,20 +125,22 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def send(studies: Sequence[DemoStudy], site: Settings, console: Console) -> None:
+def send(studies: Sequence[DemoStudy], settings: Settings, console: Console) -> None:
     """One association for each study, proposing its own transfer syntax and no other."""
     with bar(console) as progress:
         task = progress.add_task("sending by C-STORE", total=len(studies))
         for study in studies:
-            send_one(study, site)
+            send_one(study, settings)
             progress.advance(task)
 
 
-def send_one(study: DemoStudy, site: Settings) -> None:
+def send_one(study: DemoStudy, settings: Settings) -> None:
     """Raises Transient if the listener does not take it over."""
     ae = AE(ae_title="DEMO")
     ae.add_requested_context(study.dataset.SOPClassUID, study.syntax)
-    association = ae.associate(site.listen_host, site.listen_port, ae_title=site.ae_title)
+    association = ae.associate(
+        settings.listen_host, settings.listen_port, ae_title=settings.ae_title
+    )
     if not association.is_established:
         raise Transient("NO_ASSOCIATION", f"The listener refused an association for {study.title}.")
     answer = association.send_c_store(study.dataset, priority=C_STORE_PRIORITY[study.priority])

@@ -73,7 +73,9 @@ def name_of(manifest: Manifest) -> str:
     return f"{manifest.model_name}-{manifest.model_version}"
 
 
-def register_bundle(database: Database, site: Settings, folder: Path, *, actor: str) -> ModelRecord:
+def register_bundle(
+    database: Database, settings: Settings, folder: Path, *, actor: str
+) -> ModelRecord:
     """Verify the bundle in `folder`, copy it under `models_dir` and write its row.
 
     Raises `Rejected` (BundleRefused) with the check that failed, or `ModelConflict` when this name
@@ -81,7 +83,7 @@ def register_bundle(database: Database, site: Settings, folder: Path, *, actor: 
     """
     manifest = load_bundle(folder).manifest
     name = name_of(manifest)
-    _copy_once(folder, site.models_dir / name, manifest.digest)
+    _copy_once(folder, settings.models_dir / name, manifest.digest)
     version = NewModelVersion(
         name=name,
         architecture=manifest.architecture,
@@ -95,16 +97,16 @@ def register_bundle(database: Database, site: Settings, folder: Path, *, actor: 
     return in_transaction(database, lambda session: register_model(session, version, actor=actor))
 
 
-def ensure_default_model(database: Database, site: Settings) -> ModelRecord:
+def ensure_default_model(database: Database, settings: Settings) -> ModelRecord:
     """The active model; on a new installation the packaged bundles are registered, the default one
     activated, and the other set beside it as its shadow.
     """
     record = in_transaction(database, active_model)
     if record is not None:
         return record
-    registered = register_bundle(database, site, default_bundle(), actor="installation")
+    registered = register_bundle(database, settings, default_bundle(), actor="installation")
     beside = shadow_bundle()
-    shadow = register_bundle(database, site, beside, actor="installation") if beside else None
+    shadow = register_bundle(database, settings, beside, actor="installation") if beside else None
 
     def select(session: Session) -> ModelRecord:
         # Of several workers that start at once the first decides; the others find an active model.
@@ -120,43 +122,50 @@ def ensure_default_model(database: Database, site: Settings) -> ModelRecord:
     return in_transaction(database, select)
 
 
-def load_active_model(database: Database, site: Settings) -> ActiveModel:
+def load_active_model(database: Database, settings: Settings) -> ActiveModel:
     """Load the active model onto the site's device, ready to predict."""
-    record = ensure_default_model(database, site)
-    bundle = load_bundle(find_bundle(record, site))
+    record = ensure_default_model(database, settings)
+    bundle = load_bundle(find_bundle(record, settings))
     predictor = Predictor(
-        bundle, device=site.device, max_batch=site.max_batch, cpu_threads=site.torch_threads
+        bundle,
+        device=settings.device,
+        max_batch=settings.max_batch,
+        cpu_threads=settings.torch_threads,
     )
     ages = bundle.manifest.intended_population.age_years
     log.info("model_loaded", model=record.name, device=predictor.device_name)
-    wanted = in_transaction(database, shadow_model) if site.shadow else None
+    wanted = in_transaction(database, shadow_model) if settings.shadow else None
     return ActiveModel(
         record=record,
         manifest=bundle.manifest,
         predictor=predictor,
-        batcher=MicroBatcher(predictor.predict, max_batch=site.max_batch, linger_s=site.linger_s),
+        batcher=MicroBatcher(
+            predictor.predict, max_batch=settings.max_batch, linger_s=settings.linger_s
+        ),
         policy=EligibilityPolicy(population_age_years=ages),
         assessment=Assessment(
             model_name=record.name,
             cut_off=bundle.guard.cut_off if bundle.guard else None,
-            assess_unlike=site.wrong_images == "warn",
+            assess_unlike=settings.wrong_images == "warn",
         ),
-        shadow=load_shadow(database, site, wanted, beside=bundle.manifest) if wanted else None,
+        shadow=load_shadow(database, settings, wanted, beside=bundle.manifest) if wanted else None,
         shadow_wanted=wanted.name if wanted else None,
     )
 
 
 def load_shadow(
-    database: Database, site: Settings, record: ModelRecord, *, beside: Manifest
+    database: Database, settings: Settings, record: ModelRecord, *, beside: Manifest
 ) -> Shadow | None:
     """The shadow on the site's device, on one core of a CPU; None, and a warning, if it will not.
 
     Whatever goes wrong, the active model works on without it.
     """
     try:
-        bundle = load_bundle(find_bundle(record, site))
+        bundle = load_bundle(find_bundle(record, settings))
         _require_same_input(bundle.manifest, beside)
-        predictor = Predictor(bundle, device=site.device, max_batch=site.max_batch, cpu_threads=1)
+        predictor = Predictor(
+            bundle, device=settings.device, max_batch=settings.max_batch, cpu_threads=1
+        )
     except PneumoError as error:
         log.warning(
             "shadow_not_loaded", model=record.name, code=error.code, sentence=error.sentence
@@ -180,9 +189,9 @@ def _require_same_input(shadow: Manifest, active: Manifest) -> None:
         )
 
 
-def find_bundle(record: ModelRecord, site: Settings) -> Path:
+def find_bundle(record: ModelRecord, settings: Settings) -> Path:
     """The folder on this machine whose manifest carries the registered digest."""
-    for folder in [site.models_dir / record.location, *packaged_bundles()]:
+    for folder in [settings.models_dir / record.location, *packaged_bundles()]:
         if is_whole(folder, record.bundle_digest):
             return folder
     raise Rejected(

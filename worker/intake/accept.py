@@ -24,7 +24,7 @@ from worker.intake.manifest import Manifest, checked_manifest
 from worker.intake.own_results import without_own_results
 from worker.intake.received import received_study
 from worker.intake.waiting import wait_for
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 from worker.storage.disk import refuse_when_nearly_full
 from worker.storage.disk_condition import note_if_disk
 from worker.storage.intake_folder import IntakeStorage, StoredFile
@@ -79,7 +79,7 @@ def accept_study(
     site_ae_title: str | None = None,
     source: Source = Source.PYTHON,
     database: Database | None = None,
-    site: Settings | None = None,
+    site: Settings | None = None,  # bridges call it so
 ) -> AcceptedStudy:
     """Take over the files of one study; when this returns, the study will be predicted.
 
@@ -91,14 +91,14 @@ def accept_study(
     MANIFEST_INVALID), Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR,
     INTAKE_FOLDER_MISSING), Transient (DATABASE_AWAY).
     """
-    site = site or settings()
+    settings = site or current_settings()
     files = read_all(paths)
     if files.refused:
         raise files.refused[0].in_place()
     _refuse_several_studies(files.readable)
     if manifest is not None:
         checked_manifest(files.readable[0].header.study_instance_uid, manifest)
-    with opened(database, site) as ours:
+    with opened(database, settings) as ours:
         images = without_own_results(files.readable, ours)
         if not images:
             raise Rejected(
@@ -113,7 +113,7 @@ def accept_study(
             site_ae_title=site_ae_title,
             source=source,
             database=ours,
-            site=site,
+            settings=settings,
         )
     answer = {answered.name: getattr(accepted, answered.name) for answered in fields(accepted)}
     own = len(files.readable) - len(images)
@@ -127,17 +127,19 @@ def expect_instances(
     priority: Priority = Priority.ROUTINE,
     source: Source = Source.PYTHON,
     database: Database | None = None,
-    site: Settings | None = None,
+    settings: Settings | None = None,
 ) -> Acceptance:
     """Say what a study consists of, before, while or after its images come by whatever way.
 
     The study is closed as soon as all of them are here. Raises Rejected MANIFEST_INVALID,
     Transient DATABASE_AWAY.
     """
-    site = site or settings()
+    settings = settings or current_settings()
     manifest = checked_manifest(study_instance_uid, sop_instance_uids)
-    with opened(database, site) as ours:
-        return _announce(manifest, priority=priority, source=source, database=ours, site=site)
+    with opened(database, settings) as ours:
+        return _announce(
+            manifest, priority=priority, source=source, database=ours, settings=settings
+        )
 
 
 def enqueue_paths(
@@ -148,7 +150,7 @@ def enqueue_paths(
     site_ae_title: str | None = None,
     source: Source = Source.CLI,
     database: Database | None = None,
-    site: Settings | None = None,
+    settings: Settings | None = None,
     on_file: Callable[[], None] = lambda: None,
 ) -> Enqueued:
     """Take over any number of files of any number of studies; those refused are told one by one.
@@ -158,11 +160,11 @@ def enqueue_paths(
     `accept_study`; studies before the one that failed are then taken over, and doing it all again
     is harmless.
     """
-    site = site or settings()
+    settings = settings or current_settings()
     files = _NO_FILES if manifests and not paths else read_all(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
     expected = {m.study_instance_uid: m for m in manifests}
-    with opened(database, site) as ours:
+    with opened(database, settings) as ours:
         images = without_own_results(files.readable, ours)
         for file in images:
             by_study.setdefault(file.header.study_instance_uid, []).append(file)
@@ -174,12 +176,12 @@ def enqueue_paths(
                 site_ae_title=site_ae_title,
                 source=source,
                 database=ours,
-                site=site,
+                settings=settings,
             )
             for study, members in by_study.items()
         )
         announced = tuple(
-            _announce(manifest, priority=priority, source=source, database=ours, site=site)
+            _announce(manifest, priority=priority, source=source, database=ours, settings=settings)
             for study, manifest in expected.items()
             if study not in by_study
         )
@@ -202,7 +204,7 @@ def accept_instance(
     priority: Priority,
     site_ae_title: str | None,
     database: Database,
-    site: Settings,
+    settings: Settings,
     source: Source = Source.C_STORE,
     patience_s: float = C_STORE_PATIENCE_S,
 ) -> Acceptance:
@@ -211,7 +213,7 @@ def accept_instance(
 
     Raises Transient (DATABASE_AWAY).
     """
-    storage = IntakeStorage(site.intake_dir)
+    storage = IntakeStorage(settings.intake_dir)
     received = received_study(
         [(stored, header)],
         priority=priority,
@@ -223,8 +225,8 @@ def accept_instance(
         lambda session: receive_instance(
             session,
             received,
-            idle_window_s=site.idle_window_s,
-            manifest_patience_s=site.manifest_patience_s,
+            idle_window_s=settings.idle_window_s,
+            manifest_patience_s=settings.manifest_patience_s,
             is_here=storage.holds,
         ),
         patience_s=patience_s,
@@ -251,11 +253,11 @@ def _accept(
     site_ae_title: str | None,
     source: Source,
     database: Database,
-    site: Settings,
+    settings: Settings,
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
-    refuse_when_nearly_full(site)
-    storage = storage_of(site, database)
+    refuse_when_nearly_full(settings)
+    storage = storage_of(settings, database)
     try:
         kept = [(_keep(storage, file), file.header) for file in files]
     except Resource as error:
@@ -268,7 +270,7 @@ def _accept(
             session,
             received,
             manifest=manifest,
-            manifest_patience_s=site.manifest_patience_s,
+            manifest_patience_s=settings.manifest_patience_s,
             is_here=storage.holds,
         ),
         patience_s=PATIENCE_S,
@@ -276,7 +278,12 @@ def _accept(
 
 
 def _announce(
-    manifest: Manifest, *, priority: Priority, source: Source, database: Database, site: Settings
+    manifest: Manifest,
+    *,
+    priority: Priority,
+    source: Source,
+    database: Database,
+    settings: Settings,
 ) -> Acceptance:
     return _record(
         database,
@@ -286,7 +293,7 @@ def _announce(
             manifest.sop_instance_uids,
             priority=priority,
             source=source,
-            manifest_patience_s=site.manifest_patience_s,
+            manifest_patience_s=settings.manifest_patience_s,
         ),
         patience_s=PATIENCE_S,
     )
@@ -320,12 +327,12 @@ def _record(
 
 
 @contextmanager
-def opened(database: Database | None, site: Settings) -> Iterator[Database]:
+def opened(database: Database | None, settings: Settings) -> Iterator[Database]:
     """The caller's database, or one of our own for the length of the call."""
     if database is not None:
         yield database
         return
-    own = Database(site.database_url)
+    own = Database(settings.database_url)
     try:
         yield own
     finally:

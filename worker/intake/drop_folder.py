@@ -63,7 +63,7 @@ class Handover(StrEnum):
     """Another worker is at it."""
 
 
-def take_over(name: str, site: Settings, database: Database) -> Handover:
+def take_over(name: str, settings: Settings, database: Database) -> Handover:
     """Take over the studies of one folder; again after a death, to the same end.
 
     Raises Rejected HANDOVER_NAME_WRONG, Resource and Transient as `accept_study`; then the folder
@@ -75,19 +75,19 @@ def take_over(name: str, site: Settings, database: Database) -> Handover:
             f"A message names a folder of {len(name)} characters that is no opaque name; expected "
             "32 hexadecimal digits, and .stat for haste (docs/bridges.md).",
         )
-    folder = site.handed_over_dir / name
+    folder = settings.handed_over_dir / name
     with _alone(folder) as state:
         if state is not None:
             return state
         done = _done_before(name, database)
-        refused = _accept(folder, site, database) if done is None else ()
+        refused = _accept(folder, settings, database) if done is None else ()
         is_refused = bool(refused) or done == REFUSED_STAYS
         try:
             if is_refused:
-                aside = site.handed_over_dir / REFUSED / name
+                aside = settings.handed_over_dir / REFUSED / name
                 _put_aside(folder, aside, refused)
                 if not refused and not (aside / REASONS).exists():
-                    refused = _accept(aside, site, database)  # which could not be written
+                    refused = _accept(aside, settings, database)  # which could not be written
                 _write_reasons(aside, refused)
             else:
                 shutil.rmtree(folder)
@@ -99,20 +99,20 @@ def take_over(name: str, site: Settings, database: Database) -> Handover:
     return Handover.REFUSED if is_refused else Handover.TAKEN_OVER
 
 
-def end_of_those_gone(site: Settings, database: Database) -> None:
+def end_of_those_gone(settings: Settings, database: Database) -> None:
     """Folders that could not leave and that somebody has removed since are no condition any more."""
     with database.reading() as session:
         told = [c.subject for c in conditions(session) if c.subject.startswith(SUBJECT)]
     for subject in told:
-        if not (site.handed_over_dir / subject.removeprefix(SUBJECT)).exists():
+        if not (settings.handed_over_dir / subject.removeprefix(SUBJECT)).exists():
             _end(database, subject)
 
 
-def overdue(site: Settings, *, older_than_s: float) -> list[str]:
+def overdue(settings: Settings, *, older_than_s: float) -> list[str]:
     """Names of folders that have lain here for so long: their message was lost, or came too soon."""
     latest = time.time() - older_than_s
     found = []
-    with suppress(FileNotFoundError), os.scandir(site.handed_over_dir) as entries:
+    with suppress(FileNotFoundError), os.scandir(settings.handed_over_dir) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 if NAME.fullmatch(entry.name) and entry.stat().st_ctime < latest:
@@ -120,10 +120,10 @@ def overdue(site: Settings, *, older_than_s: float) -> list[str]:
     return sorted(found)
 
 
-def refused_count(site: Settings) -> int:
+def refused_count(settings: Settings) -> int:
     """How many folders lie in `refused` and wait for a person."""
     with suppress(FileNotFoundError):
-        return sum(1 for _ in (site.handed_over_dir / REFUSED).iterdir())
+        return sum(1 for _ in (settings.handed_over_dir / REFUSED).iterdir())
     return 0
 
 
@@ -152,7 +152,7 @@ def _alone(folder: Path) -> Iterator[Handover | None]:
         os.close(descriptor)
 
 
-def _accept(folder: Path, site: Settings, database: Database) -> tuple[RefusedFile, ...]:
+def _accept(folder: Path, settings: Settings, database: Database) -> tuple[RefusedFile, ...]:
     """The files that could not be taken over; the others are rows now."""
     try:
         manifest = folder / MANIFEST
@@ -162,7 +162,7 @@ def _accept(folder: Path, site: Settings, database: Database) -> tuple[RefusedFi
             priority=priority_of(folder.name),
             source=Source.MESSAGE,
             database=database,
-            site=site,
+            settings=settings,
         )
     except Rejected as error:  # nothing in it, or nothing that may be read
         return (RefusedFile(position=0, of=0, error=error),)

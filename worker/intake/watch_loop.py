@@ -24,9 +24,9 @@ SUBJECT = "watched folder"
 """Of the condition that `pneumo status` shows."""
 
 
-def run(site: Settings, folder: Path | None = None) -> None:
+def run(settings: Settings, folder: Path | None = None) -> None:
     """Watch until SIGTERM or SIGINT. Raises Rejected WATCH_FOLDER_UNSET."""
-    watched = folder or site.watch_folder
+    watched = folder or settings.watch_folder
     if watched is None:
         raise Rejected(
             "WATCH_FOLDER_UNSET", "No folder to watch. Name one, or set PNEUMO_WATCH_FOLDER."
@@ -38,22 +38,22 @@ def run(site: Settings, folder: Path | None = None) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    database = Database(site.database_url)
-    watcher = WatchedFolder(folder=watched, site=site, database=database)
-    notice, alive = Notice(database), alive_file(site)
+    database = Database(settings.database_url)
+    watcher = WatchedFolder(folder=watched, settings=settings, database=database)
+    notice, alive = Notice(database), alive_file(settings)
     log.info("watch_started")
     while not stop.is_set():
         notice.say(_turn(watcher))
         alive.parent.mkdir(parents=True, exist_ok=True)
         alive.touch()
-        stop.wait(min(INTERVAL_S, site.watch_settle_s))
+        stop.wait(min(INTERVAL_S, settings.watch_settle_s))
     database.dispose()
     log.info("watch_stopped")
 
 
-def alive_file(site: Settings) -> Path:
+def alive_file(settings: Settings) -> Path:
     """The file that a living watcher touches each turn."""
-    return site.alive_dir / "watch.alive"
+    return settings.alive_dir / "watch.alive"
 
 
 def _turn(watcher: WatchedFolder) -> tuple[str, str] | None:

@@ -61,7 +61,7 @@ class WatchedFolder:
     """One folder; `turn` looks through it once."""
 
     folder: Path
-    site: Settings
+    settings: Settings
     database: Database
     _seen: dict[Path, tuple[Fingerprint, float]] = field(default_factory=dict)
     """Each file that lies there, and since when it has not changed."""
@@ -101,7 +101,7 @@ class WatchedFolder:
         settled = [
             (path, fingerprint)
             for path, (fingerprint, since) in seen.items()
-            if now - since >= self.site.watch_settle_s
+            if now - since >= self.settings.watch_settle_s
             and self._stays.get(path) != fingerprint
             and not self._has_just_failed(path, fingerprint, now)
         ]
@@ -161,8 +161,8 @@ class WatchedFolder:
 
     def _accept(self, path: Path) -> None:
         """A copy to the intake folder, the header of that very copy, then the row."""
-        refuse_when_nearly_full(self.site)
-        storage = storage_of(self.site, self.database)
+        refuse_when_nearly_full(self.settings)
+        storage = storage_of(self.settings, self.database)
         try:
             read_header(path)  # before anything large that is no image is copied
         except OSError as error:
@@ -183,7 +183,7 @@ class WatchedFolder:
             source=Source.FOLDER,
             patience_s=PATIENCE_S,
             database=self.database,
-            site=self.site,
+            settings=self.settings,
         )
         receipt = acceptance.instances[0].outcome
         log.info("file_taken_over", study_key=acceptance.study_key, receipt=receipt.value)

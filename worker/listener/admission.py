@@ -41,12 +41,14 @@ class Admission:
     """AE titles by which we may be called."""
 
     @classmethod
-    def of(cls, site: Settings) -> Admission:
+    def of(cls, settings: Settings) -> Admission:
         """Our own titles and our own probe need not be listed."""
-        calling, called = site.calling_ae_title_list, site.called_ae_title_list
+        calling, called = settings.calling_ae_title_list, settings.called_ae_title_list
         return cls(
             calling=frozenset([*calling, HEALTH_AE_TITLE] if calling else []),
-            called=frozenset([*called, site.ae_title, site.stat_ae_title] if called else []),
+            called=frozenset(
+                [*called, settings.ae_title, settings.stat_ae_title] if called else []
+            ),
         )
 
     def judge(self, *, calling: str, called: str, verifies: bool = True) -> Turned | None:

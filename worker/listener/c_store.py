@@ -42,14 +42,14 @@ HIGH = 0x0001
 """(0000,0700) Priority: LOW 2, MEDIUM 0, HIGH 1 (PS3.7 9.3.1.1)."""
 
 
-def answer(event: Any, site: Settings, database: Database) -> Dataset:
+def answer(event: Any, settings: Settings, database: Database) -> Dataset:
     """The status that a sender gets; 0x0000 only for what is on disk and in SQL. Never raises.
 
     `event`: pynetdicom's EVT_C_STORE. A failure's Error Comment (0000,0902) is its code.
     """
     started = time.perf_counter()
     try:
-        taken = _take_over(event, site, database)
+        taken = _take_over(event, settings, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
         known = _as_known(error)
         note_if_disk(known, database)
@@ -68,11 +68,11 @@ def answer(event: Any, site: Settings, database: Database) -> Dataset:
     return _status(SUCCESS)
 
 
-def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptance, int] | None:
+def _take_over(event: Any, settings: Settings, database: Database) -> tuple[Acceptance, int] | None:
     """What became of the instance, and its size; None for a result of ours that came back."""
     part = event.request.DataSet.take()
     try:
-        refuse_when_nearly_full(site)
+        refuse_when_nearly_full(settings)
         header = read_header(part.path)
         _refuse_other_instance(event.request, header)
         if is_own_result(header, database):
@@ -83,10 +83,10 @@ def _take_over(event: Any, site: Settings, database: Database) -> tuple[Acceptan
     acceptance = accept_instance(
         stored,
         header,
-        priority=_priority(event, site),
+        priority=_priority(event, settings),
         site_ae_title=event.assoc.requestor.ae_title,
         database=database,
-        site=site,
+        settings=settings,
     )
     return acceptance, stored.size
 
@@ -102,10 +102,10 @@ def _refuse_other_instance(request: Any, header: InstanceHeader) -> None:
         )
 
 
-def _priority(event: Any, site: Settings) -> Priority:
+def _priority(event: Any, settings: Settings) -> Priority:
     """STAT is what is marked HIGH, or sent to the STAT AE title, since few senders can mark it."""
     called = str(event.assoc.requestor.primitive.called_ae_title).strip()
-    stat = event.request.Priority == HIGH or called == site.stat_ae_title
+    stat = event.request.Priority == HIGH or called == settings.stat_ae_title
     return Priority.STAT if stat else Priority.ROUTINE
 
 

@@ -20,12 +20,12 @@ SOON = timedelta(days=30)
 """Hospitals need some weeks for a certificate."""
 
 
-def certificate_trouble(site: Settings, *, moment: datetime | None = None) -> Rejected | None:
+def certificate_trouble(settings: Settings, *, moment: datetime | None = None) -> Rejected | None:
     """Whether the certificate has ended, or will soon; None if all is well or TLS is off."""
-    if site.listen_tls == "off" or site.tls_certificate is None:
+    if settings.listen_tls == "off" or settings.tls_certificate is None:
         return None
     try:
-        end = ends_at(site.tls_certificate)
+        end = ends_at(settings.tls_certificate)
     except (OSError, ValueError):
         return Rejected(
             "TLS_FILE_UNUSABLE",

@@ -70,41 +70,41 @@ class Listener:
         self.ae.shutdown()
 
 
-def start_listener(site: Settings, database: Database) -> Listener:
+def start_listener(settings: Settings, database: Database) -> Listener:
     """Listen in threads of this process.
 
     Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
     """
     _configure_pynetdicom()
-    tls = None if site.listen_tls == "off" else OwnTls(site)
-    ae = AE(ae_title=site.ae_title)
-    ae.maximum_associations = site.max_associations
+    tls = None if settings.listen_tls == "off" else OwnTls(settings)
+    ae = AE(ae_title=settings.ae_title)
+    ae.maximum_associations = settings.max_associations
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     ae.add_supported_context(Verification)
     # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     handlers = [
-        *commitment_handlers(site, database),
-        (evt.EVT_C_STORE, answer, [site, database]),
-        (evt.EVT_REQUESTED, admit, [Admission.of(site)]),
-        (evt.EVT_REQUESTED, turn_away_when_nearly_full, [site]),
+        *commitment_handlers(settings, database),
+        (evt.EVT_C_STORE, answer, [settings, database]),
+        (evt.EVT_REQUESTED, admit, [Admission.of(settings)]),
+        (evt.EVT_REQUESTED, turn_away_when_nearly_full, [settings]),
     ]
     try:
         server = ae.make_server(
-            (site.listen_host, site.listen_port),
+            (settings.listen_host, settings.listen_port),
             evt_handlers=handlers,
             server_class=Connections,
             request_handler=Connection,
         )
     except OSError as error:
-        raise _cannot_listen(site, error) from None
-    server.storage, server.tls = storage_of(site, database), tls
+        raise _cannot_listen(settings, error) from None
+    server.storage, server.tls = storage_of(settings, database), tls
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae, tls=tls)
 
 
-def run(site: Settings) -> None:
+def run(settings: Settings) -> None:
     """`pneumo listen`: listen until SIGTERM or SIGINT."""
     stop = threading.Event()
 
@@ -114,26 +114,31 @@ def run(site: Settings) -> None:
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
     threading.excepthook = _thread_died
-    database = Database(site.database_url)
-    listener = _start_with_note(site, database)
-    log.info("listener_started", port=site.listen_port, ae_title=site.ae_title, tls=site.listen_tls)
-    _look_after(site, database, stop, listener.tls)
+    database = Database(settings.database_url)
+    listener = _start_with_note(settings, database)
+    log.info(
+        "listener_started",
+        port=settings.listen_port,
+        ae_title=settings.ae_title,
+        tls=settings.listen_tls,
+    )
+    _look_after(settings, database, stop, listener.tls)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
 
 
-def _start_with_note(site: Settings, database: Database) -> Listener:
+def _start_with_note(settings: Settings, database: Database) -> Listener:
     """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
     try:
-        return start_listener(site, database)
+        return start_listener(settings, database)
     except Rejected as refusal:
         keep_note(database, refusal)
         raise
 
 
 def _look_after(
-    site: Settings, database: Database, stop: threading.Event, tls: OwnTls | None
+    settings: Settings, database: Database, stop: threading.Event, tls: OwnTls | None
 ) -> None:
     """Until `stop`: what processes that were killed left behind, and our certificate."""
     sweep_at = 0.0
@@ -141,33 +146,33 @@ def _look_after(
     while True:
         if time.monotonic() >= sweep_at:
             sweep_at, has_news = time.monotonic() + LEFTOVER_S, True
-            _sweep(site)
+            _sweep(settings)
         if tls is not None and tls.look():
             has_news = True
         if has_news:
             trouble = tls.trouble if tls is not None else None
-            has_news = not keep_note(database, trouble or certificate_trouble(site))
+            has_news = not keep_note(database, trouble or certificate_trouble(settings))
         if stop.wait(LOOK_S):
             return
 
 
-def _sweep(site: Settings) -> None:
-    swept = IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
+def _sweep(settings: Settings) -> None:
+    swept = IntakeStorage(settings.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
     if swept:
         log.info("leftovers_swept", files=swept)
 
 
-def echo(site: Settings, *, timeout_s: float = 5.0) -> bool:
+def echo(settings: Settings, *, timeout_s: float = 5.0) -> bool:
     """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
     _configure_pynetdicom()
-    address = (_EVERY_ADDRESS.get(site.listen_host, site.listen_host), site.listen_port)
+    address = (_EVERY_ADDRESS.get(settings.listen_host, settings.listen_host), settings.listen_port)
     if not _somebody_listens(address, timeout_s):
         return False
     ae = AE(ae_title=HEALTH_AE_TITLE)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    tls = None if site.listen_tls == "off" else (probing_context(site), address[0])
-    association = ae.associate(*address, ae_title=site.ae_title, tls_args=tls)
+    tls = None if settings.listen_tls == "off" else (probing_context(settings), address[0])
+    association = ae.associate(*address, ae_title=settings.ae_title, tls_args=tls)
     if not association.is_established:
         return False
     status = association.send_c_echo()
@@ -198,16 +203,16 @@ def _configure_pynetdicom() -> None:
     _config.UNRESTRICTED_STORAGE_SERVICE = True
 
 
-def _cannot_listen(site: Settings, error: OSError) -> Resource:
+def _cannot_listen(settings: Settings, error: OSError) -> Resource:
     if error.errno == errno.EADDRINUSE:
         return Resource(
             "PORT_TAKEN",
-            f"Port {site.listen_port} on {site.listen_host} is taken by another program. Set "
+            f"Port {settings.listen_port} on {settings.listen_host} is taken by another program. Set "
             "PNEUMO_LISTEN_PORT to a free port, or end what listens there.",
         )
     return Resource(
         "PORT_REFUSED",
-        f"The system does not let us listen on port {site.listen_port} of {site.listen_host} "
+        f"The system does not let us listen on port {settings.listen_port} of {settings.listen_host} "
         f"({error.strerror}). Set PNEUMO_LISTEN_PORT (from 1024 without special rights) and "
         "PNEUMO_LISTEN_HOST (an address of this machine, or 0.0.0.0 for all).",
     )

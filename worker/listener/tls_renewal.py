@@ -24,11 +24,11 @@ Fingerprint = tuple[tuple[int, int, int] | None, ...]
 class OwnTls:
     """`context` is for the next handshake; associations that are open keep theirs."""
 
-    def __init__(self, site: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE."""
-        self._site = site
-        self._taken = self._seen = _fingerprint(site)
-        self.context: ssl.SSLContext = accepting_context(site)
+        self._site = settings
+        self._taken = self._seen = _fingerprint(settings)
+        self.context: ssl.SSLContext = accepting_context(settings)
         self.trouble: Rejected | None = None
         """Why the files, which have changed, were not taken."""
 
@@ -69,8 +69,10 @@ class OwnTls:
         return news
 
 
-def _fingerprint(site: Settings) -> Fingerprint:
-    return tuple(_of(path) for path in (site.tls_certificate, site.tls_key, site.tls_authorities))
+def _fingerprint(settings: Settings) -> Fingerprint:
+    return tuple(
+        _of(path) for path in (settings.tls_certificate, settings.tls_key, settings.tls_authorities)
+    )
 
 
 def _of(path: Path | None) -> tuple[int, int, int] | None:
@@ -81,9 +83,9 @@ def _of(path: Path | None) -> tuple[int, int, int] | None:
     return (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
 
 
-def _refuse_invalid(site: Settings) -> None:
+def _refuse_invalid(settings: Settings) -> None:
     """OpenSSL shows any certificate; its callers would refuse one whose days are not these."""
-    path, moment = site.tls_certificate, datetime.now(UTC)
+    path, moment = settings.tls_certificate, datetime.now(UTC)
     if path is None:
         return
     try:

@@ -19,27 +19,27 @@ LOOPBACK = {"127.0.0.1", "localhost"}
 """Hosts on which we run the broker ourselves; it binds to the first."""
 
 
-def is_embedded(site: Settings) -> bool:
+def is_embedded(settings: Settings) -> bool:
     """Whether the broker's URL is a port of this machine, so that we run it ourselves.
 
     A URL with a password is that of a server which somebody set up, wherever it runs.
     """
-    url = urlsplit(site.broker_url)
+    url = urlsplit(settings.broker_url)
     return url.scheme == "redis" and url.hostname in LOOPBACK and not url.password
 
 
-def port_of(site: Settings) -> int:
+def port_of(settings: Settings) -> int:
     """The broker's port."""
-    return urlsplit(site.broker_url).port or 6379
+    return urlsplit(settings.broker_url).port or 6379
 
 
-def broker_part(site: Settings) -> Part:
+def broker_part(settings: Settings) -> Part:
     """The broker as a supervised process; its folder is made."""
-    folder: Path = site.state_dir / "broker"
+    folder: Path = settings.state_dir / "broker"
     folder.mkdir(parents=True, exist_ok=True)
     options = {
         "bind": "127.0.0.1",
-        "port": str(port_of(site)),
+        "port": str(port_of(settings)),
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -51,9 +51,9 @@ def broker_part(site: Settings) -> Part:
     return Part(name="broker", command=(str(get_binary_path()), *arguments))
 
 
-def answers(site: Settings) -> bool:
+def answers(settings: Settings) -> bool:
     """Whether a broker answers at the site's URL."""
-    client = redis.Redis.from_url(site.broker_url, socket_connect_timeout=1, socket_timeout=1)
+    client = redis.Redis.from_url(settings.broker_url, socket_connect_timeout=1, socket_timeout=1)
     try:
         return bool(client.ping())
     except redis.RedisError:

@@ -50,10 +50,10 @@ def worker_command(lanes: str, pool: str, concurrency: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[Part]:
+def parts_of(settings: Settings, *, concurrency: int, suspect: bool = True) -> list[Part]:
     """Every process of the installation, in the order of starting."""
     pneumo = (sys.executable, "-m", "worker.cli")
-    parts = [broker_part(site)] if is_embedded(site) else []
+    parts = [broker_part(settings)] if is_embedded(settings) else []
     parts.append(
         Part(
             name="worker",
@@ -65,7 +65,7 @@ def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[
         parts.append(
             Part(name="suspect", command=worker_command("suspect", "solo", 1), expects_to_die=True)
         )
-    if read_peers(site.peers).that("results"):
+    if read_peers(settings.peers).that("results"):
         parts.append(
             Part(
                 name="delivery",
@@ -75,27 +75,27 @@ def parts_of(site: Settings, *, concurrency: int, suspect: bool = True) -> list[
         )
     parts.append(Part(name="relay", command=(*pneumo, "relay")))
     parts.append(Part(name="listener", command=(*pneumo, "listen")))
-    if site.watch_folder is not None:
+    if settings.watch_folder is not None:
         parts.append(Part(name="watch", command=(*pneumo, "watch")))
     return parts
 
 
-def prepare(site: Settings) -> None:
+def prepare(settings: Settings) -> None:
     """In a folder that is ours (`locked`): bring the database up to date, activate a model."""
-    for variable, port in _own_ports(site).items():
+    for variable, port in _own_ports(settings).items():
         _require_free(variable, port)
-    upgrade(site.database_url)
-    database = Database(site.database_url)
-    ensure_default_model(database, site)
+    upgrade(settings.database_url)
+    database = Database(settings.database_url)
+    ensure_default_model(database, settings)
     # As its relay does, so that the first result is owed: without a file nothing is switched off.
-    DestinationsFile(site, database).follow()
+    DestinationsFile(settings, database).follow()
     database.dispose()
 
 
 @contextmanager
-def locked(site: Settings) -> Iterator[None]:
+def locked(settings: Settings) -> Iterator[None]:
     """Only one installation runs out of a state folder. Raises Rejected("ALREADY_RUNNING")."""
-    with _lock_file(site) as file:
+    with _lock_file(settings) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,21 +107,21 @@ def locked(site: Settings) -> Iterator[None]:
         yield
 
 
-def _lock_file(site: Settings) -> TextIO:
+def _lock_file(settings: Settings) -> TextIO:
     try:
         # Not for everybody's eyes: the database in it holds patient ids.
-        site.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        return (site.state_dir / "lock").open("w")
+        settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        return (settings.state_dir / "lock").open("w")
     except OSError as error:
         raise Resource(
             "STATE_FOLDER_UNUSABLE",
-            f"The state folder {site.state_dir} cannot be written ({error.strerror}). Correct "
+            f"The state folder {settings.state_dir} cannot be written ({error.strerror}). Correct "
             "--state or PNEUMO_STATE_DIR, or its rights.",
         ) from None
 
 
 def wait_until_ready(
-    site: Settings,
+    settings: Settings,
     supervisor: Supervisor,
     *,
     on_wait: Callable[[str], None] = lambda _: None,
@@ -130,12 +130,12 @@ def wait_until_ready(
 
     Signs of life count from this call, so that those of an earlier run do not.
     """
-    database, started = Database(site.database_url), time.time()
+    database, started = Database(settings.database_url), time.time()
     with database.reading() as session:
         since = now(session) - timedelta(seconds=1)
     until = time.monotonic() + READY_WITHIN_S
     try:
-        while missing := _missing(site, database, supervisor, since, started):
+        while missing := _missing(settings, database, supervisor, since, started):
             on_wait(missing)
             supervisor.tend()
             if (child := supervisor.keeps_dying()) or time.monotonic() > until:
@@ -146,20 +146,20 @@ def wait_until_ready(
 
 
 def _missing(
-    site: Settings, database: Database, supervisor: Supervisor, since: datetime, started: float
+    settings: Settings, database: Database, supervisor: Supervisor, since: datetime, started: float
 ) -> str | None:
     """The first part, in the order of starting, that does not answer yet."""
-    if not answers(site):
+    if not answers(settings):
         return "broker"
     with database.reading() as session:
         alive = [w for w in live_workers(session, within_s=60) if w.started_at >= since]
     for name, lane in LANE_OF.items():
         if name in supervisor.children and not any(lane in worker.lanes for worker in alive):
             return name
-    relay = alive_file(site)
+    relay = alive_file(settings)
     if not relay.exists() or relay.stat().st_mtime < started:
         return "relay"
-    return None if echo(site) else "listener"
+    return None if echo(settings) else "listener"
 
 
 def _not_ready(name: str, supervisor: Supervisor) -> Transient:
@@ -175,10 +175,10 @@ def _not_ready(name: str, supervisor: Supervisor) -> Transient:
     )
 
 
-def _own_ports(site: Settings) -> dict[str, int]:
-    ports = {"PNEUMO_LISTEN_PORT": site.listen_port}
-    if is_embedded(site):
-        ports["PNEUMO_BROKER_URL"] = port_of(site)
+def _own_ports(settings: Settings) -> dict[str, int]:
+    ports = {"PNEUMO_LISTEN_PORT": settings.listen_port}
+    if is_embedded(settings):
+        ports["PNEUMO_BROKER_URL"] = port_of(settings)
     return ports
 
 

@@ -17,23 +17,23 @@ from worker.logging import configure_logging
 from worker.settings import Settings
 
 
-def run_up(site: Settings, *, concurrency: int, console: Console | None = None) -> int:
+def run_up(settings: Settings, *, concurrency: int, console: Console | None = None) -> int:
     """Prepare, start, say where everything is, keep it alive; 0 after an orderly end."""
     console = console or Console()
     stop = _stop_on_signals()
-    with locked(site), _own_log(site), console.status("starting") as status:
-        prepare(site)
+    with locked(settings), _own_log(settings), console.status("starting") as status:
+        prepare(settings)
         supervisor = Supervisor(
-            log_dir=site.log_dir,
-            environment=site.as_environment(),
+            log_dir=settings.log_dir,
+            environment=settings.as_environment(),
             on_death=lambda sentence: _say(console, sentence),
         )
         with supervisor:
-            for part in parts_of(site, concurrency=concurrency):
+            for part in parts_of(settings, concurrency=concurrency):
                 supervisor.start(part)
-            wait_until_ready(site, supervisor, on_wait=lambda name: _still(name, status, stop))
+            wait_until_ready(settings, supervisor, on_wait=lambda name: _still(name, status, stop))
             status.stop()
-            console.print(_where_everything_is(site))
+            console.print(_where_everything_is(settings))
             supervisor.watch(until=lambda: bool(stop))
             _say(console, "Stopping; running studies are finished first.")
     _say(console, "Stopped. `pneumo up` finds everything again.")
@@ -41,11 +41,11 @@ def run_up(site: Settings, *, concurrency: int, console: Console | None = None) 
 
 
 @contextmanager
-def _own_log(site: Settings) -> Iterator[None]:
+def _own_log(settings: Settings) -> Iterator[None]:
     """What the supervisor does goes into a log of its own, beside those of its parts."""
-    site.log_dir.mkdir(parents=True, exist_ok=True)
-    with (site.log_dir / "supervisor.log").open("a", buffering=1) as stream:
-        configure_logging(site.log_level, site.log_format, stream)
+    settings.log_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.log_dir / "supervisor.log").open("a", buffering=1) as stream:
+        configure_logging(settings.log_level, settings.log_format, stream)
         yield
 
 
@@ -68,14 +68,14 @@ def _stop_on_signals() -> list[int]:
     return received
 
 
-def _where_everything_is(site: Settings) -> Panel:
-    pneumo = f"pneumo --state {site.state_dir}"
+def _where_everything_is(settings: Settings) -> Panel:
+    pneumo = f"pneumo --state {settings.state_dir}"
     return Panel(
-        f"Send radiographs by C-STORE to [bold]{site.ae_title}[/] at "
-        f"{site.listen_host}:{site.listen_port} (STAT: {site.stat_ae_title}),\n"
+        f"Send radiographs by C-STORE to [bold]{settings.ae_title}[/] at "
+        f"{settings.listen_host}:{settings.listen_port} (STAT: {settings.stat_ae_title}),\n"
         f"or: {pneumo} enqueue PATH… --wait\n\n"
-        f"database  {site.database_url.split('@')[-1]}\n"
-        f"logs      {site.log_dir}\n\n"
+        f"database  {settings.database_url.split('@')[-1]}\n"
+        f"logs      {settings.log_dir}\n\n"
         f"next      {pneumo} status\n"
         f"          {pneumo} report\n\n"
         "Ctrl-C stops everything in order. For research until cleared where it is used.",

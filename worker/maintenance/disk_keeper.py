@@ -20,10 +20,15 @@ class DiskKeeper:
     """One thread that tidies every `interval_s` until it is closed."""
 
     def __init__(
-        self, site: Settings, database: Database, disk: OwnDisk, *, interval_s: float = INTERVAL_S
+        self,
+        settings: Settings,
+        database: Database,
+        disk: OwnDisk,
+        *,
+        interval_s: float = INTERVAL_S,
     ) -> None:
         self._interval_s = interval_s
-        self._turns = (disk.turn, Sweeping(site, database).turn)
+        self._turns = (disk.turn, Sweeping(settings, database).turn)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="disk-keeper", daemon=True)
         self._thread.start()

@@ -34,8 +34,8 @@ class Sweeping:
     processes may sweep the same disk.
     """
 
-    def __init__(self, site: Settings, database: Database) -> None:
-        self._site, self._database = site, database
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._site, self._database = settings, database
         # From anywhere: a process that is started anew each night would else never get to the end.
         begin = secrets.randbelow(len(FOLDERS))
         self._folders = cycle(FOLDERS[begin:] + FOLDERS[:begin])
@@ -64,9 +64,9 @@ class Sweeping:
 class Housekeeping:
     """`turn` once in each of the relay's turns; most turns do nothing."""
 
-    def __init__(self, site: Settings, database: Database) -> None:
-        self._site, self._database = site, database
-        self._sweeping = Sweeping(site, database)
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._site, self._database = settings, database
+        self._sweeping = Sweeping(settings, database)
         self._retained_at = self._swept_at = -math.inf
 
     def turn(self) -> None:

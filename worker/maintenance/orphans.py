@@ -40,7 +40,7 @@ class Swept:
 
 
 def sweep_orphans(
-    site: Settings,
+    settings: Settings,
     database: Database,
     folder: str,
     *,
@@ -53,45 +53,45 @@ def sweep_orphans(
     the file. Raises OSError if the folder cannot be written.
     """
     if not dry_run:
-        _judge_aside(site, database, older_than_s=older_than_s)
+        _judge_aside(settings, database, older_than_s=older_than_s)
     oldest = time.time() - older_than_s
-    found = {f"{folder}/{path.name}": path for path in _files(site.intake_dir / folder, oldest)}
+    found = {f"{folder}/{path.name}": path for path in _files(settings.intake_dir / folder, oldest)}
     orphans = found.keys() - _needed(database, found.keys())
     if dry_run:
         return _measured(found[name] for name in orphans)
-    aside = site.intake_dir / ASIDE
+    aside = settings.intake_dir / ASIDE
     for name in orphans:
         aside.mkdir(mode=0o750, exist_ok=True)
         with suppress(FileNotFoundError):  # another process sweeps too
             found[name].rename(aside / found[name].name)
-    return _judge_aside(site, database, older_than_s=older_than_s)
+    return _judge_aside(settings, database, older_than_s=older_than_s)
 
 
-def _judge_aside(site: Settings, database: Database, *, older_than_s: float) -> Swept:
+def _judge_aside(settings: Settings, database: Database, *, older_than_s: float) -> Swept:
     """Remove what lies aside, or put it back: what is young, and what a row came to need."""
-    paths = {f"{path.name[:2]}/{path.name}": path for path in _files(site.intake_dir / ASIDE)}
+    paths = {f"{path.name[:2]}/{path.name}": path for path in _files(settings.intake_dir / ASIDE)}
     if not paths:
         return Swept()
     needed, oldest, swept = _needed(database, paths.keys()), time.time() - older_than_s, Swept()
     for name, path in paths.items():
         with suppress(FileNotFoundError):
             if name in needed or path.stat().st_mtime >= oldest:
-                path.replace(site.intake_dir / name)
+                path.replace(settings.intake_dir / name)
             else:
                 swept += _measured([path])
                 path.unlink()
     return swept
 
 
-def sweep_half_written(site: Settings, *, older_than_s: float = DAY_S) -> int:
+def sweep_half_written(settings: Settings, *, older_than_s: float = DAY_S) -> int:
     """Remove what writers left that died in mid-write; says how many."""
-    return IntakeStorage(site.intake_dir).sweep_leftovers(older_than_s=older_than_s)
+    return IntakeStorage(settings.intake_dir).sweep_leftovers(older_than_s=older_than_s)
 
 
-def sweep_signs_of_life(site: Settings, *, older_than_s: float = DAY_S) -> int:
+def sweep_signs_of_life(settings: Settings, *, older_than_s: float = DAY_S) -> int:
     """Remove the files of processes that have not beaten for so long; says how many."""
     oldest, swept = time.time() - older_than_s, 0
-    for path in site.alive_dir.glob("*.alive"):
+    for path in settings.alive_dir.glob("*.alive"):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest:
                 path.unlink()

@@ -33,17 +33,21 @@ class Left:
         )
 
 
-def let_files_leave(site: Settings, database: Database, *, actor: str, limit: int = BATCH) -> Left:
+def let_files_leave(
+    settings: Settings, database: Database, *, actor: str, limit: int = BATCH
+) -> Left:
     """Remove the files of at most `limit` studies that are due; fewer came if there are no more."""
     left = Left()
-    if not site.keep_files_days:
+    if not settings.keep_files_days:
         return left
     with database.reading() as session:
-        due = due_to_leave(session, keep_days=site.keep_files_days, limit=limit)
-    storage = IntakeStorage(site.intake_dir)
+        due = due_to_leave(session, keep_days=settings.keep_files_days, limit=limit)
+    storage = IntakeStorage(settings.intake_dir)
     for study_id in due:
         with database.transaction() as session:
-            leaving = mark_removed(session, study_id, keep_days=site.keep_files_days, actor=actor)
+            leaving = mark_removed(
+                session, study_id, keep_days=settings.keep_files_days, actor=actor
+            )
         if leaving is not None:
             _remove(leaving, storage, database)
             left += Left(studies=1, files=len(leaving.names), size=leaving.size)

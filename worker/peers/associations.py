@@ -95,7 +95,7 @@ class Patience:
 
 def open_association(
     peer: Peer,
-    site: Settings,
+    settings: Settings,
     contexts: Sequence[PresentationContext],
     patience: Patience,
     *,
@@ -111,8 +111,8 @@ def open_association(
     _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format every message for closed loggers
     if not (peer.host and peer.port and peer.ae_title):
         raise NoAssociation(Cause.NO_ADDRESS)
-    context = _tls_context(peer, site) if peer.tls else None
-    ae = AE(ae_title=site.ae_title)
+    context = _tls_context(peer, settings) if peer.tls else None
+    ae = AE(ae_title=settings.ae_title)
     ae.connection_timeout, ae.acse_timeout = patience.connection, patience.association
     ae.dimse_timeout = ae.network_timeout = patience.answer
     association = ae.associate(
@@ -131,9 +131,9 @@ def open_association(
     raise _why_not(association, (peer.host, peer.port), context, patience.connection)
 
 
-def _tls_context(peer: Peer, site: Settings) -> ssl.SSLContext:
+def _tls_context(peer: Peer, settings: Settings) -> ssl.SSLContext:
     try:
-        return calling_context(site, peer)
+        return calling_context(settings, peer)
     except Rejected as error:
         raise NoAssociation(Cause.OUR_CERTIFICATE, error=error) from None
 

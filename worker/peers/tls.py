@@ -14,7 +14,7 @@ from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 
-def accepting_context(site: Settings) -> ssl.SSLContext:
+def accepting_context(settings: Settings) -> ssl.SSLContext:
     """For connections that come to us; with `listen_tls` "mutual" the caller shows a certificate.
 
     Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
@@ -23,17 +23,17 @@ def accepting_context(site: Settings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _show(
         context,
-        _named(site.tls_certificate, "PNEUMO_TLS_CERTIFICATE"),
-        _named(site.tls_key, "PNEUMO_TLS_KEY"),
+        _named(settings.tls_certificate, "PNEUMO_TLS_CERTIFICATE"),
+        _named(settings.tls_key, "PNEUMO_TLS_KEY"),
     )
-    if site.listen_tls == "mutual":
-        _trust(context, _named(site.tls_authorities, "PNEUMO_TLS_AUTHORITIES"))
-        _trust_ourselves(context, site)
+    if settings.listen_tls == "mutual":
+        _trust(context, _named(settings.tls_authorities, "PNEUMO_TLS_AUTHORITIES"))
+        _trust_ourselves(context, settings)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def probing_context(site: Settings) -> ssl.SSLContext:
+def probing_context(settings: Settings) -> ssl.SSLContext:
     """For our own question whether our listener answers: asked by address, so no name is checked.
 
     Raises Rejected TLS_FILE_UNUSABLE.
@@ -42,26 +42,26 @@ def probing_context(site: Settings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if site.tls_certificate and site.tls_key:
-        _show(context, site.tls_certificate, site.tls_key)
+    if settings.tls_certificate and settings.tls_key:
+        _show(context, settings.tls_certificate, settings.tls_key)
     return context
 
 
-def calling_context(site: Settings, peer: Peer) -> ssl.SSLContext:
+def calling_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
     """For our connections to `peer`: its name and signature are checked, our certificate is shown.
 
     Raises Rejected TLS_FILE_UNUSABLE.
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if authorities := peer.authorities or site.tls_authorities:
+    if authorities := peer.authorities or settings.tls_authorities:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         _trust(context, authorities)
     if peer.certificate and peer.key:
         _show(context, peer.certificate, peer.key)
-    elif site.tls_certificate and site.tls_key:
-        _show(context, site.tls_certificate, site.tls_key)
+    elif settings.tls_certificate and settings.tls_key:
+        _show(context, settings.tls_certificate, settings.tls_key)
     return context
 
 
@@ -88,12 +88,12 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
         raise _unusable(authorities.name, error) from None
 
 
-def _trust_ourselves(context: ssl.SSLContext, site: Settings) -> None:
+def _trust_ourselves(context: ssl.SSLContext, settings: Settings) -> None:
     """`pneumo health listener` shows our certificate, which another authority may have signed.
 
     The certificate alone is trusted, and not who signed it.
     """
-    ours = _named(site.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
+    ours = _named(settings.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
     context.load_verify_locations(cadata=first_certificate(ours))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 

@@ -17,7 +17,7 @@ from worker.settings import Settings
 
 
 def web_session(
-    peer: Peer, site: Settings, on_connected: Callable[[], None] = lambda: None
+    peer: Peer, settings: Settings, on_connected: Callable[[], None] = lambda: None
 ) -> requests.Session:
     """A session for requests to `peer`; the caller closes it.
 
@@ -27,7 +27,7 @@ def web_session(
     """
     context = None
     if (peer.dicomweb or "").startswith("https://"):
-        context = calling_context(site, peer)
+        context = calling_context(settings, peer)
     token = authorization(peer)
     session = requests.Session()
     session.trust_env = False  # no .netrc, no proxy: what is asked stands in the file of peers

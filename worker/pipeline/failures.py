@@ -77,9 +77,11 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
     if isinstance(error, Later):
         return _hand_back(claimed, error, runtime)
     failure = classify(error)
-    site = runtime.site
+    settings = runtime.settings
     policy = RetryPolicy(
-        base_s=site.retry_base_s, ceiling_s=site.retry_ceiling_s, max_retries=site.max_retries
+        base_s=settings.retry_base_s,
+        ceiling_s=settings.retry_ceiling_s,
+        max_retries=settings.max_retries,
     )
     delay_s = None
     if failure.waits_s is not None:

@@ -38,7 +38,7 @@ class Heartbeat:
         self._runtime = runtime
         self._stop = threading.Event()
         self._swap_not_before = 0.0
-        self._file = alive_file(runtime.site.alive_dir, runtime.identity.name)
+        self._file = alive_file(runtime.settings.alive_dir, runtime.identity.name)
         self._beat()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
@@ -82,14 +82,17 @@ class Heartbeat:
         runtime = self._runtime
         with runtime.database.reading() as session:
             record = active_model(session)
-            shadow = shadow_model(session) if runtime.site.shadow else None
+            shadow = shadow_model(session) if runtime.settings.shadow else None
         now = (runtime.model.record.name, runtime.model.shadow_wanted)
         if record is None or (record.name, shadow.name if shadow else None) == now:
             return
         if time.monotonic() < self._swap_not_before:
             return
         try:
-            before, runtime.model = runtime.model, load_active_model(runtime.database, runtime.site)
+            before, runtime.model = (
+                runtime.model,
+                load_active_model(runtime.database, runtime.settings),
+            )
         except PneumoError as error:
             self._swap_not_before = time.monotonic() + SWAP_AGAIN_AFTER_S
             log.warning(

@@ -94,7 +94,7 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
             session,
             study_key,
             worker_name=runtime.identity.name,
-            lease_s=runtime.site.lease_s,
+            lease_s=runtime.settings.lease_s,
             lanes=runtime.identity.lanes,
         ),
     )
@@ -315,5 +315,5 @@ def store(claimed: Claim, outcome: StudyOutcome, runtime: Runtime) -> None:
     in_transaction(
         runtime.database,
         lambda session: store_result(session, claimed, outcome),
-        patience_s=runtime.site.lease_s / 2,
+        patience_s=runtime.settings.lease_s / 2,
     )

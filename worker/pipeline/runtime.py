@@ -19,7 +19,7 @@ from worker.inference.active_model import ActiveModel, load_active_model
 from worker.maintenance.disk_keeper import DiskKeeper
 from worker.pipeline.heartbeat import Heartbeat
 from worker.pipeline.leases import LeaseKeeper
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 from worker.storage.opening import storage_to_fetch_to
 
 
@@ -41,21 +41,21 @@ class WorkerIdentity:
 class Runtime:
     """Everything `worker.pipeline.process_study` needs, with one `close`."""
 
-    def __init__(self, site: Settings, identity: WorkerIdentity) -> None:
+    def __init__(self, settings: Settings, identity: WorkerIdentity) -> None:
         self.pid = os.getpid()
-        self.site = site
+        self.settings = settings
         self.identity = identity
-        self.database = Database(site.database_url)
-        self.storage = storage_to_fetch_to(site, self.database)
-        self.retriever = Retriever(site, self.database, self.storage)
-        self.model: ActiveModel = load_active_model(self.database, site)
+        self.database = Database(settings.database_url)
+        self.storage = storage_to_fetch_to(settings, self.database)
+        self.retriever = Retriever(settings, self.database, self.storage)
+        self.model: ActiveModel = load_active_model(self.database, settings)
         self.leases = LeaseKeeper(
             self.database,
-            lease_s=site.lease_s,
-            renewal_s=site.lease_renewal_s,
-            limit_s=site.study_limit_s,
+            lease_s=settings.lease_s,
+            renewal_s=settings.lease_renewal_s,
+            limit_s=settings.study_limit_s,
         )
-        self.disk_keeper = DiskKeeper(site, self.database, self.retriever.disk)
+        self.disk_keeper = DiskKeeper(settings, self.database, self.retriever.disk)
         self.heartbeat = Heartbeat(self)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ def runtime() -> Runtime:
     global _runtime  # noqa: PLW0603  one process, one worker
     with _making:
         if _runtime is None or _runtime.pid != os.getpid():
-            _runtime = Runtime(settings(), WorkerIdentity.new(_lanes))
+            _runtime = Runtime(current_settings(), WorkerIdentity.new(_lanes))
         return _runtime
 
 

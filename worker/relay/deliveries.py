@@ -41,11 +41,11 @@ class DeliveryBroker(Protocol):
 class DeliveryRelay:
     """One relay's part in deliveries."""
 
-    def __init__(self, site: Settings, database: Database, broker: DeliveryBroker) -> None:
-        self._site = site
+    def __init__(self, settings: Settings, database: Database, broker: DeliveryBroker) -> None:
+        self._site = settings
         self._database = database
         self._broker = broker
-        self._file = DestinationsFile(site, database)
+        self._file = DestinationsFile(settings, database)
         self._forget_at = 0.0
 
     def turn(self) -> int:

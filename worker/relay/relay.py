@@ -71,11 +71,11 @@ class Turn:
 class Broker:
     """What the relay needs of Redis: queue lengths, publishing, and noticing that it was wiped."""
 
-    def __init__(self, site: Settings, app: Celery) -> None:
+    def __init__(self, settings: Settings, app: Celery) -> None:
         self._client = redis.Redis.from_url(
-            site.broker_url, socket_timeout=5, socket_connect_timeout=5
+            settings.broker_url, socket_timeout=5, socket_connect_timeout=5
         )
-        self._prefix = site.broker_prefix
+        self._prefix = settings.broker_prefix
         self._app = app
         self._marker = f"{self._prefix}relay-marker"
 
@@ -126,14 +126,14 @@ class Broker:
 class Relay:
     """One relay; `turn` does everything once."""
 
-    def __init__(self, site: Settings, database: Database, broker: Broker) -> None:
-        self._site = site
+    def __init__(self, settings: Settings, database: Database, broker: Broker) -> None:
+        self._site = settings
         self._database = database
         self._broker = broker
         self._nudged: dict[str, float] = {}
-        self._disk = DiskCondition(site, database)
-        self._housekeeping = Housekeeping(site, database)
-        self._deliveries = DeliveryRelay(site, database, broker)
+        self._disk = DiskCondition(settings, database)
+        self._housekeeping = Housekeeping(settings, database)
+        self._deliveries = DeliveryRelay(settings, database, broker)
 
     def turn(self) -> Turn:
         """Look at the disk, sweep, close, age, tidy, publish."""
@@ -200,7 +200,7 @@ class Relay:
         return len(due)
 
 
-def run(site: Settings) -> None:
+def run(settings: Settings) -> None:
     """Turn until SIGTERM or SIGINT; an outage of database or broker is waited out."""
     stop = threading.Event()
 
@@ -209,9 +209,9 @@ def run(site: Settings) -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
-    database, broker = Database(site.database_url), Broker(site, make_app(site))
-    relay, alive = Relay(site, database, broker), alive_file(site)
-    counting = run_beside(site, stop)
+    database, broker = Database(settings.database_url), Broker(settings, make_app(settings))
+    relay, alive = Relay(settings, database, broker), alive_file(settings)
+    counting = run_beside(settings, stop)
     log.info("relay_started")
     while not stop.is_set():
         try:
@@ -224,7 +224,7 @@ def run(site: Settings) -> None:
             log.warning("broker_away", error_type=type(error).__qualname__)
         except Exception as error:  # noqa: BLE001  one bad turn must not end the relay
             log.warning("relay_turn_failed", error_type=type(error).__qualname__)
-        stop.wait(site.relay_interval_s)
+        stop.wait(settings.relay_interval_s)
     if counting is not None:
         counting.join(LEAVE_S)
     broker.close()
@@ -232,6 +232,6 @@ def run(site: Settings) -> None:
     log.info("relay_stopped")
 
 
-def alive_file(site: Settings) -> Path:
+def alive_file(settings: Settings) -> Path:
     """The file that a living relay touches each turn."""
-    return site.alive_dir / "relay.alive"
+    return settings.alive_dir / "relay.alive"

@@ -27,18 +27,18 @@ class ResultWords:
     """A TrueType or OpenType font for the captures; None: DejaVu Sans."""
 
     @classmethod
-    def of(cls, site: Settings) -> ResultWords:
+    def of(cls, settings: Settings) -> ResultWords:
         """From a site's settings.
 
         Raises Rejected TIME_ZONE_UNKNOWN, FONT_UNREADABLE, LETTER_NOT_IN_FONT.
         """
-        check_letters(site.result_disclaimer, site.result_font)
+        check_letters(settings.result_disclaimer, settings.result_font)
         return cls(
-            disclaimer=site.result_disclaimer,
-            manufacturer=site.result_manufacturer,
-            device_name=site.result_device_name,
-            time_zone=_zone(site.result_time_zone),
-            font=site.result_font,
+            disclaimer=settings.result_disclaimer,
+            manufacturer=settings.result_manufacturer,
+            device_name=settings.result_device_name,
+            time_zone=_zone(settings.result_time_zone),
+            font=settings.result_font,
         )
 
     @property

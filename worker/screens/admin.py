@@ -28,14 +28,14 @@ def actor() -> str:
 
 
 def retry_studies(
-    site: Settings, studies: Sequence[str], *, all_parked: bool, code: str | None = None
+    settings: Settings, studies: Sequence[str], *, all_parked: bool, code: str | None = None
 ) -> int:
     """Send parked studies round again; 1 if one of those named is not parked."""
     if all_parked == bool(studies):
         raise Rejected(
             "RETRY_WHICH", "Name the studies to retry, or say --parked for all of them; not both."
         )
-    console, database = Console(), Database(site.database_url)
+    console, database = Console(), Database(settings.database_url)
     if all_parked:
         with database.reading() as session:
             keys = parked_studies(session, code=code)
@@ -53,29 +53,29 @@ def retry_studies(
     return 1 if left_alone else 0
 
 
-def register(site: Settings, bundle: Path) -> None:
+def register(settings: Settings, bundle: Path) -> None:
     """Verify and record a bundle."""
     from worker.inference.active_model import register_bundle
 
-    database = Database(site.database_url)
-    record = register_bundle(database, site, bundle, actor=actor())
+    database = Database(settings.database_url)
+    record = register_bundle(database, settings, bundle, actor=actor())
     database.dispose()
     state = "is active" if record.is_active else f"next: pneumo model activate {record.name}"
     Console().print(f"{record.name} is registered (digest {record.bundle_digest[:12]}…); {state}.")
 
 
-def activate(site: Settings, name: str) -> None:
+def activate(settings: Settings, name: str) -> None:
     """Select a registered version."""
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.transaction() as session:
         record = activate_model(session, name, actor=actor())
     database.dispose()
     Console().print(f"{record.name} is active; running workers follow within seconds.")
 
 
-def set_shadow(site: Settings, name: str) -> None:
+def set_shadow(settings: Settings, name: str) -> None:
     """Select the version that predicts beside the active one, or none."""
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.transaction() as session:
         record = select_shadow(session, None if name == "none" else name, actor=actor())
     database.dispose()
@@ -83,11 +83,11 @@ def set_shadow(site: Settings, name: str) -> None:
     Console().print(f"{said}; running workers follow within seconds.")
 
 
-def erase_identity_of(site: Settings, asked: str) -> int:
+def erase_identity_of(settings: Settings, asked: str) -> int:
     """Erase patient id and accession number of one study, and let go of results that name the person,
     those that are owed and those to come; 1 if all was gone already.
     """
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     key = one_study(database, asked)
     with database.transaction() as session:
         forgone = forgo_study(session, key, actor())

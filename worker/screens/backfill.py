@@ -24,7 +24,7 @@ BAR = 20
 
 
 def backfill_and_show(
-    site: Settings,
+    settings: Settings,
     *,
     first: date,
     last: date,
@@ -37,8 +37,8 @@ def backfill_and_show(
 ) -> int:
     """Order a span of days; 0 when all is ordered, 1 if the archive may have more, 130 if stopped."""
     console = console or wide_console()
-    archive = read_peers(site.peers).one_that("search", peer)
-    read_peers(site.peers).one_that("retrieve", archive.name)
+    archive = read_peers(settings.peers).one_that("search", peer)
+    read_peers(settings.peers).one_that("retrieve", archive.name)
     wanted = Backfill(
         peer=archive,
         first=first,
@@ -48,11 +48,11 @@ def backfill_and_show(
         window=Window.parse(window) if window else None,
         outstanding=outstanding,
     )
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     bars = _Bars(console)
     try:
         with bars.screen:
-            backfill.backfill(wanted, site, database, show=bars.show)
+            backfill.backfill(wanted, settings, database, show=bars.show)
     except KeyboardInterrupt:
         _print_end(console, bars.done, archive.name)
         console.print("Stopped. The same command goes on from here.")

@@ -23,7 +23,7 @@ SHORTEST = 6
 
 
 def forgo_and_show(
-    site: Settings,
+    settings: Settings,
     keys: Sequence[str],
     *,
     asked: bool = True,
@@ -44,7 +44,7 @@ def forgo_and_show(
             "their beginnings), or --destination NAME for all that it is owed, or both.",
         )
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     try:
         with database.reading() as session:
             chosen = still_owed(session, destination=destination, keys=keys)

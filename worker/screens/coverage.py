@@ -27,7 +27,7 @@ DAYS_SHOWN = 62
 
 
 def show_coverage(
-    site: Settings,
+    settings: Settings,
     *,
     first: date,
     last: date,
@@ -38,12 +38,12 @@ def show_coverage(
 ) -> int:
     """A line a day (or a month) and the codes; 0 if everything was predicted or refused, else 1."""
     console = console or wide_console()
-    archive = read_peers(site.peers).one_that("search", peer)
+    archive = read_peers(settings.peers).one_that("search", peer)
     wanted = modalities_of(modalities)
     days = list(days_between(first, last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
-    covered = _cover(archive, site, days, wanted, console)
+    covered = _cover(archive, settings, days, wanted, console)
     total = sum((day.counts for day in covered), Counter[Covered]())
     console.print(_days(covered, total))
     if codes := sum((day.codes for day in covered), Counter[tuple[Covered, str]]()):
@@ -58,15 +58,15 @@ def show_coverage(
 
 
 def _cover(
-    archive: Peer, site: Settings, days: Sequence[date], wanted: Sequence[str], console: Console
+    archive: Peer, settings: Settings, days: Sequence[date], wanted: Sequence[str], console: Console
 ) -> list[DayCoverage]:
     """Day by day, with a bar on a terminal."""
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     covered = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task(f"asking {archive.name}", total=len(days))
         for day in days:
-            covered.append(cover_day(archive, site, database, day, wanted))
+            covered.append(cover_day(archive, settings, database, day, wanted))
             bars.advance(bar)
     database.dispose()
     return covered

@@ -28,11 +28,15 @@ SHOWN = 20
 
 
 def show_deliveries(
-    site: Settings, *, parked: bool, destination: str | None = None, console: Console | None = None
+    settings: Settings,
+    *,
+    parked: bool,
+    destination: str | None = None,
+    console: Console | None = None,
 ) -> None:
     """Results by destination and state, the oldest that waits; with `parked`, each parked one."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         glances = destinations_at_a_glance(session)
         waiting_for_people = parked_deliveries(session, destination=destination)
@@ -56,7 +60,7 @@ SUBJECTS = ("destination", "commitment ", "file of peers", "files of results")
 
 
 def retry_deliveries(
-    site: Settings,
+    settings: Settings,
     keys: Sequence[str],
     *,
     destination: str | None = None,
@@ -66,7 +70,7 @@ def retry_deliveries(
     named is not parked.
     """
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         all_parked = [d.delivery_key for d in parked_deliveries(session, destination=destination)]
     chosen = [k for k in all_parked if not keys or any(k.startswith(asked) for asked in keys)]

@@ -20,7 +20,7 @@ from worker.settings import Settings
 
 
 def enqueue_and_show(
-    site: Settings,
+    settings: Settings,
     paths: Sequence[Path],
     *,
     manifest: Path | None = None,
@@ -30,13 +30,13 @@ def enqueue_and_show(
 ) -> int:
     """Enqueue, print one line a study; 1 if a file was refused, parked or not finished in time."""
     console = console or Console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     enqueued = enqueue_paths(
         paths,
         manifests=read_manifests(manifest) if manifest else (),
         priority=priority,
         database=database,
-        site=site,
+        settings=settings,
     )
     _show_refused(enqueued, console)
     taken = (*enqueued.accepted, *enqueued.announced)

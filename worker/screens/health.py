@@ -28,41 +28,41 @@ class Health:
     """For a person."""
 
 
-def check(part: str, site: Settings) -> Health:
+def check(part: str, settings: Settings) -> Health:
     """Health of `worker`, `relay`, `listener` or `watch`. Raises Rejected("UNKNOWN_PART")."""
     if part not in CHECKS:
         raise Rejected(
             "UNKNOWN_PART", f"There is no part {part!r} to ask; expected {', '.join(CHECKS)}."
         )
-    return CHECKS[part](site)
+    return CHECKS[part](settings)
 
 
-def worker_health(site: Settings) -> Health:
+def worker_health(settings: Settings) -> Health:
     """A worker whose heartbeat is fresh; any on this machine will do."""
-    return _fresh("worker", site, "w-*.alive", WORKER_WITHIN_S)
+    return _fresh("worker", settings, "w-*.alive", WORKER_WITHIN_S)
 
 
-def relay_health(site: Settings) -> Health:
+def relay_health(settings: Settings) -> Health:
     """A relay whose last complete turn is not long ago."""
-    return _fresh("relay", site, "relay.alive", RELAY_WITHIN_S)
+    return _fresh("relay", settings, "relay.alive", RELAY_WITHIN_S)
 
 
-def listener_health(site: Settings) -> Health:
+def listener_health(settings: Settings) -> Health:
     """A listener that answers C-ECHO (PS3.4 A.4)."""
     from worker.listener.storage_scp import echo
 
-    healthy = echo(site)
+    healthy = echo(settings)
     said = "answers C-ECHO" if healthy else "does not answer C-ECHO"
-    return Health(healthy=healthy, sentence=f"The listener at port {site.listen_port} {said}.")
+    return Health(healthy=healthy, sentence=f"The listener at port {settings.listen_port} {said}.")
 
 
-def watch_health(site: Settings) -> Health:
+def watch_health(settings: Settings) -> Health:
     """A watcher whose last look through its folder is not long ago."""
-    return _fresh("watcher", site, "watch.alive", WATCH_WITHIN_S)
+    return _fresh("watcher", settings, "watch.alive", WATCH_WITHIN_S)
 
 
-def _fresh(name: str, site: Settings, pattern: str, within_s: float) -> Health:
-    stamps = [file.stat().st_mtime for file in site.alive_dir.glob(pattern)]
+def _fresh(name: str, settings: Settings, pattern: str, within_s: float) -> Health:
+    stamps = [file.stat().st_mtime for file in settings.alive_dir.glob(pattern)]
     if not stamps:
         return Health(healthy=False, sentence=f"No {name} has given a sign of life here.")
     age = time.time() - max(stamps)

@@ -17,7 +17,7 @@ from worker.settings import Settings
 
 
 def order_and_show(
-    site: Settings,
+    settings: Settings,
     study_instance_uids: Sequence[str],
     *,
     dicomweb: str | None = None,
@@ -28,10 +28,15 @@ def order_and_show(
 ) -> int:
     """Order, print one line a study; 1 if one that was waited for is parked or not finished."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     ordered = [
         order_study(
-            uid, dicomweb=dicomweb, peer=peer, priority=priority, database=database, site=site
+            uid,
+            dicomweb=dicomweb,
+            peer=peer,
+            priority=priority,
+            database=database,
+            settings=settings,
         )
         for uid in dict.fromkeys(study_instance_uids)
     ]

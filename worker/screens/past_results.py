@@ -19,7 +19,7 @@ SHOWN = 20
 
 
 def owe_and_show(
-    site: Settings,
+    settings: Settings,
     *,
     asked: bool = True,
     destination: str | None,
@@ -38,7 +38,7 @@ def owe_and_show(
             "Say all of it and nothing else, to whom and which: --owe --destination NAME --from 2026-01-01 --to 2026-01-31.",
         )
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     try:
         with console.status("") as line:
             owed = owe_results(

@@ -79,10 +79,10 @@ REPORT_ROWS = 20
 """Newest rows printed of a long view."""
 
 
-def show_report(site: Settings, console: Console | None = None) -> None:
+def show_report(settings: Settings, console: Console | None = None) -> None:
     """The analysts' views, newest rows first where there are many."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         for page in REPORT:
             columns, rows = view_rows(session, page.view, limit=REPORT_ROWS)

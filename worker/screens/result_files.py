@@ -29,7 +29,7 @@ from worker.storage.intake_folder import IntakeStorage
 
 
 def show_results(
-    site: Settings, asked: str, output: Path | None = None, console: Console | None = None
+    settings: Settings, asked: str, output: Path | None = None, console: Console | None = None
 ) -> int:
     """Write a finished study's report and captures into a folder, and say what they are.
 
@@ -37,18 +37,18 @@ def show_results(
     MODEL_BUNDLE_MISSING, and what ResultWords says of the settings; Resource RESULTS_NOT_WRITTEN.
     """
     console = console or wide_console()
-    words = ResultWords.of(site)
-    database = Database(site.database_url)
+    words = ResultWords.of(settings)
+    database = Database(settings.database_url)
     try:
         detail = _finished(database, one_study(database, asked))
         with database.reading() as session:
             gone = names_of_gone(session, detail.summary.study_key)
-        bundle = load_bundle(find_bundle(_model_of(database, detail), site))
+        bundle = load_bundle(find_bundle(_model_of(database, detail), settings))
         finding = _finding(database, detail)
     finally:
         database.dispose()
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
-    storage = IntakeStorage(site.intake_dir)
+    storage = IntakeStorage(settings.intake_dir)
     objects = objects_of(detail, finding, bundle, storage, words, gone=gone)
     console.print(_written(objects, folder))
     console.print(RESEARCH_ONLY)

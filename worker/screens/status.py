@@ -56,12 +56,12 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
 
-def show_status(site: Settings, console: Console | None = None) -> None:
+def show_status(settings: Settings, console: Console | None = None) -> None:
     """What waits, what runs, who works, what needs a person."""
     from worker.screens.deliveries import deliveries_table, delivery_notices, kept_notices
 
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         glance = overview(session)
         workers = live_workers(session, within_s=SEEN_WITHIN_S)
@@ -69,20 +69,20 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         destinations = destinations_at_a_glance(session)
         unfetched = unfetched_orders(session)
         kept = (
-            count_kept_as_owed(session, keep_days=site.keep_files_days)
-            if destinations and site.keep_files_days
+            count_kept_as_owed(session, keep_days=settings.keep_files_days)
+            if destinations and settings.keep_files_days
             else None
         )
     database.dispose()
     console.print(_studies_table(glance), _workers_table(workers))
     if destinations:
         console.print(deliveries_table(destinations))
-    console.print(_broker_line(site))
-    console.print(_disk_line(site))
+    console.print(_broker_line(settings))
+    console.print(_disk_line(settings))
     for notice in [
         *_notices(glance, workers),
-        *_handover_notices(site),
-        *_watch_notices(site),
+        *_handover_notices(settings),
+        *_watch_notices(settings),
         *_order_notices(unfetched),
         *condition_notices(wrong),
         *delivery_notices(destinations, workers),
@@ -91,10 +91,10 @@ def show_status(site: Settings, console: Console | None = None) -> None:
         console.print(notice)
 
 
-def show_audit_report(site: Settings, console: Console | None = None) -> int:
+def show_audit_report(settings: Settings, console: Console | None = None) -> int:
     """Recompute the chain; 1 if a record does not fit."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         report = verify(session)
     database.dispose()
@@ -105,10 +105,10 @@ def show_audit_report(site: Settings, console: Console | None = None) -> int:
     return 1
 
 
-def show_models(site: Settings, console: Console | None = None) -> None:
+def show_models(settings: Settings, console: Console | None = None) -> None:
     """Registered model versions."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         models = list_models(session)
     database.dispose()
@@ -176,10 +176,10 @@ def _models_of(worker: LiveWorker) -> str:
     )
 
 
-def _broker_line(site: Settings) -> str:
-    client = redis.Redis.from_url(site.broker_url, socket_connect_timeout=1, socket_timeout=1)
+def _broker_line(settings: Settings) -> str:
+    client = redis.Redis.from_url(settings.broker_url, socket_connect_timeout=1, socket_timeout=1)
     try:
-        waiting = {lane.value: client.llen(site.broker_prefix + lane.value) for lane in Lane}
+        waiting = {lane.value: client.llen(settings.broker_prefix + lane.value) for lane in Lane}
     except redis.RedisError:
         return (
             "[yellow]Broker: no answer.[/] Studies are taken over all the same and wait in SQL; "
@@ -192,10 +192,10 @@ def _broker_line(site: Settings) -> str:
     )
 
 
-def _disk_line(site: Settings) -> str:
+def _disk_line(settings: Settings) -> str:
     """Room as this process sees it, whether or not a relay runs that would note a condition."""
     try:
-        room = room_of(site.intake_dir)
+        room = room_of(settings.intake_dir)
     except OSError:
         return "[bold red]Disk: the intake folder cannot be reached.[/] Check that it is mounted."
     takes = {
@@ -203,7 +203,7 @@ def _disk_line(site: Settings) -> str:
         Level.LOW: " [yellow]That is little.[/]",
         Level.NEARLY_FULL: " [bold red]No new studies are taken over.[/]",
     }
-    return f"Disk: {room}.{takes[watch_of(site).level()]}"
+    return f"Disk: {room}.{takes[watch_of(settings).level()]}"
 
 
 def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
@@ -226,9 +226,9 @@ def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
     return notices
 
 
-def _handover_notices(site: Settings) -> list[str]:
+def _handover_notices(settings: Settings) -> list[str]:
     """What bridges handed over and could not be taken over."""
-    refused = refused_count(site)
+    refused = refused_count(settings)
     if not refused:
         return []
     return [
@@ -239,9 +239,9 @@ def _handover_notices(site: Settings) -> list[str]:
     ]
 
 
-def _watch_notices(site: Settings) -> list[str]:
+def _watch_notices(settings: Settings) -> list[str]:
     """What lay in the watched folder and could not be taken over."""
-    refused = refused_files(site.watch_folder) if site.watch_folder else 0
+    refused = refused_files(settings.watch_folder) if settings.watch_folder else 0
     if not refused:
         return []
     said = f"[bold red]{refused} file(s) of the watched folder were refused.[/]"

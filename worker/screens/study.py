@@ -16,10 +16,10 @@ from worker.screens.status import COLOUR, RESEARCH_ONLY, cell, moment, wide_cons
 from worker.settings import Settings
 
 
-def show_study(site: Settings, asked: str, console: Console | None = None) -> int:
+def show_study(settings: Settings, asked: str, console: Console | None = None) -> int:
     """Everything about one study but its identity; 1 if there is no such study."""
     console = console or wide_console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     with database.reading() as session:
         key = find_study(session, asked)
         detail = study_detail(session, key) if key else None

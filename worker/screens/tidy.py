@@ -39,16 +39,16 @@ class Tidied:
     """Of processes that are gone; None: not counted."""
 
 
-def show_tidying(site: Settings, *, dry_run: bool, console: Console | None = None) -> int:
+def show_tidying(settings: Settings, *, dry_run: bool, console: Console | None = None) -> int:
     """Remove what may leave and say what it was; with `dry_run` only say. Always 0.
 
     Raises Resource INTAKE_NOT_TIDIED.
     """
     console = console or Console()
-    database = Database(site.database_url)
+    database = Database(settings.database_url)
     try:
-        done = would_tidy(site, database) if dry_run else tidy(site, database)
-        room = room_of(site.intake_dir)
+        done = would_tidy(settings, database) if dry_run else tidy(settings, database)
+        room = room_of(settings.intake_dir)
     except OSError as error:
         raise Resource(
             "INTAKE_NOT_TIDIED",
@@ -57,46 +57,46 @@ def show_tidying(site: Settings, *, dry_run: bool, console: Console | None = Non
         ) from None
     finally:
         database.dispose()
-    console.print(_table(done, site, dry_run=dry_run))
+    console.print(_table(done, settings, dry_run=dry_run))
     console.print(f"Disk: {room}.")
     return 0
 
 
-def tidy(site: Settings, database: Database) -> Tidied:
+def tidy(settings: Settings, database: Database) -> Tidied:
     """Everything that may leave, leaves."""
-    left = batch = let_files_leave(site, database, actor=actor())
+    left = batch = let_files_leave(settings, database, actor=actor())
     while batch.studies == BATCH:
-        batch = let_files_leave(site, database, actor=actor())
+        batch = let_files_leave(settings, database, actor=actor())
         left += batch
     return Tidied(
         left=left,
-        orphans=_orphans(site, database, dry_run=False),
-        half_written=sweep_half_written(site),
-        signs_of_life=sweep_signs_of_life(site),
+        orphans=_orphans(settings, database, dry_run=False),
+        half_written=sweep_half_written(settings),
+        signs_of_life=sweep_signs_of_life(settings),
     )
 
 
-def would_tidy(site: Settings, database: Database) -> Tidied:
+def would_tidy(settings: Settings, database: Database) -> Tidied:
     """What `tidy` would remove; nothing is changed."""
     left, owed = Left(), None
-    if site.keep_files_days:
+    if settings.keep_files_days:
         with database.reading() as session:
-            due = count_due_to_leave(session, keep_days=site.keep_files_days)
-            owed = count_kept_as_owed(session, keep_days=site.keep_files_days)
+            due = count_due_to_leave(session, keep_days=settings.keep_files_days)
+            owed = count_kept_as_owed(session, keep_days=settings.keep_files_days)
         left = Left(studies=due.studies, files=due.files, size=due.size)
-    orphans = _orphans(site, database, dry_run=True)
+    orphans = _orphans(settings, database, dry_run=True)
     return Tidied(left=left, orphans=orphans, kept_as_owed=owed)
 
 
-def _orphans(site: Settings, database: Database, *, dry_run: bool) -> Swept:
+def _orphans(settings: Settings, database: Database, *, dry_run: bool) -> Swept:
     swept = Swept()
     for folder in FOLDERS:
-        swept += sweep_orphans(site, database, folder, dry_run=dry_run)
+        swept += sweep_orphans(settings, database, folder, dry_run=dry_run)
     return swept
 
 
-def _table(done: Tidied, site: Settings, *, dry_run: bool) -> Table:
-    days = site.keep_files_days
+def _table(done: Tidied, settings: Settings, *, dry_run: bool) -> Table:
+    days = settings.keep_files_days
     rule = (
         f"finished at least {days:g} days ago"
         if days

@@ -120,9 +120,9 @@ class DiskWatch:
         self._level = self._ladder.judge(self.room, self._level)
 
 
-def watch_of(site: Settings) -> DiskWatch:
+def watch_of(settings: Settings) -> DiskWatch:
     """This process's one watch on the site's intake folder."""
-    return _watch(site.intake_dir, site.disk_warn_free, site.disk_refuse_free)
+    return _watch(settings.intake_dir, settings.disk_warn_free, settings.disk_refuse_free)
 
 
 @cache
@@ -130,9 +130,9 @@ def _watch(folder: Path, warn: str, refuse: str) -> DiskWatch:
     return DiskWatch(folder, Ladder(warn=warn, refuse=refuse))
 
 
-def refuse_when_nearly_full(site: Settings) -> None:
+def refuse_when_nearly_full(settings: Settings) -> None:
     """Called before anything is taken over. Raises Resource DISK_NEARLY_FULL."""
-    watch = watch_of(site)
+    watch = watch_of(settings)
     if watch.level() is Level.NEARLY_FULL:
         raise Resource(
             DISK_NEARLY_FULL,
@@ -141,14 +141,14 @@ def refuse_when_nearly_full(site: Settings) -> None:
         )
 
 
-def turn_away_when_nearly_full(event: Any, site: Settings) -> None:
+def turn_away_when_nearly_full(event: Any, settings: Settings) -> None:
     """Reject an association that may store. `event`: pynetdicom's EVT_REQUESTED.
 
     C-ECHO stays possible: a listener whose disk is full is not dead, and health checks ask it.
     """
     if event.assoc.is_rejected or not _may_store(event.assoc.requestor.primitive):
         return
-    if watch_of(site).level() is Level.NEARLY_FULL:
+    if watch_of(settings).level() is Level.NEARLY_FULL:
         log.warning("association_rejected", reason=DISK_NEARLY_FULL)
         event.assoc.acse.send_reject(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED)
         event.assoc.kill()  # once the answer is sent, as pynetdicom does for its own rejections

@@ -36,8 +36,8 @@ PROBE_BYTES = 16 * 1024 * 1024
 class DiskCondition:
     """The relay's view of the disk; `turn` once in each of its turns."""
 
-    def __init__(self, site: Settings, database: Database) -> None:
-        self._site, self._database = site, database
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._site, self._database = settings, database
         self._told: Level | None = None
         self._told_at = self._probed_at = -math.inf
 
@@ -73,13 +73,13 @@ class DiskCondition:
             log.info("intake_folder_writable")
 
 
-def can_write(site: Settings, *, makes_folder: bool = False) -> bool:
+def can_write(settings: Settings, *, makes_folder: bool = False) -> bool:
     """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards.
 
     `makes_folder`: an intake folder that is not there is made, if it may be
     (worker/storage/opening.py).
     """
-    folder = site.intake_dir / INCOMING
+    folder = settings.intake_dir / INCOMING
     probe = folder / f"{secrets.token_hex(16)}.part"
     try:
         if makes_folder:

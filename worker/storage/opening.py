@@ -23,19 +23,21 @@ from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
 
-def storage_of(site: Settings, database: Database) -> IntakeStorage:
+def storage_of(settings: Settings, database: Database) -> IntakeStorage:
     """For everybody who takes over what is sent; whoever only reads needs no database."""
-    return IntakeStorage(site.intake_dir, may_be_made=lambda: _is_new(database))
+    return IntakeStorage(settings.intake_dir, may_be_made=lambda: _is_new(database))
 
 
-def storage_to_fetch_to(site: Settings, database: Database) -> IntakeStorage:
+def storage_to_fetch_to(settings: Settings, database: Database) -> IntakeStorage:
     """For a worker, which fetches to its own disk or to the one that it shares with the listener."""
-    return IntakeStorage(site.intake_dir, may_be_made=lambda: may_make_to_fetch_to(site, database))
+    return IntakeStorage(
+        settings.intake_dir, may_be_made=lambda: may_make_to_fetch_to(settings, database)
+    )
 
 
-def may_make_to_fetch_to(site: Settings, database: Database) -> bool:
+def may_make_to_fetch_to(settings: Settings, database: Database) -> bool:
     """Whether a worker makes an intake folder that is not there. Raises Transient DATABASE_AWAY."""
-    return site.own_disk or _is_new(database)
+    return settings.own_disk or _is_new(database)
 
 
 def _is_new(database: Database) -> bool:

@@ -47,7 +47,7 @@ class Sender:
 
     @property
     def site(self) -> Settings:
-        return self.runtime.site
+        return self.runtime.settings
 
     def destinations(self, *tables: str) -> None:
         """Write the file of peers, and let it count."""

@@ -134,7 +134,7 @@ def test_many_files_become_their_studies_and_refusals(site, tmp_path):
     enqueued = enqueue_paths(
         [one[0], text, tmp_path / "b", one[1]],
         database=site.database,
-        site=site.settings,
+        settings=site.settings,
         on_file=lambda: seen.append(1),
     )
 

@@ -91,7 +91,7 @@ def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
     (folder / "letter.txt").write_text("Dear colleague")
     before = {path: path.stat() for path in folder.iterdir()}
     becomes(site, watch_settle_s=0.0, **FULL)
-    watcher = WatchedFolder(folder=folder, site=site.settings, database=site.database)
+    watcher = WatchedFolder(folder=folder, settings=site.settings, database=site.database)
     for _ in range(2):
         with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*what waits in a folder is then"):
             watcher.turn()

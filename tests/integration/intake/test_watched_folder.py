@@ -36,7 +36,7 @@ def folder(tmp_path):
 def watcher(site, folder):
     """Without a wait for files to settle; tests that are about it set it."""
     settings = site.settings.model_copy(update={"watch_settle_s": 0.0, "watch_folder": folder})
-    return WatchedFolder(folder=folder, site=settings, database=site.database)
+    return WatchedFolder(folder=folder, settings=settings, database=site.database)
 
 
 def lying(folder):

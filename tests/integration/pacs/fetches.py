@@ -48,7 +48,7 @@ class Node:
         self.retriever = Retriever(self.settings, self.database, self.storage)
 
     def order(self, uid: str, **where) -> str:
-        return order_study(uid, database=self.database, site=self.settings, **where).study_key
+        return order_study(uid, database=self.database, settings=self.settings, **where).study_key
 
     def claim(self, key: str) -> Claim:
         """The right to work on a study, its waiting time cut short."""

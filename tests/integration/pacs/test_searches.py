@@ -138,7 +138,10 @@ def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
     peer_at(site, tmp_path, archive.port)
     image = archive.studies["1.2.3.1"][0]
     expect_instances(
-        "1.2.3.1", [image.SOPInstanceUID, "1.2.3.1.99"], database=site.database, site=site.settings
+        "1.2.3.1",
+        [image.SOPInstanceUID, "1.2.3.1.99"],
+        database=site.database,
+        settings=site.settings,
     )
     site.listen()
     site.send(image)

@@ -79,7 +79,7 @@ def settings_in(folder: Path, **changes) -> Settings:
 
 def accepted(runtime: Runtime, *paths: Path) -> str:
     """The key of a study that was taken over."""
-    return accept_study(list(paths), database=runtime.database, site=runtime.site).study_key
+    return accept_study(list(paths), database=runtime.database, site=runtime.settings).study_key
 
 
 def found(runtime: Runtime, sql: str, **values) -> list[dict]:

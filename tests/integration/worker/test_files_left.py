@@ -34,7 +34,7 @@ def runtime(tmp_path_factory):
     first = bundle(folder, network(1), threshold=1e-6, model_version="1.0.0")
     runtime = started(settings_in(folder / "site"), first)
     second = bundle(folder, network(1), threshold=1 - 1e-6, model_version="2.0.0")
-    register_bundle(runtime.database, runtime.site, second, actor="test")
+    register_bundle(runtime.database, runtime.settings, second, actor="test")
     yield runtime
     runtime.close()
 
@@ -52,7 +52,7 @@ def files_leave(runtime, key):
             text("UPDATE study SET finished_at = '2020-01-01 00:00:00' WHERE study_key = :key"),
             {"key": key},
         )
-    assert let_files_leave(runtime.site, runtime.database, actor="test").files == 1
+    assert let_files_leave(runtime.settings, runtime.database, actor="test").files == 1
 
 
 def study(runtime, key):
@@ -101,13 +101,13 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
     files_leave(runtime, key)
     words = r"RESULT_FILES_GONE: .* left on 20.* by the retention rule .* have the study sent"
     with pytest.raises(Rejected, match=words):
-        show_results(runtime.site, key, tmp_path / "out")
+        show_results(runtime.settings, key, tmp_path / "out")
     console = Console(width=160, file=io.StringIO(), record=True)
-    show_study(runtime.site, key, console)
+    show_study(runtime.settings, key, console)
     assert "left 20" in console.export_text()
 
     assert accepted(runtime, path) == key
-    assert show_results(runtime.site, key, tmp_path / "out", Console(file=io.StringIO())) == 0
+    assert show_results(runtime.settings, key, tmp_path / "out", Console(file=io.StringIO())) == 0
 
 
 @pytest.mark.parametrize("patient", ["P-1", "P-2"])
@@ -131,7 +131,7 @@ def test_a_late_image_of_somebody_else_is_not_told_together_with_what_left(
     assert process_study(key, runtime) is StudyEnd.STORED
 
     def write():
-        return show_results(runtime.site, key, tmp_path / "out", Console(file=io.StringIO()))
+        return show_results(runtime.settings, key, tmp_path / "out", Console(file=io.StringIO()))
 
     if patient == "P-2":
         with pytest.raises(Rejected, match="RESULT_PATIENTS_DIFFER"):

@@ -111,7 +111,7 @@ def test_a_model_without_a_guard_assesses_what_another_left_out(runtime, folder,
     turned = write_instance(tmp_path / "a.dcm", pixels=TURNED, study_instance_uid=uid)
     key = accepted(runtime, turned)
     process_study(key, runtime)
-    unguarded = started(runtime.site, bundle(folder, network(2), model_version="9.9.10"))
+    unguarded = started(runtime.settings, bundle(folder, network(2), model_version="9.9.10"))
     try:
         late = write_instance(tmp_path / "b.dcm", pixels=UPRIGHT, study_instance_uid=uid)
         assert accepted(unguarded, late) == key

@@ -47,7 +47,7 @@ def runtime(tmp_path_factory):
 
 
 def accepted(runtime, *paths) -> str:
-    return accept_study(list(paths), database=runtime.database, site=runtime.site).study_key
+    return accept_study(list(paths), database=runtime.database, site=runtime.settings).study_key
 
 
 def row(runtime, sql: str, **values):
@@ -131,7 +131,7 @@ def test_a_changed_image_decides_and_the_earlier_prediction_stays(runtime, tmp_p
 
 def test_a_study_of_which_nothing_came_is_parked_and_never_negative(runtime):
     key = expect_instances(
-        "1.2.9.78", ["1.2.9.78.1"], database=runtime.database, site=runtime.site
+        "1.2.9.78", ["1.2.9.78.1"], database=runtime.database, settings=runtime.settings
     ).study_key
     row(
         runtime,
@@ -259,11 +259,11 @@ def test_a_forged_message_is_refused_before_anything_is_touched(forged, monkeypa
 
 def test_a_bundle_that_does_not_verify_is_not_registered(runtime, tmp_path):
     with pytest.raises(Rejected, match=r"holds no manifest\.json"):
-        register_bundle(runtime.database, runtime.site, tmp_path, actor="test")
+        register_bundle(runtime.database, runtime.settings, tmp_path, actor="test")
 
 
 def test_registering_the_active_bundle_again_changes_nothing(runtime):
-    record = register_bundle(runtime.database, runtime.site, default_bundle(), actor="test")
+    record = register_bundle(runtime.database, runtime.settings, default_bundle(), actor="test")
     assert record == runtime.model.record
 
 
@@ -274,7 +274,7 @@ def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
     torch.manual_seed(5)
     folder = tmp_path / "resnet50-9.9.9"
     save_bundle(folder, model=build_model("resnet50"), card="# x\n", manifest=manifest_of())
-    other = register_bundle(runtime.database, runtime.site, folder, actor="test")
+    other = register_bundle(runtime.database, runtime.settings, folder, actor="test")
 
     def activate(name: str) -> None:
         with runtime.database.transaction() as session:
@@ -288,7 +288,7 @@ def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
 
     activate(first)
     assert runtime.model.record.name == first
-    shutil.rmtree(runtime.site.models_dir / other.location)
+    shutil.rmtree(runtime.settings.models_dir / other.location)
     activate(other.name)
     assert runtime.model.record.name == first, "a model that is not there is not swapped to"
     activate(first)

@@ -35,7 +35,7 @@ def runtime(tmp_path_factory):
 
 def results_of(runtime, key, folder):
     console = Console(width=120, file=io.StringIO(), record=True)
-    assert show_results(runtime.site, key, folder, console) == 0
+    assert show_results(runtime.settings, key, folder, console) == 0
     return {path.name: path for path in folder.iterdir()}, console.export_text()
 
 
@@ -74,9 +74,9 @@ def test_a_study_of_which_nothing_was_assessed_says_so(runtime, tmp_path):
 def test_what_has_no_result_yet_is_refused(runtime, tmp_path):
     key = accepted(runtime, write_instance(tmp_path / "a.dcm"))
     with pytest.raises(Rejected, match="The study is accepted and has no result"):
-        show_results(runtime.site, key, tmp_path / "out")
+        show_results(runtime.settings, key, tmp_path / "out")
     with pytest.raises(Rejected, match="No study has this key"):
-        show_results(runtime.site, "f" * 32, tmp_path / "out")
+        show_results(runtime.settings, "f" * 32, tmp_path / "out")
 
 
 def test_a_file_that_is_missing_is_told(runtime, tmp_path):
@@ -90,15 +90,15 @@ def test_a_file_that_is_missing_is_told(runtime, tmp_path):
             ),
             {"key": key},
         ).scalar_one()
-    IntakeStorage(runtime.site.intake_dir).discard(name)
+    IntakeStorage(runtime.settings.intake_dir).discard(name)
     with pytest.raises(Transient, match="one is not in this machine's intake folder"):
-        show_results(runtime.site, key, tmp_path / "out")
+        show_results(runtime.settings, key, tmp_path / "out")
 
 
 def test_a_worker_makes_no_intake_folder_anew(runtime, tmp_path):
     """It would be the folder that the listener refuses to make where a mount is missing."""
     accepted(runtime, write_instance(tmp_path / "a.dcm", seed=11))
-    intake, elsewhere = runtime.site.intake_dir, tmp_path / "mounted elsewhere"
+    intake, elsewhere = runtime.settings.intake_dir, tmp_path / "mounted elsewhere"
     intake.rename(elsewhere)
     try:
         with pytest.raises(Resource, match="INTAKE_FOLDER_MISSING"):

@@ -41,7 +41,7 @@ def other(runtime, tmp_path_factory):
         folder, model=model, card="# x\n", manifest=manifest_of(),
         reference=guard_of(model, cut_off=1e9).to_reference(),
     )  # fmt: skip
-    return register_bundle(runtime.database, runtime.site, folder, actor="test")
+    return register_bundle(runtime.database, runtime.settings, folder, actor="test")
 
 
 def select(runtime, name) -> None:
@@ -51,7 +51,7 @@ def select(runtime, name) -> None:
 
 
 def processed(runtime, path) -> str:
-    key = accept_study([path], database=runtime.database, site=runtime.site).study_key
+    key = accept_study([path], database=runtime.database, site=runtime.settings).study_key
     assert process_study(key, runtime) is StudyEnd.STORED
     return key
 
@@ -114,7 +114,7 @@ def test_a_shadow_that_cannot_be_loaded_leaves_the_active_model_at_work(
 ):
     import shutil
 
-    kept = runtime.site.models_dir / other.location
+    kept = runtime.settings.models_dir / other.location
     shutil.move(kept, tmp_path / "away")
     select(runtime, other.name)
     assert runtime.model.shadow is None

@@ -69,7 +69,7 @@ def logits_of(runtime, table, model):
 
 def test_the_shadow_says_what_it_would_have_said_as_the_active_model(runtime, folder, tmp_path):
     processed(runtime, write_instance(tmp_path / "a.dcm", seed=1))
-    alone = started(settings_in(folder / "alone"), runtime.site.models_dir / "resnet50-2.0.0")
+    alone = started(settings_in(folder / "alone"), runtime.settings.models_dir / "resnet50-2.0.0")
     try:
         processed(alone, write_instance(tmp_path / "b.dcm", seed=1))
         expected = logits_of(alone, "prediction", "resnet50-2.0.0")

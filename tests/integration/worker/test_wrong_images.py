@@ -28,7 +28,7 @@ def runtime(tmp_path_factory, request):
 
 
 def processed(runtime, path) -> str:
-    key = accept_study([path], database=runtime.database, site=runtime.site).study_key
+    key = accept_study([path], database=runtime.database, site=runtime.settings).study_key
     assert process_study(key, runtime) is StudyEnd.STORED
     return key
 
@@ -45,7 +45,7 @@ def found(runtime, key: str):
 
 def test_a_drawn_picture_is_not_assessed_or_warned_of(runtime, tmp_path):
     it = found(runtime, processed(runtime, write_instance(tmp_path / "drawn.dcm", seed=1)))
-    if runtime.site.wrong_images == "refuse":
+    if runtime.settings.wrong_images == "refuse":
         assert (it.verdict, it.refusal_code, it.refusal_step) == (
             "rejected",
             NOT_ASSESSED,

@@ -23,10 +23,10 @@ _RETURNED = ("StudyInstanceUID", "ModalitiesInStudy", "NumberOfStudyRelatedInsta
 
 
 @contextmanager
-def by_c_find(peer: Peer, site: Settings) -> Iterator[Archive]:
+def by_c_find(peer: Peer, settings: Settings) -> Iterator[Archive]:
     """An archive asked by C-FIND. Raises as `association`."""
     asked = [build_context(StudyRootFind, list(NATIVE[:2]))]
-    with association(peer, site, asked) as opened:
+    with association(peer, settings, asked) as opened:
         yield _CFind(peer, opened)
 
 

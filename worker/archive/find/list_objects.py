@@ -45,9 +45,9 @@ class ListedObject:
         return self.modality not in NEVER_RADIOGRAPHS
 
 
-def list_objects(peer: Peer, site: Settings, study_instance_uid: str) -> list[ListedObject]:
+def list_objects(peer: Peer, settings: Settings, study_instance_uid: str) -> list[ListedObject]:
     """Every object of a study, series by series. Raises as `association`, RETRIEVE_FAILED."""
-    with association(peer, site, [build_context(StudyRootFind, list(NATIVE[:2]))]) as opened:
+    with association(peer, settings, [build_context(StudyRootFind, list(NATIVE[:2]))]) as opened:
         series = _ask(
             peer,
             opened,

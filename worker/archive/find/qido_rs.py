@@ -27,19 +27,19 @@ MORE = "299"
 
 
 @contextmanager
-def by_qido(peer: Peer, site: Settings) -> Iterator[Archive]:
+def by_qido(peer: Peer, settings: Settings) -> Iterator[Archive]:
     """An archive asked by QIDO-RS. Raises as `session_with`."""
-    with session_with(peer, site) as session:
-        yield _Qido(peer, site, session)
+    with session_with(peer, settings) as session:
+        yield _Qido(peer, settings, session)
 
 
 class _Qido:
-    def __init__(self, peer: Peer, site: Settings, session: requests.Session) -> None:
+    def __init__(self, peer: Peer, settings: Settings, session: requests.Session) -> None:
         self._peer = peer
         self._warned = False
         session.hooks["response"].append(self._look)
         self._client = DICOMwebClient(
-            (peer.dicomweb or "").rstrip("/"), session=session, timeout=timeouts(site)
+            (peer.dicomweb or "").rstrip("/"), session=session, timeout=timeouts(settings)
         )
         self._client.set_http_retry_params(retry=False)  # we wait longer than it would
 

@@ -29,7 +29,9 @@ class FoundDay:
     """Why it may have more than it told."""
 
 
-def find_day(peer: Peer, site: Settings, day: date, modalities: Collection[str] = ()) -> FoundDay:
+def find_day(
+    peer: Peer, settings: Settings, day: date, modalities: Collection[str] = ()
+) -> FoundDay:
     """The studies of one day that have one of these modalities.
 
     Asked modality by modality, as matching takes a single value, and looked over again: many
@@ -40,7 +42,7 @@ def find_day(peer: Peer, site: Settings, day: date, modalities: Collection[str] 
     found: dict[str, FoundStudy] = {}
     doubt: Doubt | None = None
     wanted = frozenset(modalities)
-    with asking(peer, site, str(peer.search)) as archive:
+    with asking(peer, settings, str(peer.search)) as archive:
         for modality in sorted(wanted) or [""]:
             told, unsure = whole_day(archive, day, modality, limit=peer.search_limit)
             doubt = doubt or unsure
@@ -76,7 +78,7 @@ def look_up(archive: Archive, study_instance_uid: str) -> FoundStudy | None:
 
 
 @contextmanager
-def asking(peer: Peer, site: Settings, way: str) -> Iterator[Archive]:
+def asking(peer: Peer, settings: Settings, way: str) -> Iterator[Archive]:
     """A connection over which any number of questions can be asked, by "c-find" or "qido-rs"."""
-    with (by_qido if way == "qido-rs" else by_c_find)(peer, site) as archive:
+    with (by_qido if way == "qido-rs" else by_c_find)(peer, settings) as archive:
         yield archive

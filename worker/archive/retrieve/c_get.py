@@ -42,9 +42,9 @@ Get = Callable[[Dataset], Dataset]
 """Retrieve what an identifier names; the last answer."""
 
 
-def fetch(fetching: Fetching, site: Settings) -> Fetched:
+def fetch(fetching: Fetching, settings: Settings) -> Fetched:
     """Every image of the study. Raises as `association`, RETRIEVE_..., and what refused all."""
-    with _getting(fetching, site) as get:
+    with _getting(fetching, settings) as get:
         last = get(identifier(fetching.study_instance_uid))
     if "Status" not in last or last.Status in PENDING:
         fetching.refuse_broken_off()
@@ -54,7 +54,7 @@ def fetch(fetching: Fetching, site: Settings) -> Fetched:
     except Away:
         raise
     except Transient as error:
-        return _one_by_one(fetching, site, error)
+        return _one_by_one(fetching, settings, error)
 
 
 def identifier(study_instance_uid: str) -> Dataset:
@@ -72,14 +72,14 @@ def sub_operations(status: Dataset, word: str) -> int | None:
 
 
 @contextmanager
-def _getting(fetching: Fetching, site: Settings, also: Collection[str] = ()) -> Iterator[Get]:
+def _getting(fetching: Fetching, settings: Settings, also: Collection[str] = ()) -> Iterator[Get]:
     """An association over which C-GETs are made; what comes is kept. `also`: as in `contexts`."""
     peer, taker = fetching.peer, _Taker(fetching)
     asked = contexts(also)
     storage = {str(context.abstract_syntax) for context in asked} - {str(StudyRootGet)}
     roles = [build_role(sop_class, scp_role=True) for sop_class in sorted(storage)]
     handlers = [(evt.EVT_C_STORE, taker.take)]
-    with association(peer, site, asked, roles=roles, handlers=handlers) as opened:
+    with association(peer, settings, asked, roles=roles, handlers=handlers) as opened:
 
         def get(wanted: Dataset) -> Dataset:
             last = Dataset()
@@ -143,16 +143,16 @@ def _conclude(fetching: Fetching, last: Dataset) -> Fetched:
     return fetching.fetched(expected)
 
 
-def _one_by_one(fetching: Fetching, site: Settings, as_a_whole: Transient) -> Fetched:
+def _one_by_one(fetching: Fetching, settings: Settings, as_a_whole: Transient) -> Fetched:
     """What did not come as a whole. Raises `as_a_whole` where the archive cannot say what there is."""
     peer = fetching.peer
     try:
-        listed = list_objects(peer, site, fetching.study_instance_uid)
+        listed = list_objects(peer, settings, fetching.study_instance_uid)
     except PneumoError:
         raise as_a_whole from None
     missing = [it for it in listed if it.sop_instance_uid not in fetching.came]
     classes = dict.fromkeys(it.sop_class_uid for it in missing if it.sop_class_uid)
-    with _getting(fetching, site, also=classes) as get:
+    with _getting(fetching, settings, also=classes) as get:
         for it in missing:
             wanted = identifier(fetching.study_instance_uid)
             wanted.QueryRetrieveLevel = "IMAGE"

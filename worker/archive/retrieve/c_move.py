@@ -23,7 +23,7 @@ UNABLE_TO_PROCESS = 0xC000
 """The first of 4096; Orthanc says it of an unknown destination, and of an unknown study."""
 
 
-def fetch(fetching: Fetching, site: Settings) -> Fetched:
+def fetch(fetching: Fetching, settings: Settings) -> Fetched:
     """Have the study sent to us. Raises as `association`, MOVE_DESTINATION_UNKNOWN, RETRIEVE_...
 
     An archive answers its last only after every image was answered by our listener, so that all of
@@ -34,22 +34,22 @@ def fetch(fetching: Fetching, site: Settings) -> Fetched:
     wanted = identifier(fetching.study_instance_uid)
     last = Dataset()
     # Some archives say nothing until all is sent: it has all the time that there is.
-    with association(peer, site, asked, answer_s=fetching.seconds_left()) as opened:
-        for status, _ in opened.send_c_move(wanted, site.ae_title, StudyRootMove):
+    with association(peer, settings, asked, answer_s=fetching.seconds_left()) as opened:
+        for status, _ in opened.send_c_move(wanted, settings.ae_title, StudyRootMove):
             last = status
             fetching.refuse_too_late()
-    return _conclude(fetching, site, last)
+    return _conclude(fetching, settings, last)
 
 
-def _conclude(fetching: Fetching, site: Settings, last: Dataset) -> Fetched:
+def _conclude(fetching: Fetching, settings: Settings, last: Dataset) -> Fetched:
     peer = fetching.peer
     if "Status" not in last or last.Status in PENDING:
         raise errors.away(peer, "broke off, or did not answer in time")
     if last.Status == DESTINATION_UNKNOWN:
-        raise errors.destination_unknown(peer, site.ae_title)
+        raise errors.destination_unknown(peer, settings.ae_title)
     if UNABLE_TO_PROCESS <= last.Status <= UNABLE_TO_PROCESS + 0x0FFF:
         raise errors.failed(
-            peer, f"status {last.Status:04X}: perhaps it does not know {site.ae_title}"
+            peer, f"status {last.Status:04X}: perhaps it does not know {settings.ae_title}"
         )
     if last.Status not in (SUCCESS, SOME_FAILED):
         raise of_status(peer, int(last.Status))

@@ -36,8 +36,8 @@ STALE_S = 300.0
 class OwnDisk:
     """What this process knows of its disk; `turn` once a minute."""
 
-    def __init__(self, site: Settings, database: Database, pauses: Pauses) -> None:
-        self._site, self._database, self._pauses = site, database, pauses
+    def __init__(self, settings: Settings, database: Database, pauses: Pauses) -> None:
+        self._site, self._database, self._pauses = settings, database, pauses
         self._met = False
         """Whether a fetch of this process found no room, and none has since."""
 

@@ -39,11 +39,15 @@ class NotMoved:
 
 
 def not_moved(
-    peer: Peer, site: Settings, database: Database, study_instance_uid: str, here: Collection[str]
+    peer: Peer,
+    settings: Settings,
+    database: Database,
+    study_instance_uid: str,
+    here: Collection[str],
 ) -> NotMoved | None:
     """What did not come. None if the archive cannot say what there is. `here`: SOP Instance UIDs."""
     try:
-        listed = list_objects(peer, site, study_instance_uid)
+        listed = list_objects(peer, settings, study_instance_uid)
     except PneumoError:
         return None
     absent = {it.sop_instance_uid: it for it in listed if it.sop_instance_uid not in here}

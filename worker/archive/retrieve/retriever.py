@@ -51,13 +51,13 @@ _WAYS = {
 class Retriever:
     """What a worker fetches with; its memory of archives that are away is this process's."""
 
-    def __init__(self, site: Settings, database: Database, storage: IntakeStorage) -> None:
-        self._site = site
+    def __init__(self, settings: Settings, database: Database, storage: IntakeStorage) -> None:
+        self._site = settings
         self._database = database
         self._storage = storage
-        self._pauses = Pauses(site)
-        self._turns = Turns(site.fetches_at_once)
-        self.disk = OwnDisk(site, database, self._pauses)
+        self._pauses = Pauses(settings)
+        self._turns = Turns(settings.fetches_at_once)
+        self.disk = OwnDisk(settings, database, self._pauses)
 
     def with_images(self, claimed: Claim) -> Claim:
         """The claim with all instances of its study, their files on this disk.
@@ -106,9 +106,9 @@ class Retriever:
             deadline=time.monotonic() + self._site.study_limit_s * SHARE_OF_LIMIT,
         )
         nobody = {"tls_certificate": None, "tls_key": None}
-        site = self._site if origin.peer else self._site.model_copy(update=nobody)
+        settings = self._site if origin.peer else self._site.model_copy(update=nobody)
         try:
-            fetched = _WAYS[origin.way](fetching, site)
+            fetched = _WAYS[origin.way](fetching, settings)
         except (Transient, Rejected) as error:
             raise self._by_what_it_knows(error, origin, peer) from None
         except Resource as error:
@@ -217,7 +217,7 @@ class Retriever:
         return self._pauses.failed(error)
 
 
-def peer_of(origin: Origin, site: Settings) -> Peer:
+def peer_of(origin: Origin, settings: Settings) -> Peer:
     """The archive of an origin. Raises Away if this process's file of peers does not have it."""
     if origin.base_url is not None:
         return Peer.model_validate(
@@ -225,7 +225,7 @@ def peer_of(origin: Origin, site: Settings) -> Peer:
         )
     name = origin.peer or ""
     try:
-        return read_peers(site.peers).named(name)
+        return read_peers(settings.peers).named(name)
     except Rejected as error:
         raise errors.misconfigured(name, error) from None
 

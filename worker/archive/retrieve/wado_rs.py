@@ -26,14 +26,14 @@ Alone, without a second choice and its weight: Orthanc refuses a request that ha
 CHUNK = 1 << 18
 
 
-def fetch(fetching: Fetching, site: Settings) -> Fetched:
+def fetch(fetching: Fetching, settings: Settings) -> Fetched:
     """Every image of the study. Raises as `session_with`, RETRIEVE_INCOMPLETE, what refused all."""
     peer = fetching.peer
     url = f"{(peer.dicomweb or '').rstrip('/')}/studies/{fetching.study_instance_uid}"
     headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
     with (
-        session_with(peer, site) as session,
-        session.get(url, headers=headers, stream=True, timeout=timeouts(site)) as response,
+        session_with(peer, settings) as session,
+        session.get(url, headers=headers, stream=True, timeout=timeouts(settings)) as response,
     ):
         refuse_status(peer, response.status_code)
         try:

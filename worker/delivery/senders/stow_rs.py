@@ -22,7 +22,7 @@ MOST_OF_AN_ANSWER = 4 * 1024 * 1024
 
 def send_by_web(
     peer: Peer,
-    site: Settings,
+    settings: Settings,
     objects: Sequence[MadeObject],
     on_connected: Callable[[], bool],
 ) -> str | None:
@@ -39,8 +39,8 @@ def send_by_web(
             raise _NotWanted
 
     try:
-        with _session(peer, site, begin) as session:
-            status, answer = _post(session, peer, site, objects)
+        with _session(peer, settings, begin) as session:
+            status, answer = _post(session, peer, settings, objects)
     except _NotWanted:
         return None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -76,9 +76,9 @@ class MultipartObjects:
         yield self._end
 
 
-def _session(peer: Peer, site: Settings, begin: Callable[[], None]) -> requests.Session:
+def _session(peer: Peer, settings: Settings, begin: Callable[[], None]) -> requests.Session:
     try:
-        return web_session(peer, site, begin)
+        return web_session(peer, settings, begin)
     except Rejected as error:
         if error.code != "TOKEN_FILE_UNREADABLE":
             raise certificate(peer.name, error.sentence.rstrip(".")) from None
@@ -89,7 +89,7 @@ def _session(peer: Peer, site: Settings, begin: Callable[[], None]) -> requests.
 
 
 def _post(
-    session: requests.Session, peer: Peer, site: Settings, objects: Sequence[MadeObject]
+    session: requests.Session, peer: Peer, settings: Settings, objects: Sequence[MadeObject]
 ) -> tuple[int, bytes]:
     body = MultipartObjects(objects)
     headers = {
@@ -100,7 +100,7 @@ def _post(
         f"{(peer.dicomweb or '').rstrip('/')}/studies",
         data=body,
         headers=headers,
-        timeout=(min(CONNECT_S, site.delivery_timeout_s), site.delivery_timeout_s),
+        timeout=(min(CONNECT_S, settings.delivery_timeout_s), settings.delivery_timeout_s),
         allow_redirects=False,
         stream=True,  # the answer is read up to a limit
     ) as answer:
