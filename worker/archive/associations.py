@@ -11,9 +11,9 @@ from pynetdicom.presentation import PresentationContext
 
 from worker.archive import errors
 from worker.errors import Away, PneumoError, Rejected
-from worker.listener.storage_scp import MAXIMUM_PDU_BYTES
 from worker.peers.associations import (
     CONNECT_S,
+    LARGE_PDU_BYTES,
     Cause,
     NoAssociation,
     Patience,
@@ -56,7 +56,7 @@ def association(
             patience,
             roles=roles,
             handlers=handlers,
-            max_pdu=MAXIMUM_PDU_BYTES,
+            max_pdu=LARGE_PDU_BYTES,
         )
     except NoAssociation as none:
         raise _told(peer, none) from None

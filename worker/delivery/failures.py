@@ -17,8 +17,8 @@ from db.vocabulary.enums import FailureKind
 from worker.delivery.errors import DestinationFailed
 from worker.delivery.runtime import DeliveryRuntime
 from worker.errors import ErrorKind
+from worker.failure_kinds import Failure, classify
 from worker.logging import get_logger, keep_traceback
-from worker.pipeline.failures import Failure, classify
 from worker.settings import Settings
 from worker.transactions import in_transaction
 

@@ -24,7 +24,7 @@ from worker.intake.accept import wait_for
 from worker.local.installation import locked, parts_of, prepare, wait_until_ready
 from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
-from worker.screens.status import wide_console
+from worker.screens.console import wide_console
 from worker.settings import Settings, read_settings
 
 FOLDER = Path("demo-state")

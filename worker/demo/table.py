@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.demo.checks import Finding, Sent
-from worker.screens.status import COLOUR
+from worker.screens.console import COLOUR
 
 FULL_WIDTH = 98
 """Columns that the whole table takes."""

@@ -108,19 +108,6 @@ class ArrivingMessages(DIMSEServiceProvider):
             self.message.data_set.discard()
 
 
-def encode_file(event: Any) -> bytes:
-    """A C-STORE request that came whole (C-GET) as a DICOM file: our head, the sender's own bytes.
-
-    `event`: pynetdicom's EVT_C_STORE.
-    """
-    head = file_head(
-        event.request.AffectedSOPClassUID,
-        event.request.AffectedSOPInstanceUID,
-        event.context.transfer_syntax,
-    )
-    return head + bytes(event.request.DataSet.getbuffer())
-
-
 def _file_head(message: Any, association: Any) -> bytes:
     """The head of the message that is arriving."""
     context = association._accepted_cx[message.context_id]  # noqa: SLF001  as pynetdicom finds it

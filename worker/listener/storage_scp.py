@@ -30,6 +30,7 @@ from worker.listener.certificate_check import certificate_trouble, keep_note
 from worker.listener.connections import Connection, Connections
 from worker.listener.tls_renewal import OwnTls
 from worker.logging import close_talkative_libraries, get_logger, keep_traceback
+from worker.peers.associations import LARGE_PDU_BYTES
 from worker.peers.tls import probing_context
 from worker.settings import Settings
 from worker.storage.disk import turn_away_when_nearly_full
@@ -38,8 +39,6 @@ from worker.storage.opening import storage_of
 
 log = get_logger(__name__)
 
-MAXIMUM_PDU_BYTES = 131_072
-"""Larger pieces than the default 16 KiB: a radiograph has 15 MB and each piece costs a turn."""
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
 LOOK_S = 1.0
@@ -79,7 +78,7 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     tls = None if settings.listen_tls == "off" else OwnTls(settings)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_associations = settings.max_associations
-    ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    ae.maximum_pdu_size = LARGE_PDU_BYTES
     ae.add_supported_context(Verification)
     # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)

@@ -25,6 +25,8 @@ from worker.settings import Settings
 
 CONNECT_S = 10.0
 """For a connection; a system that is there takes it at once."""
+LARGE_PDU_BYTES = 131_072
+"""Where images come to us: a radiograph has 15 MB, and each piece costs a turn."""
 SMALL_PDU_BYTES = 16_382
 """Most that we take at once where nothing large comes to us."""
 REJECTED_TRANSIENT = 2

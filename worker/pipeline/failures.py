@@ -1,29 +1,25 @@
-"""What becomes of a study whose attempt failed: a table from error to kind, and one decision."""
+"""What becomes of a study whose attempt failed: it is retried, handed back or parked."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-import torch
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.engine.session import is_transient
+from db.engine.session import Database
 from db.studies.claims import release
 from db.studies.results import park, schedule_retry
 from db.values import Claim
 from db.vocabulary.enums import FailureKind
 from db.vocabulary.errors import StaleClaim
-from worker.errors import Away, ErrorKind, Later, PneumoError
+from worker.errors import ErrorKind, Later
+from worker.failure_kinds import DEVICE_FAILED, Failure, classify
 from worker.logging import get_logger, keep_traceback
 from worker.pipeline.process_exit import leave
+from worker.settings import Settings
 from worker.transactions import in_transaction
-
-if TYPE_CHECKING:
-    from worker.pipeline.runtime import Runtime
 
 log = get_logger(__name__)
 
@@ -37,17 +33,6 @@ class Settlement(StrEnum):
     """Waits for a person."""
     OVERTAKEN = "overtaken"
     """The claim was no longer ours: whoever took over settles it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failure in our own words; what the exception itself says may quote a dataset."""
-
-    kind: ErrorKind
-    code: str
-    sentence: str
-    waits_s: float | None = None
-    """Tried again after so long, however often; None: by the retry policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +57,13 @@ class RetryPolicy:
         return min(self.base_s * 2.0**retries, self.ceiling_s) * (0.5 + jitter)
 
 
-def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settlement:
+def settle_failure(
+    claimed: Claim, error: Exception, database: Database, settings: Settings
+) -> Settlement:
     """Retry or park the study of a failed attempt; if the database is away, the lease settles it."""
     if isinstance(error, Later):
-        return _hand_back(claimed, error, runtime)
+        return _hand_back(claimed, error, database)
     failure = classify(error)
-    settings = runtime.settings
     policy = RetryPolicy(
         base_s=settings.retry_base_s,
         ceiling_s=settings.retry_ceiling_s,
@@ -95,7 +81,7 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
     )
     try:
         in_transaction(
-            runtime.database,
+            database,
             lambda session: (
                 _park(session, claimed, failure, reference)
                 if delay_s is None
@@ -111,80 +97,14 @@ def settle_failure(claimed: Claim, error: Exception, runtime: Runtime) -> Settle
     return settlement
 
 
-def _hand_back(claimed: Claim, error: Later, runtime: Runtime) -> Settlement:
+def _hand_back(claimed: Claim, error: Later, database: Database) -> Settlement:
     """No failure, and no trace of one: the study only waits."""
     try:
-        in_transaction(
-            runtime.database, lambda session: release(session, claimed, delay_s=error.wait_s)
-        )
+        in_transaction(database, lambda session: release(session, claimed, delay_s=error.wait_s))
     except StaleClaim:
         return Settlement.OVERTAKEN
     log.debug("handed_back", code=error.code)
     return Settlement.RETRY
-
-
-def classify(error: BaseException) -> Failure:
-    """The error's kind, code and sentence by the first row of the table that fits."""
-    if isinstance(error, PneumoError):
-        waits_s = error.wait_s if isinstance(error, Away) else None
-        return Failure(kind=error.kind, code=error.code, sentence=error.sentence, waits_s=waits_s)
-    for fits, failure in _TABLE:
-        if fits(error):
-            return failure
-    return Failure(
-        kind=ErrorKind.BUG,
-        code="BUG",
-        sentence=f"An unforeseen {type(error).__qualname__} was raised. Look up the reference in "
-        "the worker's log, mend the cause, then run `pneumo retry`.",
-    )
-
-
-DEVICE_FAILED = "DEVICE_FAILED"
-OUT_OF_MEMORY = Failure(
-    kind=ErrorKind.RESOURCE,
-    code="OUT_OF_MEMORY",
-    sentence="Memory ran out even for a single frame; the study is tried again later. "
-    "Lower PNEUMO_MAX_BATCH or the worker's -c if this repeats.",
-)
-
-_TABLE = (
-    (
-        lambda e: isinstance(e, SQLAlchemyError) and is_transient(e),
-        Failure(
-            kind=ErrorKind.TRANSIENT,
-            code="DATABASE_AWAY",
-            sentence="The database did not answer; the study is tried again by itself.",
-        ),
-    ),
-    (
-        lambda e: isinstance(e, torch.OutOfMemoryError | MemoryError),
-        OUT_OF_MEMORY,
-    ),
-    (
-        # torch says this of the CPU's memory in a plain RuntimeError
-        lambda e: isinstance(e, RuntimeError) and "allocate memory" in str(e),
-        OUT_OF_MEMORY,
-    ),
-    (
-        lambda e: isinstance(e, torch.AcceleratorError),
-        Failure(
-            kind=ErrorKind.RESOURCE,
-            code=DEVICE_FAILED,
-            sentence="The accelerator reported an error after which its process cannot use it any "
-            "more. The worker starts afresh and the study is tried again; look at the device "
-            "(nvidia-smi, the system log) if this repeats.",
-        ),
-    ),
-    (
-        lambda e: isinstance(e, OSError),
-        Failure(
-            kind=ErrorKind.TRANSIENT,
-            code="FILE_SYSTEM_ERROR",
-            sentence="A file could not be read from the intake folder; the study is tried again "
-            "by itself. Check the disk if this repeats.",
-        ),
-    ),
-)
 
 
 def _park(session: Session, claimed: Claim, failure: Failure, reference: str) -> None:

@@ -111,7 +111,9 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
             log.warning("claim_overtaken", attempt=claimed.token)
             return StudyEnd.OVERTAKEN
         except Exception as error:  # noqa: BLE001  settled by kind: retried, parked, never lost
-            return StudyEnd(settle_failure(claimed, error, runtime).value)
+            return StudyEnd(
+                settle_failure(claimed, error, runtime.database, runtime.settings).value
+            )
     log.info(
         "study_stored",
         attempt=claimed.token,

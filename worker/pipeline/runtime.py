@@ -8,34 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from db.engine.session import Database
 from db.vocabulary.enums import Lane
 from worker.archive.retrieve.retriever import Retriever
-from worker.inference.active_model import ActiveModel, load_active_model
+from worker.inference.active_model import ActiveModel
+from worker.inference.model_holder import ModelHolder
 from worker.maintenance.disk_keeper import DiskKeeper
 from worker.pipeline.heartbeat import Heartbeat
 from worker.pipeline.leases import LeaseKeeper
+from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import Settings, current_settings
 from worker.storage.opening import storage_to_fetch_to
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerIdentity:
-    """How this process is named in rows and logs."""
-
-    name: str
-    """Opaque and unique, e.g. `w-3f9c2a81d0b4`; never a host name."""
-    lanes: tuple[Lane, ...]
-    """What it consumes; it claims nothing that goes through another lane."""
-
-    @classmethod
-    def new(cls, lanes: Iterable[Lane]) -> WorkerIdentity:
-        """A fresh name for this process."""
-        return cls(name=f"w-{uuid.uuid4().hex[:12]}", lanes=tuple(lanes))
 
 
 class Runtime:
@@ -48,7 +33,7 @@ class Runtime:
         self.database = Database(settings.database_url)
         self.storage = storage_to_fetch_to(settings, self.database)
         self.retriever = Retriever(settings, self.database, self.storage)
-        self.model: ActiveModel = load_active_model(self.database, settings)
+        self.models = ModelHolder(self.database, settings)
         self.leases = LeaseKeeper(
             self.database,
             lease_s=settings.lease_s,
@@ -56,14 +41,19 @@ class Runtime:
             limit_s=settings.study_limit_s,
         )
         self.disk_keeper = DiskKeeper(settings, self.database, self.retriever.disk)
-        self.heartbeat = Heartbeat(self)
+        self.heartbeat = Heartbeat(self.database, identity, self.models, settings.alive_dir)
+
+    @property
+    def model(self) -> ActiveModel:
+        """The model that is loaded now; a study is predicted by one from beginning to end."""
+        return self.models.current
 
     def close(self) -> None:
         """Finish what runs, give back threads and connections."""
         self.heartbeat.close()
         self.disk_keeper.close()
         self.leases.close()
-        self.model.close()
+        self.models.close()
         self.database.dispose()
 
 

@@ -15,7 +15,7 @@ from db.ledger.model_registry import activate_model, select_shadow
 from db.studies.overview import parked_studies
 from db.studies.results import retry_parked
 from worker.errors import Rejected
-from worker.screens.status import one_study
+from worker.screens.console import one_study
 from worker.settings import Settings
 
 

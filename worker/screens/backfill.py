@@ -13,7 +13,7 @@ from worker.archive import backfill
 from worker.archive.backfill import Backfill, Rate, Window
 from worker.errors import Rejected
 from worker.peers.peers_file import read_peers
-from worker.screens.status import wide_console
+from worker.screens.console import wide_console
 from worker.screens.truncated_days import doubt_notice
 from worker.settings import Settings
 

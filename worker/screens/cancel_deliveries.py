@@ -12,7 +12,7 @@ from db.deliveries.cancel import StillOwed, forgo, still_owed, tell_no_more
 from db.engine.session import Database
 from worker.errors import Rejected
 from worker.screens.admin import actor
-from worker.screens.status import wide_console
+from worker.screens.console import wide_console
 from worker.settings import Settings
 from worker.transactions import in_transaction
 

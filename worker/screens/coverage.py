@@ -18,7 +18,7 @@ from worker.archive.coverage import Covered, DayCoverage, cover_day
 from worker.errors import Rejected
 from worker.peers.peers_file import Peer, read_peers
 from worker.screens.backfill import modalities_of
-from worker.screens.status import wide_console
+from worker.screens.console import wide_console
 from worker.screens.truncated_days import doubt_notice
 from worker.settings import Settings
 

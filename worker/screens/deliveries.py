@@ -18,7 +18,7 @@ from db.values.deliveries import DestinationGlance, ParkedDelivery
 from db.vocabulary.enums import DeliveryState
 from worker.celery import DELIVERY
 from worker.errors import Rejected
-from worker.screens.status import condition_notices, moment, wide_console
+from worker.screens.console import condition_notices, moment, wide_console
 from worker.settings import Settings
 from worker.storage.disk import in_words
 

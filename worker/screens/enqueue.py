@@ -15,7 +15,7 @@ from db.values import Acceptance, StudySummary
 from db.vocabulary.enums import InstanceReceipt, Priority, StudyState, Verdict
 from worker.intake.accept import Enqueued, enqueue_paths, wait_for
 from worker.intake.manifest import read_manifests
-from worker.screens.status import COLOUR, RESEARCH_ONLY
+from worker.screens.console import COLOUR, RESEARCH_ONLY
 from worker.settings import Settings
 
 

@@ -11,8 +11,8 @@ from db.engine.session import Database
 from db.values import Ordered, StudySummary
 from db.vocabulary.enums import Priority
 from worker.archive.order import order_study
+from worker.screens.console import RESEARCH_ONLY, wide_console
 from worker.screens.enqueue import outcome_cells, unfinished, wait_and_show
-from worker.screens.status import RESEARCH_ONLY, wide_console
 from worker.settings import Settings
 
 

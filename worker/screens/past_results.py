@@ -11,7 +11,7 @@ from db.engine.session import Database
 from worker.delivery.past_results import Owed, owe_results
 from worker.errors import Rejected
 from worker.screens.admin import actor
-from worker.screens.status import wide_console
+from worker.screens.console import wide_console
 from worker.settings import Settings
 
 SHOWN = 20

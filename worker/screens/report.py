@@ -10,7 +10,7 @@ from rich.table import Table
 
 from db.engine.session import Database
 from db.studies.overview import count_view_rows, view_rows
-from worker.screens.status import RESEARCH_ONLY, cell, wide_console
+from worker.screens.console import RESEARCH_ONLY, cell, wide_console
 from worker.settings import Settings
 
 

@@ -23,7 +23,7 @@ from worker.inference.active_model import find_bundle
 from worker.model.bundle import load_bundle
 from worker.results.build import to_bytes
 from worker.results.wording import ResultWords
-from worker.screens.status import RESEARCH_ONLY, one_study, wide_console
+from worker.screens.console import RESEARCH_ONLY, one_study, wide_console
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 

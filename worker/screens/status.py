@@ -16,50 +16,30 @@ from rich.text import Text
 from db.deliveries.overview import destinations_at_a_glance
 from db.engine.session import Database
 from db.ledger.audit import verify
-from db.ledger.conditions import Condition, conditions
+from db.ledger.conditions import conditions
 from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import list_models
 from db.studies.orders import unfetched_orders
-from db.studies.overview import find_study, overview
+from db.studies.overview import overview
 from db.studies.retention import count_kept_as_owed
 from db.values import (
     LiveWorker,
     Overview,
 )
 from db.vocabulary.enums import Lane, StudyState, Verdict
-from worker.errors import Rejected
 from worker.intake.drop_folder import refused_count
 from worker.intake.watched_folder import refused_files
+from worker.screens.console import COLOUR, condition_notices, moment, wide_console
+from worker.screens.deliveries import deliveries_table, delivery_notices, kept_notices
 from worker.settings import Settings
 from worker.storage.disk import Level, room_of, watch_of
 
 SEEN_WITHIN_S = 30.0
 """A worker that beat within so long counts as alive (it beats every 5 s)."""
 
-COLOUR = {
-    Verdict.POSITIVE: "bold yellow",
-    Verdict.NEGATIVE: "green",
-    Verdict.REJECTED: "cyan",
-    Verdict.FAILED: "bold red",
-}
-
-
-RESEARCH_ONLY = "For research until cleared where it is used."
-"""Stands under every result that is printed."""
-PLAIN_WIDTH = 120
-"""Columns of a table that goes into a file or a pipe, where rich would assume 80."""
-
-
-def wide_console() -> Console:
-    """Standard output: a terminal as wide as it is, anything else wide enough for tables."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
-
 
 def show_status(settings: Settings, console: Console | None = None) -> None:
     """What waits, what runs, who works, what needs a person."""
-    from worker.screens.deliveries import deliveries_table, delivery_notices, kept_notices
-
     console = console or wide_console()
     database = Database(settings.database_url)
     with database.reading() as session:
@@ -254,46 +234,3 @@ def _order_notices(unfetched: Mapping[str, int]) -> list[str]:
         f"{count} ordered studies are still to be fetched from {name}."
         for name, count in unfetched.items()
     ]
-
-
-def condition_notices(wrong: Sequence[Condition]) -> list[Text]:
-    """What outside of any study is not as it should be, since when."""
-    return [
-        Text.assemble(
-            (f"{condition.subject}: {condition.code}. ", "bold red"),
-            f"{condition.sentence} Since {moment(condition.since)} UTC, met {condition.times} "
-            f"time(s), last at {moment(condition.seen_at)}.",
-        )
-        for condition in wrong
-    ]
-
-
-def cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, datetime):
-        return moment(value)
-    return _short(value)
-
-
-def _short(value: object) -> str:
-    """Keys and digests by their first twelve digits."""
-    text = str(value)
-    return text[:12] if len(text) in (32, 64) and text.isalnum() else text
-
-
-def moment(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def one_study(database: Database, asked: str) -> str:
-    """The study key meant by a key, the beginning of one, or a Study Instance UID."""
-    with database.reading() as session:
-        key = find_study(session, asked)
-    if key is None:
-        raise Rejected(
-            "STUDY_UNKNOWN", "No study has this key or UID. `pneumo report` lists the studies."
-        )
-    return key

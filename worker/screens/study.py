@@ -12,7 +12,7 @@ from rich.text import Text
 from db.engine.session import Database
 from db.studies.overview import find_study, study_detail
 from db.values import AttemptDetail, AuditDetail, InstanceDetail, StudyDetail, StudySummary
-from worker.screens.status import COLOUR, RESEARCH_ONLY, cell, moment, wide_console
+from worker.screens.console import COLOUR, RESEARCH_ONLY, cell, moment, wide_console
 from worker.settings import Settings
 
 

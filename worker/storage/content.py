@@ -42,6 +42,19 @@ def file_head(sop_class_uid: Any, sop_instance_uid: Any, transfer_syntax: Any) -
     return b"".join((b"\0" * PREAMBLE, b"DICM", encode_file_meta(file_meta)))
 
 
+def encode_file(event: Any) -> bytes:
+    """A C-STORE request that came whole (C-GET) as a DICOM file: our head, the sender's own bytes.
+
+    `event`: pynetdicom's EVT_C_STORE.
+    """
+    head = file_head(
+        event.request.AffectedSOPClassUID,
+        event.request.AffectedSOPInstanceUID,
+        event.context.transfer_syntax,
+    )
+    return head + bytes(event.request.DataSet.getbuffer())
+
+
 def content_sha256(path: Path) -> str:
     """64 hex digits: what SHA-256 the file would have, had its data set come by C-STORE.
 

@@ -86,12 +86,7 @@ class Node:
 
     def settle(self, taken: Claim, error: Exception) -> Settlement:
         """What a worker does with a failed attempt."""
-
-        class Shell:
-            site = self.settings
-            database = self.database
-
-        return settle_failure(taken, error, Shell())  # type: ignore[arg-type]
+        return settle_failure(taken, error, self.database, self.settings)
 
     def uids_on_disk(self, taken: Claim) -> set[str]:
         return {

@@ -19,7 +19,8 @@ from worker.intake.accept import accept_study
 from worker.model.architectures import Network, build_model
 from worker.model.bundle import save_bundle
 from worker.model.wrong_image import WrongImageGuard
-from worker.pipeline.runtime import Runtime, WorkerIdentity
+from worker.pipeline.runtime import Runtime
+from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import Settings, read_settings
 
 SPEC = PreprocessingSpec()

@@ -27,7 +27,8 @@ from worker.model.architectures import build_model
 from worker.model.bundle import default_bundle, save_bundle
 from worker.pipeline import process_study as pipeline
 from worker.pipeline.process_study import StudyEnd, process_study
-from worker.pipeline.runtime import Runtime, WorkerIdentity
+from worker.pipeline.runtime import Runtime
+from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
 from worker.tasks import process_study as task
 

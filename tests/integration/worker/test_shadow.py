@@ -17,7 +17,8 @@ from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
 from worker.pipeline.process_study import StudyEnd, process_study
-from worker.pipeline.runtime import Runtime, WorkerIdentity
+from worker.pipeline.runtime import Runtime
+from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
 
 

@@ -12,7 +12,8 @@ from worker.inference.assessment import NOT_ASSESSED
 from worker.intake.accept import accept_study
 from worker.model.bundle import load_bundle, packaged_bundles
 from worker.pipeline.process_study import StudyEnd, process_study
-from worker.pipeline.runtime import Runtime, WorkerIdentity
+from worker.pipeline.runtime import Runtime
+from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
 
 

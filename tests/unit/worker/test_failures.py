@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from worker.errors import Bug, ErrorKind, Rejected, Resource, Transient
-from worker.pipeline.failures import RetryPolicy, classify
+from worker.failure_kinds import classify
+from worker.pipeline.failures import RetryPolicy
 
 POLICY = RetryPolicy(base_s=1.0, ceiling_s=300.0, max_retries=8)
 

@@ -26,9 +26,9 @@ from worker.archive.contexts import contexts
 from worker.archive.find.list_objects import list_objects
 from worker.archive.retrieve.received_images import Fetched, Fetching
 from worker.errors import Away, PneumoError, Transient
-from worker.listener.incoming_datasets import encode_file
 from worker.logging import get_logger, keep_traceback
 from worker.settings import Settings
+from worker.storage.content import encode_file
 
 log = get_logger(__name__)
 
