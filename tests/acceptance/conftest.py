@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.installation import Installation
+from tests.builders.installation import Installation
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import uuid
 
 import redis
 
-from tests.builders import make_study
+from tests.builders.dicom import make_study
 
 
 def hand_over(installation, uid: str) -> str:

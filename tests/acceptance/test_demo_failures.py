@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from db.engine.session import Database
-from tests.acceptance.evidence import one
-from tests.acceptance.installation import ROOT
+from tests.builders.evidence import one
+from tests.builders.installation import ROOT
 
 
 class Demo:

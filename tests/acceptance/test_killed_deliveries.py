@@ -7,10 +7,10 @@ import threading
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.acceptance.installation import Installation
-from tests.builders import write_instance
-from tests.integration.worker.installations import accepted, bundle, network, started
-from tests.pacs import Pacs
+from tests.builders.dicom import write_instance
+from tests.builders.installation import Installation
+from tests.builders.pacs import Pacs
+from tests.builders.worker_runtime import accepted, bundle, network, started
 from worker.pipeline.process_study import process_study
 
 

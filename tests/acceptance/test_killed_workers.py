@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.evidence import assert_everything_happened_once
-from tests.acceptance.installation import LEASE_S
-from tests.builders import make_study
+from tests.builders.dicom import make_study
+from tests.builders.evidence import assert_everything_happened_once
+from tests.builders.installation import LEASE_S
 from worker.intake.accept import accept_study
 
 

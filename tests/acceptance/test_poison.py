@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.acceptance.installation import POISON_ROWS
-from tests.builders import make_study
+from tests.builders.dicom import make_study
+from tests.builders.installation import POISON_ROWS
 from worker.intake.accept import accept_study
 
 

@@ -7,7 +7,7 @@ import sys
 
 from pynetdicom import AE
 
-from tests.builders import make_instance, write_instance
+from tests.builders.dicom import make_instance, write_instance
 from worker.intake.accept import accept_study
 
 NAME, PATIENT_ID, ACCESSION = "PLANTED^NAMEWORD", "PID-PLANTED-77", "ACC-PLANTED-88"

@@ -13,9 +13,9 @@ import pytest
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from tests.acceptance.evidence import assert_everything_happened_once
-from tests.acceptance.installation import ROOT, free_port
-from tests.builders import make_study
+from tests.builders.dicom import make_study
+from tests.builders.evidence import assert_everything_happened_once
+from tests.builders.installation import ROOT, free_port
 from worker.intake.accept import accept_study, wait_for
 from worker.settings import read_settings
 

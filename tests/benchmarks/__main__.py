@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.benchmarks import intake
-from tests.builders import make_instance
+from tests.builders.dicom import make_instance
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
 

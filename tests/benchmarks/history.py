@@ -19,8 +19,8 @@ from db.engine.migrate import current, upgrade
 from db.engine.session import Database
 from db.studies.overview import VIEWS, count_view_rows, overview, view_rows
 from db.studies.retention import count_due_to_leave
-from tests.history_builder import fill
-from tests.hot_queries import HOT, KEEP_DAYS, Query, counting_rows, undone
+from tests.builders.history import fill
+from tests.builders.recurring_queries import HOT, KEEP_DAYS, Query, counting_rows, undone
 
 REPEATS = 3
 ENTIRE: dict[str, Query] = {

@@ -26,9 +26,9 @@ from rich.table import Table
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from tests.builders import chest_like_pixels, write_instance
-from tests.integration.intake.sites import Site, free_port, wait_until
-from tests.integration.intake.slow_sender import half_sent, peak_memory
+from tests.builders.dicom import chest_like_pixels, write_instance
+from tests.builders.site import Site, free_port, wait_until
+from tests.builders.slow_sender import half_sent, peak_memory
 from worker.settings import read_settings
 
 SENDERS = 4

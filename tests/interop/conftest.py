@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import install
-from tests.integration.intake.conftest import migrated, site
+from tests.integration.conftest import migrated, site
 
 __all__ = ["install", "migrated", "site"]
 

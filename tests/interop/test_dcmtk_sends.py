@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.builders import make_study
+from tests.builders.dicom import make_study
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"

@@ -33,10 +33,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.builders import chest_like_pixels, make_instance, write_instance
-from tests.certificates import make_parties
-from tests.integration.intake.sites import data_set_of, wait_until, write_as
-from tests.integration.intake.slow_sender import half_sent
+from tests.builders.certificates import make_parties
+from tests.builders.dicom import chest_like_pixels, make_instance, write_instance
+from tests.builders.site import data_set_of, wait_until, write_as
+from tests.builders.slow_sender import half_sent
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"

@@ -10,9 +10,9 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.acceptance.installation import Installation, free_port
-from tests.builders import make_study
-from tests.interop.orthanc import Orthanc, needs_orthanc
+from tests.builders.dicom import make_study
+from tests.builders.installation import Installation, free_port
+from tests.builders.orthanc import Orthanc, needs_orthanc
 from worker.intake.accept import accept_study
 
 pytestmark = needs_orthanc

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.integration.intake.sites import ROOT
+from tests.builders.site import ROOT
 
 
 @pytest.mark.parametrize(

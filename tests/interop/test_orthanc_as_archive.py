@@ -9,10 +9,10 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, JPEGLosslessSV1
 
 from db.studies.results import retry_parked
-from tests.builders import make_study, write_instance
-from tests.integration.intake.conftest import migrated, site
-from tests.integration.pacs.fetches import Node, with_peers, with_settings
-from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.builders.dicom import make_study, write_instance
+from tests.builders.fetching_node import Node, with_peers, with_settings
+from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.integration.conftest import migrated, site
 from worker.archive.find.search import asking, count_images, find_day
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header

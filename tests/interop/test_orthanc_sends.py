@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
-from tests.acceptance.installation import free_port
-from tests.builders import make_study, write_instance
-from tests.integration.intake.sites import wait_until
-from tests.interop.orthanc import Orthanc, needs_orthanc
+from tests.builders.dicom import make_study, write_instance
+from tests.builders.installation import free_port
+from tests.builders.orthanc import Orthanc, needs_orthanc
+from tests.builders.site import wait_until
 from worker.listener.storage_scp import echo
 
 pytestmark = needs_orthanc

@@ -8,12 +8,12 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
-from tests.builders import make_instance, make_study, write_instance
-from tests.database_builders import ensure_model, positive_outcome, store
-from tests.delivery_builders import begun, claimed, destined, objects
-from tests.integration.intake.conftest import migrated, site
-from tests.integration.pacs.fetches import with_settings
-from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.builders.database import ensure_model, positive_outcome, store
+from tests.builders.deliveries import begun, claimed, destined, objects
+from tests.builders.dicom import make_instance, make_study, write_instance
+from tests.builders.fetching_node import with_settings
+from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.integration.conftest import migrated, site
 from tests.interop.test_orthanc_as_archive import kept, node_for
 from worker.archive import completeness
 from worker.archive.completeness import Counting

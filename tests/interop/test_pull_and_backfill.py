@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.installation import ROOT, Installation, celery_command
-from tests.builders import make_study
-from tests.interop.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.builders.dicom import make_study
+from tests.builders.installation import ROOT, Installation, celery_command
+from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 
 pytestmark = needs_orthanc_with_dicomweb
 

@@ -27,9 +27,8 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
-from tests.builders import chest_like_pixels
-from tests.interop.standard_tables import write_standard
-from tests.result_builders import (
+from tests.builders.dicom import chest_like_pixels
+from tests.builders.results import (
     STUDY_UID,
     WHEN,
     header_of,
@@ -39,7 +38,7 @@ from tests.result_builders import (
     result_of,
     words_of,
 )
-from tests.unit.imaging.conftest import sample  # noqa: F401  a fixture
+from tests.builders.standard_tables import write_standard
 from worker.imaging.reading import read_dataset
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
@@ -165,7 +164,7 @@ def test_dciodvfy_finds_no_error(name, tmp_path):
         assert [line for line in judged if line.startswith(("Error", "Abort"))] == []
 
 
-def test_a_real_radiograph_through_the_packaged_model_is_sound_too(sample, tmp_path):  # noqa: F811
+def test_a_real_radiograph_through_the_packaged_model_is_sound_too(sample, tmp_path):
     program, bundle = tool("dciodvfy"), load_bundle(default_bundle())
     source = read_dataset(sample("RG1_J2KI.dcm"))
     item = replace(predicted(0.792826), header=source)

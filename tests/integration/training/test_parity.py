@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from scipy.special import expit
 
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
 from training.data import load_pool, load_tensor, read_pool
 from training.data.class_folders import BARE
 from training.held_out import logits_of

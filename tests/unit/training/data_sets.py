@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
 
 NORMAL, PNEUMONIA = "train/NORMAL/IM-0001-0001.jpeg", "train/PNEUMONIA/person1_virus_1.jpeg"
 

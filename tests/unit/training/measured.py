@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.unit.model.conftest import manifest_of
+from tests.builders.bundles import manifest_of
 from training.data import Layout, Radiograph
 from training.evaluation_set import EvaluationSet, Learnt
 from training.predictions import Predictions

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, 
 
 from db.values import ClaimedInstance
 from db.vocabulary.enums import InstanceState
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
 from training.data import Encoding, load_tensor
 from training.data.decoding import decode_plane
 from worker.errors import Rejected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
 from tests.unit.training.data_sets import write_dicom_set, write_table
 from training.data import Encoding, Layout, Pool, fingerprint, read_pool, remarks_on
 from training.splits import group_patients

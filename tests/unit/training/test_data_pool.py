@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
 from tests.unit.training.data_sets import (
     NORMAL,
     PNEUMONIA,

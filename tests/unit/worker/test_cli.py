@@ -10,8 +10,8 @@ import pytest
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from db.ledger.audit import verify
-from tests.acceptance.installation import ROOT
-from tests.builders import write_instance
+from tests.builders.dicom import write_instance
+from tests.builders.installation import ROOT
 from worker.intake.accept import accept_study
 from worker.settings import read_settings
 

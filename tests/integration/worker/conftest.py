@@ -1,0 +1,54 @@
+"""A site that delivers results, and the PACS that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pynetdicom import _config
+
+from tests.builders.delivering_site import Sender
+from tests.builders.pacs import Pacs
+from tests.builders.worker_runtime import (
+    bundle,
+    network,
+    settings_in,
+    started,
+)
+from worker.delivery.runtime import DeliveryRuntime
+
+
+@pytest.fixture(scope="session")
+def sender(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sender")
+    site = settings_in(
+        folder / "site",
+        peers=folder / "peers.toml",
+        # So short that whatever was put off is due at the next look.
+        retry_base_s=0.0001,
+        delivery_retry_ceiling_s=0.001,
+        delivery_refusals=2,
+        delivery_timeout_s=10,
+    )
+    (folder / "peers.toml").write_text("")
+    predicting = started(site, bundle(folder, network(1)))
+    runtime = DeliveryRuntime(site)
+    yield Sender(runtime, predicting)
+    runtime.close()
+    predicting.close()
+
+
+@pytest.fixture
+def pacs(monkeypatch) -> Callable[..., Pacs]:
+    """A factory of PACS; those that run are stopped with the test."""
+    # A listener of an earlier test of this process may have set it; a PACS takes what it lists.
+    monkeypatch.setattr(_config, "UNRESTRICTED_STORAGE_SERVICE", False)
+    made: list[Pacs] = []
+
+    def make(**values) -> Pacs:
+        made.append(Pacs(**values))
+        return made[-1].start()
+
+    yield make
+    for item in made:
+        item.stop()

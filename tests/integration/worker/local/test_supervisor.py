@@ -1,0 +1,282 @@
+"""Real processes: restarted when they die, ended in order, never left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from db.engine.migrate import upgrade
+from db.engine.session import Database
+from tests.builders.database import rows
+from tests.builders.deliveries import destined
+from tests.builders.installation import ROOT, free_port
+from worker.errors import Rejected, Resource, Transient
+from worker.local import installation
+from worker.local.broker import answers, broker_part, is_embedded
+from worker.local.installation import locked, prepare
+from worker.local.supervisor import Part, Supervisor, pause_before
+from worker.settings import read_settings
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+SLEEP = python("import time; time.sleep(600)")
+
+
+def wait_for(holds, within_s: float = 10.0) -> None:
+    until = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < until, "not in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    with Supervisor(log_dir=tmp_path, environment={"COLOUR": "green"}) as supervisor:
+        yield supervisor
+
+
+def test_a_part_runs_with_its_environment_and_its_log(supervisor, tmp_path):
+    supervisor.start(Part(name="speaker", command=python("import os; print(os.environ['COLOUR'])")))
+    wait_for(lambda: (tmp_path / "speaker.log").read_text() == "green\n")
+    assert supervisor.last_line("speaker") == "green"
+
+
+def test_a_part_takes_no_setting_from_anywhere_but_its_site(supervisor, tmp_path, monkeypatch):
+    """A setting that the site leaves out would come from the shell: another site's, at worst."""
+    monkeypatch.setenv("PNEUMO_PEERS", "/etc/pneumo/peers.toml")
+    monkeypatch.setenv("pneumo_watch_folder", "/srv/incoming")
+    supervisor.environment = {"PNEUMO_LISTEN_PORT": "104"}
+    said = "import os; print(*sorted(n for n in os.environ if n.upper().startswith('PNEUMO_')))"
+    supervisor.start(Part(name="speaker", command=python(said)))
+    wait_for(lambda: (tmp_path / "speaker.log").read_text() == "PNEUMO_LISTEN_PORT\n")
+
+
+def test_a_killed_part_is_started_again_at_once(supervisor):
+    supervisor.start(Part(name="sleeper", command=SLEEP))
+    child = supervisor.children["sleeper"]
+    first = child.process.pid
+    child.process.kill()
+    child.process.wait()
+    supervisor.tend()
+    assert child.process.pid != first
+    assert child.process.poll() is None
+    assert (child.deaths, child.due) == (1, None)
+
+
+def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor):
+    supervisor.start(Part(name="dying", command=python("raise SystemExit(3)")))
+    child = supervisor.children["dying"]
+    pauses = []
+    for _ in range(4):
+        child.process.wait()
+        before = time.monotonic()
+        supervisor._note_death(child)
+        pauses.append(round(child.due - before))
+        child.process = supervisor._launch(child.part)
+    assert pauses == [0, 1, 3, 7]
+    assert supervisor.keeps_dying() is child
+
+
+def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
+    crash = python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    part = Part(name="suspect", command=crash, expects_to_die=True)
+    supervisor.start(part)
+    child = supervisor.children["suspect"]
+    for _ in range(4):
+        child.process.wait()
+        before = time.monotonic()
+        supervisor._note_death(child)
+        assert child.due - before < 0.1
+        child.process = supervisor._launch(part)
+    assert supervisor.keeps_dying() is None
+
+
+def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor):
+    part = Part(name="suspect", command=python("raise SystemExit(78)"), expects_to_die=True)
+    supervisor.start(part)
+    child = supervisor.children["suspect"]
+    for _ in range(3):
+        child.process.wait()
+        supervisor._note_death(child)
+    assert round(child.due - time.monotonic()) == 3
+    assert supervisor.keeps_dying() is child
+
+
+@pytest.mark.parametrize(
+    ("deaths", "pause"), [(1, 0), (2, 1), (3, 3), (5, 15), (6, 30), (1025, 30), (10**6, 30)]
+)
+def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, pause):
+    assert pause_before(deaths) == pause
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(3)", "The part ended with code 3 and is started again at once."),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "The part was killed by signal 9 and is started again at once.",
+        ),
+    ],
+)
+def test_a_death_is_told_in_a_sentence(tmp_path, code, words):
+    told: list[str] = []
+    with Supervisor(log_dir=tmp_path, environment={}, on_death=told.append) as supervisor:
+        supervisor.start(Part(name="part", command=python(code)))
+        supervisor.children["part"].process.wait()
+        supervisor.tend()
+    assert told == [words]
+
+
+def test_parts_end_last_started_first_and_a_deaf_one_is_killed(tmp_path):
+    note = "import signal, sys, time, pathlib\n"
+    say = "open({log!r}, 'a').write({name!r} + '\\n')"
+    log = str(tmp_path / "order")
+    obedient = (
+        note
+        + "signal.signal(signal.SIGTERM, lambda *_: ("
+        + say
+        + ", sys.exit(0)))\npathlib.Path({ready!r}).touch()\ntime.sleep(600)"
+    )
+    deaf = (
+        note
+        + "signal.signal(signal.SIGTERM, lambda *_: "
+        + say
+        + ")\npathlib.Path({ready!r}).touch()\nwhile True: time.sleep(600)"
+    )
+    supervisor = Supervisor(log_dir=tmp_path, environment={})
+    for name, code in (("first", obedient), ("second", deaf), ("third", obedient)):
+        ready = str(tmp_path / f"{name}.ready")
+        command = python(code.format(log=log, name=name, ready=ready))
+        supervisor.start(Part(name=name, command=command, grace_s=0.5))
+        wait_for(Path(ready).exists)
+    processes = [child.process for child in supervisor.children.values()]
+
+    supervisor.close()
+
+    assert Path(log).read_text().split() == ["third", "second", "first"]
+    assert [p.returncode for p in processes] == [0, -signal.SIGKILL, 0]
+
+
+def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
+    code = f"""
+import sys, time
+from pathlib import Path
+from worker.local.supervisor import Part, Supervisor
+s = Supervisor(log_dir=Path({str(tmp_path)!r}), environment={{}})
+s.start(Part(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
+time.sleep(600)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    wait_for(lambda: psutil.Process(parent.pid).children())
+    (child,) = psutil.Process(parent.pid).children()
+    wait_for(lambda: child.cmdline()[-1].endswith("sleep(600)") and "-c" in child.cmdline())
+    time.sleep(0.3)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    psutil.wait_procs([child], timeout=10)
+    assert not child.is_running()
+
+
+@pytest.fixture
+def site(tmp_path):
+    return read_settings(
+        state_dir=tmp_path / "site",
+        broker_url=f"redis://127.0.0.1:{free_port()}/0",
+        listen_port=free_port(),
+    )
+
+
+def test_the_embedded_broker_remembers_over_a_restart(site, tmp_path):
+    import redis
+
+    assert is_embedded(site)
+    for expected in (None, b"kept"):
+        with Supervisor(log_dir=tmp_path, environment={}) as supervisor:
+            supervisor.start(broker_part(site))
+            wait_for(lambda: answers(site))
+            with redis.Redis.from_url(site.broker_url) as client:
+                assert client.get("word") == expected
+                client.set("word", "kept")
+                time.sleep(1.1)  # appendfsync everysec
+    assert not answers(site)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://broker.example:6379/0",
+        "redis://broker.example:6379/0",
+        "redis://:secret@127.0.0.1:6379/0",
+        "redis://[::1]:6379/0",
+    ],
+)
+def test_a_broker_that_somebody_else_set_up_is_not_ours_to_run(tmp_path, url):
+    assert not is_embedded(read_settings(state_dir=tmp_path, broker_url=url))
+
+
+def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor, monkeypatch):
+    monkeypatch.setattr(installation, "READY_WITHIN_S", 0.1)
+    site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
+    upgrade(site.database_url)
+    with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
+        installation.wait_until_ready(site, supervisor)
+
+
+def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(site, supervisor):
+    site.state_dir.mkdir()
+    upgrade(site.database_url)
+    leave = python("print('out of paper'); raise SystemExit(78)")
+    supervisor.start(broker_part(site))
+    supervisor.start(Part(name="worker", command=leave))
+    words = "The worker does not start; its log ends with: out of paper"
+    with pytest.raises(Transient, match=words):
+        installation.wait_until_ready(site, supervisor)
+
+
+def test_a_state_folder_that_cannot_be_made_is_said_so():
+    site = read_settings(state_dir="/proc/pneumo")
+    words = "The state folder /proc/pneumo cannot be written"
+    with pytest.raises(Resource, match=words), locked(site):
+        pass
+
+
+def test_two_installations_in_one_folder_are_refused(site):
+    with (
+        locked(site),
+        pytest.raises(Rejected, match="already runs out of this state folder"),
+        locked(site),
+    ):
+        pass
+
+
+def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
+    site.state_dir.mkdir(parents=True)
+    upgrade(site.database_url)
+    database = Database(site.database_url)
+    destined(database, "archive")
+    prepare(site.model_copy(update={"peers": None}))
+    active = "SELECT name FROM result_destination WHERE is_active"
+    assert rows(database, active) == [("archive",)]
+    database.dispose()
+
+
+def test_a_taken_port_is_refused_by_its_number_and_variable(site):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", site.listen_port))
+        other.listen()
+        words = f"Port {site.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
+        with pytest.raises(Resource, match=words):
+            prepare(site)
