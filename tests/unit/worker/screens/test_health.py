@@ -18,7 +18,7 @@ from worker.listener.storage_scp import start_listener
 from worker.pipeline.heartbeat import alive_file as worker_file
 from worker.relay.relay import alive_file as relay_file
 from worker.screens.health import RELAY_WITHIN_S, WORKER_WITHIN_S, check
-from worker.settings import Settings, settings
+from worker.settings import Settings, current_settings
 
 
 @pytest.fixture
@@ -105,14 +105,14 @@ def test_an_unknown_part_is_refused_with_those_that_are_known(site):
 
 def test_the_exit_code_is_what_a_container_asks_for(site, monkeypatch):
     monkeypatch.setenv("PNEUMO_STATE_DIR", str(site.state_dir))
-    settings.cache_clear()
+    current_settings.cache_clear()
     run = CliRunner().invoke
     try:
         assert run(app, ["health", "relay"]).exit_code == 1
         touch(relay_file(site))
         assert run(app, ["health", "relay"]).exit_code == 0
     finally:
-        settings.cache_clear()
+        current_settings.cache_clear()
 
 
 def test_asking_loads_no_network():
