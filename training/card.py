@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 COLUMNS = (
     "images",
@@ -26,7 +26,7 @@ NAMES = {
 }
 
 
-def write_card(manifest: Manifest) -> str:
+def write_card(manifest: BundleManifest) -> str:
     """MODEL_CARD.md of a manifest whose metrics are complete."""
     return (
         "\n\n".join(
@@ -48,7 +48,7 @@ def write_card(manifest: Manifest) -> str:
     )
 
 
-def _what(manifest: Manifest) -> str:
+def _what(manifest: BundleManifest) -> str:
     shape = f"{manifest.preprocessing.size} x {manifest.preprocessing.size}"
     return (
         f"A {manifest.architecture} with one logit that tells {' from '.join(manifest.classes)} on "
@@ -58,7 +58,7 @@ def _what(manifest: Manifest) -> str:
     )
 
 
-def _figures(manifest: Manifest) -> str:
+def _figures(manifest: BundleManifest) -> str:
     metrics = manifest.metrics
     rows = []
     for part, points in metrics["parts"].items():
@@ -84,7 +84,7 @@ def _figures(manifest: Manifest) -> str:
     )
 
 
-def _whose(manifest: Manifest) -> str:
+def _whose(manifest: BundleManifest) -> str:
     """Which network gave the figures: this one, or the one before it saw every image."""
     others = manifest.training["out_of_fold"]
     if not others:
@@ -106,7 +106,7 @@ def _intervals(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     return _table(["held-out part", *HEADLINES], rows)
 
 
-def _point(manifest: Manifest) -> str:
+def _point(manifest: BundleManifest) -> str:
     candidates: Mapping[str, Mapping[str, float]] = manifest.metrics["operating_points"]
     names = ("threshold", "recall", "specificity", "stressed_recall", "stressed_specificity")
     rows = [
@@ -125,7 +125,7 @@ def _point(manifest: Manifest) -> str:
     )
 
 
-def _data(manifest: Manifest) -> str:
+def _data(manifest: BundleManifest) -> str:
     training = manifest.training
     images, sick = training["data"]["images"], training["data"]["pneumonia"]
     counts = "; ".join(f"{part} {images[part]} ({sick[part]} pneumonia)" for part in images)
@@ -148,7 +148,7 @@ def _data(manifest: Manifest) -> str:
     )
 
 
-def _guard(manifest: Manifest) -> str:
+def _guard(manifest: BundleManifest) -> str:
     figures: Mapping[str, Mapping[str, float]] = manifest.metrics["wrong_image_guard"]
     if not figures:
         return ""
@@ -165,7 +165,7 @@ def _guard(manifest: Manifest) -> str:
     )
 
 
-def _limits(manifest: Manifest) -> str:
+def _limits(manifest: BundleManifest) -> str:
     noted = "".join(f"\n- {sentence}" for sentence in manifest.training["limits"])
     return (
         "## Limits\n\n"
@@ -178,7 +178,7 @@ def _limits(manifest: Manifest) -> str:
     )
 
 
-def _licences(manifest: Manifest) -> str:
+def _licences(manifest: BundleManifest) -> str:
     return (
         "## Licences\n\n"
         "These weights: Apache-2.0, as the code. Training images: CC BY 4.0 (attribution above); none "

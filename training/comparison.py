@@ -16,7 +16,7 @@ from training.intervals import bootstrap_auroc_difference
 from training.paired import DeLong, McNemar, delong, mcnemar
 from training.predictions import Predictions
 from training.rounding import rounded
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 RULE = (
     "Rule: the greater mean AUROC of the grouped validation and the block, on development data. "
@@ -159,7 +159,7 @@ class Comparison:
 
 def compare_part(
     images: EvaluationSet,
-    manifests: tuple[Manifest, Manifest],
+    manifests: tuple[BundleManifest, BundleManifest],
     predictions: tuple[Predictions, Predictions],
 ) -> PartComparison:
     """Both bundles on one part, whose `predictions` are known, in the same order."""
@@ -183,7 +183,9 @@ def compare_part(
     )
 
 
-def decide(manifests: tuple[Manifest, Manifest], parts: Sequence[PartComparison]) -> Verdict:
+def decide(
+    manifests: tuple[BundleManifest, BundleManifest], parts: Sequence[PartComparison]
+) -> Verdict:
     """The rule, applied to development parts; on test images it is reported and not applied."""
     names = (bundle_name(manifests[0]), bundle_name(manifests[1]))
     noise = all(part.is_noise for part in parts)
@@ -247,7 +249,7 @@ def _told(part: PartComparison, names: tuple[str, str]) -> str:
     )
 
 
-def _in_sample_sentences(manifests: Sequence[Manifest]) -> list[str]:
+def _in_sample_sentences(manifests: Sequence[BundleManifest]) -> list[str]:
     """Why the rule is not applied, and what the manifests say of images that were held out."""
     told = ["The rule is not applied: a network that learnt from these images would win by memory."]
     for manifest in manifests:
@@ -259,7 +261,7 @@ def _in_sample_sentences(manifests: Sequence[Manifest]) -> list[str]:
     return told
 
 
-def _side(manifest: Manifest, predictions: Predictions) -> Side:
+def _side(manifest: BundleManifest, predictions: Predictions) -> Side:
     probabilities = predictions.probabilities(manifest.temperature, manifest.bias)
     return _row(bundle_name(manifest), predictions, probabilities, manifest.threshold)
 

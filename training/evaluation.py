@@ -17,7 +17,7 @@ from training.predictions import Predictions
 from training.probes import Probes, probe
 from training.rounding import rounded
 from worker.model.bundle import Bundle
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 HALF = 0.5
 NO_BASELINE = (
@@ -119,7 +119,7 @@ class AtThreshold:
 class Evaluation:
     """A bundle on n images."""
 
-    manifest: Manifest
+    manifest: BundleManifest
     """Of the bundle."""
     split: str
     """validation, block or test."""
@@ -176,7 +176,7 @@ class Evaluation:
         }
 
 
-def bundle_name(manifest: Manifest) -> str:
+def bundle_name(manifest: BundleManifest) -> str:
     """Name and version."""
     return f"{manifest.model_name}-{manifest.model_version}"
 

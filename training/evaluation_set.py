@@ -34,7 +34,7 @@ from training.writing import told_as_resource
 from worker.errors import Rejected
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.model.bundle import Bundle
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 TEST_SPLIT = "test"
 _AT_ONCE = 16
@@ -79,12 +79,12 @@ class EvaluationSet:
         return np.array([r.label for r in self.radiographs])
 
 
-def hold_out_of(manifest: Manifest) -> str:
+def hold_out_of(manifest: BundleManifest) -> str:
     """What the network's run held out; bundles of the first release do not say: validation."""
     return str(manifest.training.get("hold_out", HoldOut.VALIDATION))
 
 
-def is_in_sample(manifest: Manifest, images: EvaluationSet) -> bool:
+def is_in_sample(manifest: BundleManifest, images: EvaluationSet) -> bool:
     """Whether the network learnt from (some of) these very images."""
     return (
         manifest.dataset_fingerprint == images.fingerprint

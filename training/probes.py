@@ -13,7 +13,7 @@ from training.nuisance import border_strip
 from training.stress import STRESSES
 from worker.imaging.preprocessing import PreprocessingSpec, standardise
 from worker.model.architectures import Network
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 from worker.model.saliency import grad_cam
 
 PROBED = ("blur", "blacks raised", "blacks crushed", "border erased")
@@ -58,7 +58,7 @@ class Probes:
 
 def probe(
     model: Network,
-    manifest: Manifest,
+    manifest: BundleManifest,
     planes: np.ndarray,
     labels: np.ndarray,
     *,
@@ -122,7 +122,7 @@ def cam_batches(model: Network, planes: np.ndarray, spec: PreprocessingSpec) -> 
 def _look(
     name: str,
     model: Network,
-    manifest: Manifest,
+    manifest: BundleManifest,
     planes: np.ndarray,
     labels: np.ndarray,
     plain_auroc: float | None = None,

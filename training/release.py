@@ -26,7 +26,7 @@ from worker.errors import Bug
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.model.architectures import Network
 from worker.model.bundle import load_bundle, save_bundle
-from worker.model.manifest import IntendedPopulation, Manifest
+from worker.model.manifest import BundleManifest, IntendedPopulation
 
 POPULATION = IntendedPopulation(
     age_years=(1.0, 5.0),
@@ -45,7 +45,7 @@ class Released:
     """A bundle that was written and read back."""
 
     folder: Path
-    manifest: Manifest
+    manifest: BundleManifest
     largest_difference: float
     """Between the logits before writing and after reading back."""
 
@@ -86,7 +86,7 @@ def release(
     data = data_of_run(run, source, spec)
     model = kept_model(run, about.architecture)
     reference = fit_reference(model, data, held_out, calibration, spec, others=others)
-    manifest = Manifest(
+    manifest = BundleManifest(
         model_name=about.architecture,
         model_version=version,
         architecture=about.architecture,

@@ -24,7 +24,7 @@ DELIVER = "pneumo.deliver"
 """Name of the task that sends a result to a destination; its one argument is a delivery's key."""
 DELIVERY = "delivery"
 """Its queue, which workers that predict never serve."""
-DELIVERY_PRIORITY = {Urgency.STAT: 0, Urgency.ROUTINE: 3, Urgency.BELATED: 6}
+DELIVERY_PRIORITY = {Urgency.STAT: 0, Urgency.ROUTINE: 3, Urgency.PAST_RESULT: 6}
 """Priority of its messages. One queue for all: whoever serves it serves STAT first, however it was
 started. kombu keeps a list of each priority and takes from the first that holds something."""
 PRIORITY_SEPARATOR = ":"

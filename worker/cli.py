@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from db.engine.session import is_transient
 from db.vocabulary.errors import DatabaseRefusal
 from worker.commands import admin, repair, run, show, submit
-from worker.commands.session import MAKE
+from worker.commands.options import MAKE
 from worker.errors import PneumoError
-from worker.logging import frames_of
+from worker.logging import traceback_frames
 from worker.settings import use_state_dir
 
 app = typer.Typer(
@@ -83,7 +83,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001  what it says may quote a dataset: its frames suffice
-        _refuse("BUG", f"{'; '.join(frames_of(error))}. Report this.")
+        _refuse("BUG", f"{'; '.join(traceback_frames(error))}. Report this.")
 
 
 def _refuse(code: str, sentence: str) -> NoReturn:

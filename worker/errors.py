@@ -49,7 +49,7 @@ class Transient(PneumoError):
     kind = ErrorKind.TRANSIENT
 
 
-class Away(Transient):
+class Unavailable(Transient):
     """A system around us is away, or refuses us for a reason that lies with the site.
 
     The study waits `wait_s` seconds and is tried again, for as long as it takes: no number of tries
@@ -62,7 +62,7 @@ class Away(Transient):
         self.wait_s = wait_s
 
 
-class Later(Transient):
+class Postponed(Transient):
     """Nothing failed: this process has enough of the kind in hand, and the study was not begun.
 
     It comes again after `wait_s` seconds, as if it had not been claimed.

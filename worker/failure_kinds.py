@@ -8,7 +8,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import is_transient
-from worker.errors import Away, ErrorKind, PneumoError
+from worker.errors import ErrorKind, PneumoError, Unavailable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,15 +18,17 @@ class Failure:
     kind: ErrorKind
     code: str
     sentence: str
-    waits_s: float | None = None
+    retry_after_s: float | None = None
     """Tried again after so long, however often; None: by the retry policy."""
 
 
 def classify(error: BaseException) -> Failure:
     """The error's kind, code and sentence by the first row of the table that fits."""
     if isinstance(error, PneumoError):
-        waits_s = error.wait_s if isinstance(error, Away) else None
-        return Failure(kind=error.kind, code=error.code, sentence=error.sentence, waits_s=waits_s)
+        waits_s = error.wait_s if isinstance(error, Unavailable) else None
+        return Failure(
+            kind=error.kind, code=error.code, sentence=error.sentence, retry_after_s=waits_s
+        )
     for fits, failure in _TABLE:
         if fits(error):
             return failure

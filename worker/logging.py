@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import structlog
 
-TALKATIVE = (
+NOISY_LIBRARIES = (
     "pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool", "urllib3",
 )  # fmt: skip
 """Libraries that may quote what they read: closed at every level."""
@@ -57,12 +57,12 @@ def configure_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    close_talkative_libraries()
+    silence_noisy_libraries()
 
 
-def close_talkative_libraries() -> None:
+def silence_noisy_libraries() -> None:
     """Let no library quote a dataset, neither by logging nor by warning."""
-    for name in TALKATIVE:
+    for name in NOISY_LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
         logger.propagate = False
@@ -88,13 +88,13 @@ def _exception_without_words(_: Any, __: str, event: dict[str, Any]) -> dict[str
         error = sys.exc_info()[1] if error is True else error
         if isinstance(error, BaseException):
             event["error_type"] = type(error).__qualname__
-            event["frames"] = frames_of(error)
+            event["frames"] = traceback_frames(error)
     return event
 
 
-def frames_of(error: BaseException) -> list[str]:
+def traceback_frames(error: BaseException) -> list[str]:
     """Where an exception came from: `file:line function`, outermost first, causes before it."""
-    frames = frames_of(error.__cause__) if error.__cause__ else []
+    frames = traceback_frames(error.__cause__) if error.__cause__ else []
     frames += [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -102,14 +102,14 @@ def frames_of(error: BaseException) -> list[str]:
     return [*frames, f"raised {type(error).__qualname__}"]
 
 
-def keep_traceback(error: BaseException, log: Any, **bound: object) -> str:
+def log_traceback(error: BaseException, log: Any, **bound: object) -> str:
     """Log an exception's frames under a new reference and return the reference."""
     reference = uuid.uuid4().hex[:12]
     log.error(
         "traceback_kept",
         reference=reference,
         error_type=type(error).__qualname__,
-        frames=frames_of(error),
+        frames=traceback_frames(error),
         **bound,
     )
     return reference

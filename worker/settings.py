@@ -23,7 +23,7 @@ PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 DicomLongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
 """PS3.5 6.2, VR LO, of the default repertoire: it must fit whatever character set a study has."""
-FREE_ROOM = re.compile(r"(100|\d{1,2}(\.\d+)?)%|\d+(\.\d+)?[MGT]B")
+FREE_SPACE = re.compile(r"(100|\d{1,2}(\.\d+)?)%|\d+(\.\d+)?[MGT]B")
 """A share of the disk, or an amount."""
 
 
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
 
     own_disk: bool = False
     """True on a node that fetches to a disk that it does not share with the listener: it makes its
-    intake folder even where the database knows images (worker/storage/opening.py)."""
+    intake folder even where the database knows images (worker/storage/storage_factory.py)."""
 
     keep_files_days: float = Field(30, ge=0, le=36_500)
     """Files of finished studies leave so many days after the result; 0: never. We are no archive:
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_room(cls, value: str) -> str:
         compact = value.replace(" ", "").upper()
-        if not FREE_ROOM.fullmatch(compact):
+        if not FREE_SPACE.fullmatch(compact):
             raise ValueError("expected a share of the disk (5%) or an amount (500MB, 2GB, 1TB)")
         return compact
 

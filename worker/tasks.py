@@ -18,7 +18,7 @@ from celery.signals import (
 from db.vocabulary.enums import Lane
 from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, app
 from worker.errors import PneumoError
-from worker.logging import close_talkative_libraries, configure_logging, get_logger, keep_traceback
+from worker.logging import configure_logging, get_logger, log_traceback, silence_noisy_libraries
 from worker.settings import current_settings
 
 log = get_logger(__name__)
@@ -41,24 +41,24 @@ def process_study(study_key: str) -> None:
         try:
             tell_the_story(study_key, runtime())
         except Exception as error:  # noqa: BLE001  the lease and the relay bring the study back
-            keep_traceback(error, log, code="ATTEMPT_ABANDONED")
+            log_traceback(error, log, code="ATTEMPT_ABANDONED")
 
 
 @app.task(name=ACCEPT)
 def accept(name: str) -> None:
     """Take over one folder that a bridge left in the intake. What fails stays for the relay."""
-    from worker.intake.drop_folder import NAME, take_over
+    from worker.intake.drop_folder import NAME, accept_folder
     from worker.pipeline.runtime import runtime
 
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         log.warning("message_refused", reason="not an opaque name")
         return
     try:
-        outcome = take_over(name, current_settings(), runtime().database)
+        outcome = accept_folder(name, current_settings(), runtime().database)
     except PneumoError as error:
         log.warning("handover_failed", code=error.code, kind=error.kind.value)
     except Exception as error:  # noqa: BLE001  the relay sends another message
-        keep_traceback(error, log, code="HANDOVER_ABANDONED")
+        log_traceback(error, log, code="HANDOVER_ABANDONED")
     else:
         log.info("handover", outcome=outcome.value)
 
@@ -76,7 +76,7 @@ def deliver(delivery_key: str) -> None:
         try:
             tell_the_story(delivery_key, delivery_runtime())
         except Exception as error:  # noqa: BLE001  the lease and the relay bring it back
-            keep_traceback(error, log, code="DELIVERY_ABANDONED")
+            log_traceback(error, log, code="DELIVERY_ABANDONED")
 
 
 @setup_logging.connect
@@ -104,7 +104,7 @@ def _prepare(sender: Any, **_: Any) -> None:
 @worker_process_init.connect
 def _prepare_child(**_: Any) -> None:
     """prefork: the model belongs to the child, since CUDA does not survive a fork."""
-    close_talkative_libraries()
+    silence_noisy_libraries()
     _load_or_leave()
 
 
@@ -121,9 +121,9 @@ def _load_or_leave() -> None:
         log.critical("worker_cannot_start", code=error.code, sentence=error.sentence)
         sys.exit(EXIT_CANNOT_START)
     except Exception as error:  # noqa: BLE001
-        keep_traceback(error, log, code="WORKER_CANNOT_START")
+        log_traceback(error, log, code="WORKER_CANNOT_START")
         sys.exit(EXIT_CANNOT_START)
-    close_talkative_libraries()
+    silence_noisy_libraries()
 
 
 def _load_for_delivery() -> None:
@@ -134,7 +134,7 @@ def _load_for_delivery() -> None:
 
 @worker_shutdown.connect
 @worker_process_shutdown.connect
-def _leave(**_: Any) -> None:
+def _exit_process(**_: Any) -> None:
     from worker.delivery.runtime import close_delivery_runtime
     from worker.pipeline.runtime import close_runtime
 

@@ -17,12 +17,12 @@ Result = TypeVar("Result")
 
 
 def in_transaction(
-    database: Database, work: Callable[[Session], Result], *, patience_s: float = 30.0
+    database: Database, work: Callable[[Session], Result], *, timeout_s: float = 30.0
 ) -> Result:
     """Run `work` in one transaction; while the database is away, try again with growing pauses.
 
     `work` may run several times, so it must only touch the session. What is no matter of waiting
-    (a constraint, a stale claim, a bug) is raised at once; after `patience_s` the last transient
+    (a constraint, a stale claim, a bug) is raised at once; after `timeout_s` the last transient
     error is raised as it is.
     """
 
@@ -33,7 +33,7 @@ def in_transaction(
     retrying = Retrying(
         retry=retry_if_exception(_is_away),
         wait=wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1),
-        stop=stop_after_delay(patience_s),
+        stop=stop_after_delay(timeout_s),
         before_sleep=lambda state: log.warning("database_away", tries=state.attempt_number),
         reraise=True,
     )

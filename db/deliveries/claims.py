@@ -13,24 +13,24 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.deliveries.cancel import forgo
-from db.deliveries.destinations import may_try
-from db.deliveries.predecessors import with_other_bytes
+from db.deliveries.cancel import cancel_deliveries
+from db.deliveries.destinations import acquire_attempt
+from db.deliveries.predecessors import with_changed_digest
 from db.deliveries.rows import (
     audit_detail,
+    clear_error,
     due_row,
-    earlier_result,
-    forget_error,
     held_row,
     model_name_of,
-    note_asked,
-    note_object,
-    objects_of,
     park_row,
-    wait_again,
+    predecessor_result,
+    record_commitment_request,
+    record_object,
+    reschedule_row,
+    sent_objects,
 )
 from db.engine.clock import now
-from db.ledger.audit import append
+from db.ledger.audit import append_entry
 from db.ledger.identity import was_erased
 from db.models import ResultDelivery, Study
 from db.values.deliveries import DeliveryClaim, SentObject
@@ -56,11 +56,11 @@ def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> De
     row = due_row(session, delivery_key, DeliveryState.WAITING, moment)
     if row is None:
         return None
-    if pause_s := _must_wait(session, row):
+    if pause_s := _seconds_to_wait(session, row):
         row.due_at, row.published_at = moment + timedelta(seconds=pause_s), None
         session.flush()
         return None
-    if not may_try(session, row.destination, moment, probe_s=lease_s):
+    if not acquire_attempt(session, row.destination, moment, probe_s=lease_s):
         row.published_at = None
         session.flush()
         return None
@@ -79,7 +79,7 @@ def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> De
         finished_at=row.finished_at,
         failures=row.failures,
         refusals=row.refusals,
-        predecessor=earlier_result(session, row.predecessor_id),
+        predecessor=predecessor_result(session, row.predecessor_id),
     )
 
 
@@ -99,7 +99,7 @@ def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[Sen
     """
     row = held_row(session, claim)
     if was_erased(session, row.study_key):
-        forgo(session, [row.delivery_key], ACTOR)
+        cancel_deliveries(session, [row.delivery_key], ACTOR)
         return False
     if row.superseded_by is not None:
         row.state, row.lease_until, row.due_at = DeliveryState.SUPERSEDED, None, None
@@ -107,12 +107,12 @@ def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[Sen
         return False
     row.begun_at = row.begun_at or now(session)
     session.flush()
-    differ = with_other_bytes(session, objects)
+    differ = with_changed_digest(session, objects)
     for sent in objects:
-        note_object(session, row, sent)
+        record_object(session, row, sent)
     if differ:
         detail = audit_detail(session, row) | {"objects": [item.sha256 for item in differ]}
-        append(session, AuditEvent.RESULT_DIFFERS, row.study_key, detail, ACTOR)
+        append_entry(session, AuditEvent.RESULT_DIFFERS, row.study_key, detail, ACTOR)
     return True
 
 
@@ -122,29 +122,29 @@ def finish_delivery(
     *,
     warning: str | None = None,
     transaction_uid: str | None = None,
-    ask_again_s: float = 3600.0,
+    repeat_after_s: float = 3600.0,
 ) -> None:
     """The destination has every object. With a `transaction_uid` it is asked to confirm that it
-    keeps them, again after `ask_again_s` if it says nothing. Raises StaleClaim.
+    keeps them, again after `repeat_after_s` if it says nothing. Raises StaleClaim.
     """
     moment = now(session)
     row = held_row(session, claim)
     row.sent_at, row.warning, row.lease_until = moment, warning, None
     row.failures = row.crashes = 0
-    forget_error(row)
+    clear_error(row)
     if transaction_uid is None:
         row.state, row.due_at = DeliveryState.SENT, None
     else:
         row.state = DeliveryState.AWAITING_COMMITMENT
-        note_asked(session, row, transaction_uid, moment)
-        row.due_at = moment + timedelta(seconds=ask_again_s)
+        record_commitment_request(session, row, transaction_uid, moment)
+        row.due_at = moment + timedelta(seconds=repeat_after_s)
     session.flush()
-    digests = [sent.sha256 for sent in objects_of(session, row)]
+    digests = [sent.sha256 for sent in sent_objects(session, row)]
     detail = audit_detail(session, row) | {"warning": warning, "objects": digests}
-    append(session, AuditEvent.RESULT_SENT, row.study_key, detail, ACTOR)
+    append_entry(session, AuditEvent.RESULT_SENT, row.study_key, detail, ACTOR)
 
 
-def put_off_delivery(
+def postpone_delivery(
     session: Session,
     claim: DeliveryClaim,
     *,
@@ -159,7 +159,7 @@ def put_off_delivery(
     row.refusals += refused
     row.failures += not refused
     row.crashes, row.lease_until = 0, None
-    wait_again(row, now(session) + timedelta(seconds=delay_s))
+    reschedule_row(row, now(session) + timedelta(seconds=delay_s))
     row.error_code, row.error_sentence, row.error_kind = code, sentence, kind
     session.flush()
 
@@ -179,7 +179,9 @@ def park_delivery(
     park_row(row, code, sentence, kind)
     row.traceback_reference = traceback_reference
     session.flush()
-    append(session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR)
+    append_entry(
+        session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR
+    )
 
 
 def retry_delivery(session: Session, delivery_key: str) -> bool:
@@ -196,13 +198,13 @@ def retry_delivery(session: Session, delivery_key: str) -> bool:
     if row is None:
         return False
     row.failures = row.refusals = row.crashes = 0
-    wait_again(row, now(session))
-    forget_error(row)
+    reschedule_row(row, now(session))
+    clear_error(row)
     session.flush()
     return True
 
 
-def _must_wait(session: Session, row: ResultDelivery) -> float:
+def _seconds_to_wait(session: Session, row: ResultDelivery) -> float:
     """Seconds to wait for what goes before this result, or nought."""
     sibling = select(ResultDelivery.id).where(
         ResultDelivery.study_id == row.study_id,

@@ -8,19 +8,19 @@ from datetime import timedelta
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import IN_PLACE, may_try
+from db.deliveries.destinations import WITHOUT_SESSION_SYNC, acquire_attempt
 from db.deliveries.rows import (
     audit_detail,
     awaiting_row,
+    clear_error,
     due_row,
-    forget_error,
-    note_asked,
-    objects_of,
     park_row,
-    wait_again,
+    record_commitment_request,
+    reschedule_row,
+    sent_objects,
 )
 from db.engine.clock import now
-from db.ledger.audit import append
+from db.ledger.audit import append_entry
 from db.ledger.conditions import end_condition, note_condition
 from db.models import CommitmentAsked, ResultDelivery
 from db.values.deliveries import CommitmentOutcome, CommitmentRequest
@@ -31,23 +31,23 @@ ENDED = (
     DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.SUPERSEDED, DeliveryState.FORGONE,
 )  # fmt: skip
 COMMITMENT_FAILED = "COMMITMENT_FAILED"
-LONGEST_PAUSE_S = 86400.0
+MAX_REQUEST_INTERVAL_S = 86400.0
 """Between two questions about one sending."""
-SILENT_QUESTIONS = 4
+UNANSWERED_THRESHOLD = 4
 """So many unanswered ones about one sending are a condition: at one hour's patience, after 15 hours."""
 
 
-def reports_of(destination: str) -> str:
+def commitment_subject(destination: str) -> str:
     """Under which subject it stands that a destination takes our questions and never answers."""
     return f"commitment reports of {destination}"
 
 
-def ask_for_commitment(
+def request_commitment(
     session: Session,
     delivery_key: str,
     *,
     transaction_uid: str,
-    ask_again_s: float,
+    repeat_after_s: float,
     probe_s: float = 120.0,
 ) -> CommitmentRequest | None:
     """The request to be made anew for a delivery whose destination has said nothing; None if none
@@ -62,29 +62,34 @@ def ask_for_commitment(
     if row is None:
         return None
     row.published_at = None
-    if not may_try(session, row.destination, moment, probe_s=probe_s):
+    if not acquire_attempt(session, row.destination, moment, probe_s=probe_s):
         session.flush()
         return None
-    silent = _silent(session, row)
-    note_asked(session, row, transaction_uid, moment)
-    grown = min(ask_again_s * 2.0 ** min(silent, 30), max(ask_again_s, LONGEST_PAUSE_S))
+    silent = _count_unanswered(session, row)
+    record_commitment_request(session, row, transaction_uid, moment)
+    grown = min(
+        repeat_after_s * 2.0 ** min(silent, 30), max(repeat_after_s, MAX_REQUEST_INTERVAL_S)
+    )
     row.due_at = moment + timedelta(seconds=grown)
-    if silent >= SILENT_QUESTIONS:
+    if silent >= UNANSWERED_THRESHOLD:
         note_condition(
-            session, reports_of(row.destination), "COMMITMENT_SILENT", _silence(row, silent)
+            session,
+            commitment_subject(row.destination),
+            "COMMITMENT_SILENT",
+            _unanswered_sentence(row, silent),
         )
     session.flush()
     return CommitmentRequest(
         delivery_id=row.id,
         destination=row.destination,
         transaction_uid=transaction_uid,
-        objects=objects_of(session, row),
+        objects=sent_objects(session, row),
         failures=row.failures,
-        silent=silent,
+        unanswered=silent,
     )
 
 
-def put_off_commitment(
+def postpone_commitment(
     session: Session, transaction_uid: str, *, code: str, sentence: str, delay_s: float
 ) -> None:
     """The destination could not be asked; it is asked again in `delay_s` seconds."""
@@ -97,16 +102,16 @@ def put_off_commitment(
         session.flush()
 
 
-def forgo_commitment(session: Session, transaction_uid: str) -> None:
+def cancel_commitment(session: Session, transaction_uid: str) -> None:
     """The destination is not asked for commitment any more: what it took counts as sent."""
     row = awaiting_row(session, transaction_uid)
     if row is not None:
         row.state, row.due_at = DeliveryState.SENT, None
-        end_condition(session, reports_of(row.destination))
+        end_condition(session, commitment_subject(row.destination))
         session.flush()
 
 
-def forget_answered(session: Session) -> int:
+def delete_obsolete_requests(session: Session) -> int:
     """Forget what was asked about deliveries that have ended; how many questions.
 
     Nobody waits for an answer to them, and one that comes is unknown either way. A parked delivery
@@ -117,18 +122,18 @@ def forget_answered(session: Session) -> int:
     )
     forgotten = session.execute(
         delete(CommitmentAsked).where(ended.exists()).returning(CommitmentAsked.delivery_id),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
     return len(forgotten.all())
 
 
-def settle_commitment(
+def record_commitment_report(
     session: Session,
     transaction_uid: str,
     kept: Sequence[str],
     failed: Mapping[str, int],
     *,
-    most_refusals: int,
+    max_refusals: int,
     pause_s: Callable[[int], float] = lambda _: 0.0,
 ) -> CommitmentOutcome:
     """What a destination reported: SOP Instance UIDs that it keeps, and those that it does not.
@@ -140,17 +145,17 @@ def settle_commitment(
     row = awaiting_row(session, transaction_uid)
     if row is None:
         return CommitmentOutcome.UNKNOWN
-    missing = {sent.sop_instance_uid for sent in objects_of(session, row)} - set(kept)
+    missing = {sent.sop_instance_uid for sent in sent_objects(session, row)} - set(kept)
     about = session.get_one(CommitmentAsked, transaction_uid).attempt
     if (missing or failed) and about != row.attempts:
         return CommitmentOutcome.UNKNOWN
-    end_condition(session, reports_of(row.destination))
+    end_condition(session, commitment_subject(row.destination))
     if not missing and not failed:
         row.state, row.committed_at, row.due_at = DeliveryState.COMMITTED, now(session), None
-        forget_error(row)
+        clear_error(row)
         row.refusals = row.failures = 0
         session.flush()
-        append(
+        append_entry(
             session, AuditEvent.RESULT_COMMITTED, row.study_key, audit_detail(session, row), ACTOR
         )
         return CommitmentOutcome.COMMITTED
@@ -160,19 +165,21 @@ def settle_commitment(
         f"{row.destination} took the result and reports that it does not keep {len(missing)} of its "
         f"objects (failure reason, PS3.3 C.14: {reasons}). Look into the destination's log."
     )
-    if row.refusals >= most_refusals:
+    if row.refusals >= max_refusals:
         park_row(row, COMMITMENT_FAILED, sentence, FailureKind.REJECTED)
         session.flush()
-        append(session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR)
+        append_entry(
+            session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR
+        )
         return CommitmentOutcome.PARKED
-    wait_again(row, now(session) + timedelta(seconds=pause_s(row.refusals - 1)))
+    reschedule_row(row, now(session) + timedelta(seconds=pause_s(row.refusals - 1)))
     row.error_code, row.error_sentence = COMMITMENT_FAILED, sentence
     row.error_kind = FailureKind.REJECTED
     session.flush()
     return CommitmentOutcome.SEND_AGAIN
 
 
-def _silent(session: Session, row: ResultDelivery) -> int:
+def _count_unanswered(session: Session, row: ResultDelivery) -> int:
     """Questions about the last sending that the destination took, all without an answer."""
     return session.scalars(
         select(func.count()).where(
@@ -183,7 +190,7 @@ def _silent(session: Session, row: ResultDelivery) -> int:
     ).one()
 
 
-def _silence(row: ResultDelivery, silent: int) -> str:
+def _unanswered_sentence(row: ResultDelivery, silent: int) -> str:
     return (
         f"{row.destination} was asked {silent} times whether it keeps a result and has not answered. "
         "Enter our AE title and the listener's host and port there, let PNEUMO_CALLING_AE_TITLES name "

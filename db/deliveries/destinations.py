@@ -16,7 +16,7 @@ from db.engine.clock import now
 from db.models import ResultDelivery, ResultDestination
 from db.vocabulary.enums import DeliveryState
 
-IN_PLACE = {"synchronize_session": False}
+WITHOUT_SESSION_SYNC = {"synchronize_session": False}
 
 
 def set_destinations(
@@ -59,7 +59,7 @@ def has_destinations(session: Session, names: Collection[str], *, takes_rejected
     }
 
 
-def owed_but_not_named(session: Session, names: Collection[str]) -> list[str]:
+def removed_with_pending_results(session: Session, names: Collection[str]) -> list[str]:
     """Destinations that results still wait for and that are not among these."""
     waits = exists().where(
         ResultDelivery.destination == ResultDestination.name,
@@ -69,7 +69,7 @@ def owed_but_not_named(session: Session, names: Collection[str]) -> list[str]:
     return list(session.scalars(others.order_by(ResultDestination.name)))
 
 
-def may_try(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:
+def acquire_attempt(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:
     """Whether a delivery may be tried now; while there are failures, the first that asks may.
 
     It is the probe, and for `probe_s` seconds no other is.
@@ -84,7 +84,7 @@ def may_try(session: Session, name: str, moment: datetime, *, probe_s: float) ->
         )
         .values(probe_at=moment + timedelta(seconds=probe_s))
         .returning(ResultDestination.name),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     ).one_or_none()
     if probe is not None:
         return True
@@ -96,35 +96,35 @@ def may_try(session: Session, name: str, moment: datetime, *, probe_s: float) ->
     return session.execute(well).one_or_none() is not None
 
 
-def note_failure(session: Session, name: str) -> int:
+def record_failure(session: Session, name: str) -> int:
     """The destination as a whole failed; how often in a row."""
     counted: int = session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name)
         .values(failures=ResultDestination.failures + 1)
         .returning(ResultDestination.failures),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     ).scalar_one()
     return counted
 
 
-def probe_in(session: Session, name: str, delay_s: float) -> None:
+def postpone_probe(session: Session, name: str, delay_s: float) -> None:
     """Let the next probe wait for so many seconds."""
     session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name)
         .values(probe_at=now(session) + timedelta(seconds=delay_s)),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
 
 
-def note_success(session: Session, name: str) -> bool:
+def record_success(session: Session, name: str) -> bool:
     """The destination answered as it should; True if it did not before."""
     mended = session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name, ResultDestination.failures > 0)
         .values(failures=0, probe_at=None)
         .returning(ResultDestination.name),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     ).one_or_none()
     return mended is not None

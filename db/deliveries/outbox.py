@@ -21,12 +21,12 @@ from db.vocabulary.enums import DeliveryState, Verdict
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 UNSENT = (DeliveryState.WAITING, DeliveryState.PARKED)
 """States in which nobody is at it and the destination was not told that it has everything."""
-OWED = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT)
+OUTSTANDING = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT)
 """States in which the study's files are still needed: a result is made from them at each try. A parked
 one counts, since a person may send it round again."""
 
 
-def owe_result(session: Session, study: Study, moment: datetime) -> None:
+def enqueue_result(session: Session, study: Study, moment: datetime) -> None:
     """Owe the verdict that the locked study's row holds now to every active destination.
 
     An earlier result of the study that waits is superseded, whoever it is owed to; one that was sent,
@@ -41,15 +41,17 @@ def owe_result(session: Session, study: Study, moment: datetime) -> None:
         return
     destinations = {
         *_destinations(session, study.verdict),
-        *_holding_earlier(session, study),
+        *_destinations_holding_predecessors(session, study),
     }
     if destinations and was_erased(session, study.study_key):
         destinations = set()  # its objects would name whom somebody wanted forgotten
-    owe_to(session, study, sorted(destinations), moment)
+    enqueue_for(session, study, sorted(destinations), moment)
     _supersede_elsewhere(session, study)
 
 
-def owe_to(session: Session, study: Study, destinations: Sequence[str], moment: datetime) -> int:
+def enqueue_for(
+    session: Session, study: Study, destinations: Sequence[str], moment: datetime
+) -> int:
     """Owe the result of the locked study to these; to how many it was not owed yet."""
     owed = [
         row_id
@@ -77,7 +79,7 @@ def _destinations(session: Session, verdict: Verdict) -> list[str]:
     return list(session.scalars(query.order_by(ResultDestination.name)))
 
 
-def _holding_earlier(session: Session, study: Study) -> list[str]:
+def _destinations_holding_predecessors(session: Session, study: Study) -> list[str]:
     """Those that may hold an earlier result, and those that are out of the file and still owed one.
 
     Not one that is out of the file and whose results somebody let go (`db.deliveries.cancel`).

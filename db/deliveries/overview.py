@@ -17,13 +17,13 @@ from db.models import (
     Study,
     StudyIdentity,
 )
-from db.values.deliveries import DestinationGlance, InstanceNames, ParkedDelivery
+from db.values.deliveries import DestinationSummary, InstanceNames, ParkedDelivery
 from db.vocabulary.enums import DeliveryState
 
 ON_THE_WAY = (DeliveryState.WAITING, DeliveryState.SENDING)
 
 
-def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
+def destination_summaries(session: Session) -> list[DestinationSummary]:
     """Every destination that ever was, by name: deliveries by state, and how long the oldest waits."""
     moment = now(session)
     counts: dict[str, dict[DeliveryState, int]] = defaultdict(dict)
@@ -45,7 +45,7 @@ def destinations_at_a_glance(session: Session) -> list[DestinationGlance]:
     }
     rows = session.scalars(select(ResultDestination).order_by(ResultDestination.name))
     return [
-        DestinationGlance(
+        DestinationSummary(
             name=row.name,
             is_active=row.is_active,
             by_state=dict(counts[row.name]),
@@ -92,7 +92,7 @@ def parked_deliveries(session: Session, *, destination: str | None = None) -> li
     ]
 
 
-def names_of_gone(session: Session, study_key: str) -> dict[str, InstanceNames]:
+def names_of_removed_images(session: Session, study_key: str) -> dict[str, InstanceNames]:
     """Of the images of a study whose files have left, by file name."""
     rows = session.execute(
         select(Instance, StudyIdentity.patient_id)

@@ -10,20 +10,20 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.deliveries.outbox import owe_to
+from db.deliveries.outbox import enqueue_for
 from db.engine.clock import now
-from db.ledger.audit import AuditEntry, append_all
+from db.ledger.audit import AuditEntry, append_entries
 from db.ledger.identity import was_erased
 from db.models import Instance, ModelVersion, ResultDelivery, ResultDestination, Study
 from db.vocabulary.enums import AuditEvent, StudyState, Verdict
 
 
-class Belated(StrEnum):
+class PastResultOutcome(StrEnum):
     """What became of one finished study."""
 
-    OWED = "owed"
+    ENQUEUED = "owed"
     """Its result is sent from now on."""
-    OWED_BEFORE = "owed_before"
+    ALREADY_ENQUEUED = "owed_before"
     """Its result was owed to the destination already, sent or not."""
     NOT_WANTED = "not_wanted"
     """Nothing was evaluated, and the site does not tell destinations of that."""
@@ -34,16 +34,16 @@ class Belated(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BelatedStudy:
+class PastResult:
     """One study that was looked at."""
 
     study_id: int
     study_key: str
-    became: Belated
+    outcome: PastResultOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span:
+class Period:
     """Studies that were finished from `begins` to `ends`, both included."""
 
     begins: datetime
@@ -56,16 +56,16 @@ def active_destinations(session: Session) -> list[str]:
     return list(session.scalars(query.order_by(ResultDestination.name)))
 
 
-def owe_belatedly(
+def enqueue_past_results(
     session: Session,
     destination: str,
-    span: Span,
+    span: Period,
     *,
     actor: str,
     after_id: int = 0,
     limit: int = 100,
     dry_run: bool = False,
-) -> list[BelatedStudy]:
+) -> list[PastResult]:
     """Owe the results that finished studies of a span have now; those looked at, by ascending id.
 
     Call it again with `after_id` of the last until it gives none. Doing it twice owes nothing twice.
@@ -89,36 +89,36 @@ def owe_belatedly(
         .execution_options(populate_existing=True)
     ).all()
     ids = [study.id for study in studies]
-    owed, gone = _owed(session, destination, ids), _without_files(session, ids)
+    owed, gone = _already_enqueued(session, destination, ids), _without_files(session, ids)
     takes_rejected = session.get_one(ResultDestination, destination).takes_rejected
     looked_at, entries = [], []
     for study in studies:
-        became = _judged(study, owed, gone, takes_rejected=takes_rejected)
-        if became is Belated.OWED and was_erased(session, study.study_key):
-            became = Belated.ERASED
-        looked_at.append(BelatedStudy(study_id=study.id, study_key=study.study_key, became=became))
-        if became is Belated.OWED and not dry_run:
-            owe_to(session, study, [destination], now(session))
+        became = _classify(study, owed, gone, takes_rejected=takes_rejected)
+        if became is PastResultOutcome.ENQUEUED and was_erased(session, study.study_key):
+            became = PastResultOutcome.ERASED
+        looked_at.append(PastResult(study_id=study.id, study_key=study.study_key, outcome=became))
+        if became is PastResultOutcome.ENQUEUED and not dry_run:
+            enqueue_for(session, study, [destination], now(session))
             entries.append(_entry(session, study, destination, actor))
-    append_all(session, entries)
+    append_entries(session, entries)
     return looked_at
 
 
-def _judged(
+def _classify(
     study: Study,
     owed: Collection[tuple[int, int, int]],
     gone: Collection[int],
     *,
     takes_rejected: bool,
-) -> Belated:
+) -> PastResultOutcome:
     if (study.id, study.revision, study.model_version_id) in owed:
-        return Belated.OWED_BEFORE
+        return PastResultOutcome.ALREADY_ENQUEUED
     if study.verdict is Verdict.REJECTED and not takes_rejected:
-        return Belated.NOT_WANTED
-    return Belated.FILES_GONE if study.id in gone else Belated.OWED
+        return PastResultOutcome.NOT_WANTED
+    return PastResultOutcome.FILES_GONE if study.id in gone else PastResultOutcome.ENQUEUED
 
 
-def _owed(
+def _already_enqueued(
     session: Session, destination: str, study_ids: Collection[int]
 ) -> set[tuple[int, int, int]]:
     rows = session.execute(

@@ -7,14 +7,14 @@ from collections.abc import Collection
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from db.deliveries.rows import earlier_result
+from db.deliveries.rows import predecessor_result
 from db.models import ModelVersion, ResultDelivery, ResultObject
-from db.values.deliveries import EarlierResult, SentObject
+from db.values.deliveries import PredecessorResult, SentObject
 
 
 def predecessor_of(
     session: Session, study_key: str, revision: int, model_name: str
-) -> EarlierResult | None:
+) -> PredecessorResult | None:
     """What the deliveries of a result say that it takes the place of: all of them say the same.
 
     None for a result that is owed to nobody.
@@ -22,7 +22,7 @@ def predecessor_of(
     last = session.scalars(
         _deliveries(study_key, revision, model_name).order_by(ResultDelivery.id.desc()).limit(1)
     ).first()
-    return earlier_result(session, last.predecessor_id) if last else None
+    return predecessor_result(session, last.predecessor_id) if last else None
 
 
 def objects_begun(
@@ -48,7 +48,7 @@ def objects_begun(
     return list(first.values())
 
 
-def with_other_bytes(session: Session, objects: Collection[SentObject]) -> list[SentObject]:
+def with_changed_digest(session: Session, objects: Collection[SentObject]) -> list[SentObject]:
     """Those that were written down before under the same UID with another digest."""
     rows = session.execute(
         select(ResultObject.sop_instance_uid, ResultObject.sha256).where(

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import IN_PLACE
+from db.deliveries.destinations import WITHOUT_SESSION_SYNC
 from db.deliveries.rows import park_row
 from db.engine.clock import now
 from db.models import ResultDelivery, ResultDestination, Study
@@ -47,7 +47,7 @@ def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
-    swept = [(row.delivery_key, _take_back(row, moment)) for row in rows]
+    swept = [(row.delivery_key, _reclaim(row, moment)) for row in rows]
     session.flush()
     return swept
 
@@ -113,11 +113,11 @@ def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) ->
         update(ResultDelivery)
         .where(ResultDelivery.delivery_key.in_(delivery_keys), ResultDelivery.state.in_(DUE_STATES))
         .values(published_at=now(session)),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
 
 
-def _take_back(row: ResultDelivery, moment: datetime) -> DeliverySweep:
+def _reclaim(row: ResultDelivery, moment: datetime) -> DeliverySweep:
     row.crashes, row.lease_until, row.published_at = row.crashes + 1, None, None
     if row.crashes >= CRASHES_UNTIL_PARKED:
         park_row(row, CRASHED_DELIVERY, CRASHED_DELIVERY_SENTENCE, FailureKind.BUG)
@@ -128,13 +128,13 @@ def _take_back(row: ResultDelivery, moment: datetime) -> DeliverySweep:
     return DeliverySweep.WAITING
 
 
-_AS_IN_THE_INDEX: BindParameter[Any] = bindparam(
+_INDEXED_DUE_STATES: BindParameter[Any] = bindparam(
     "due_states", DUE_STATES, expanding=True, literal_execute=True
 )
 """Written out, so that a database sees that its partial index by destination will do."""
 _URGENCY = case(
     # A result is owed in the transaction that stores it; otherwise somebody ordered it afterwards.
-    (ResultDelivery.created_at > ResultDelivery.finished_at, Urgency.BELATED.value),
+    (ResultDelivery.created_at > ResultDelivery.finished_at, Urgency.PAST_RESULT.value),
     (
         and_(Study.priority == Priority.STAT, ResultDelivery.state == DeliveryState.WAITING),
         Urgency.STAT.value,
@@ -175,7 +175,9 @@ def _published(session: Session) -> Counter[tuple[str, int]]:
     rows = session.execute(
         select(ResultDelivery.destination, _URGENCY.label("urgency"), func.count().label("count"))
         .join(Study, Study.id == ResultDelivery.study_id)
-        .where(ResultDelivery.state.in_(_AS_IN_THE_INDEX), ResultDelivery.published_at.is_not(None))
+        .where(
+            ResultDelivery.state.in_(_INDEXED_DUE_STATES), ResultDelivery.published_at.is_not(None)
+        )
         .group_by(ResultDelivery.destination, "urgency")
     )
     return Counter({(row.destination, row.urgency): row.count for row in rows})
@@ -209,4 +211,4 @@ def _longest_due(
 
 
 def _due(moment: datetime) -> ColumnElement[bool]:
-    return and_(ResultDelivery.state.in_(_AS_IN_THE_INDEX), ResultDelivery.due_at <= moment)
+    return and_(ResultDelivery.state.in_(_INDEXED_DUE_STATES), ResultDelivery.due_at <= moment)

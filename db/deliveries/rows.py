@@ -9,13 +9,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import IN_PLACE
+from db.deliveries.destinations import WITHOUT_SESSION_SYNC
 from db.models import CommitmentAsked, ModelVersion, ResultDelivery, ResultObject
-from db.values.deliveries import DeliveryClaim, EarlierResult, SentObject
+from db.values.deliveries import DeliveryClaim, PredecessorResult, SentObject
 from db.vocabulary.enums import DeliveryState, FailureKind
 from db.vocabulary.errors import StaleClaim
 
-QUESTIONS_KEPT = 50
+REQUESTS_KEPT = 50
 """Requests for storage commitment of one delivery that an answer is still believed to."""
 
 
@@ -27,7 +27,7 @@ def park_row(row: ResultDelivery, code: str, sentence: str, kind: FailureKind) -
     row.error_code, row.error_sentence, row.error_kind = code, sentence, kind
 
 
-def wait_again(row: ResultDelivery, due_at: datetime) -> None:
+def reschedule_row(row: ResultDelivery, due_at: datetime) -> None:
     """Due again, unless a newer result has taken its place meanwhile."""
     row.published_at = None
     if row.superseded_by is None:
@@ -36,7 +36,7 @@ def wait_again(row: ResultDelivery, due_at: datetime) -> None:
         row.state, row.due_at = DeliveryState.SUPERSEDED, None
 
 
-def forget_error(row: ResultDelivery) -> None:
+def clear_error(row: ResultDelivery) -> None:
     """All is well again."""
     row.error_code = row.error_sentence = row.error_kind = row.traceback_reference = None
 
@@ -93,7 +93,7 @@ def awaiting_row(session: Session, transaction_uid: str) -> ResultDelivery | Non
     ).one_or_none()
 
 
-def note_asked(
+def record_commitment_request(
     session: Session, row: ResultDelivery, transaction_uid: str, moment: datetime
 ) -> None:
     """Write down a request for commitment to the last sending of a locked row.
@@ -122,14 +122,14 @@ def note_asked(
             CommitmentAsked.transaction_uid,
         )
     )
-    if too_many := session.scalars(others.offset(QUESTIONS_KEPT - 1)).all():
+    if too_many := session.scalars(others.offset(REQUESTS_KEPT - 1)).all():
         session.execute(
             delete(CommitmentAsked).where(CommitmentAsked.transaction_uid.in_(too_many)),
-            execution_options=IN_PLACE,
+            execution_options=WITHOUT_SESSION_SYNC,
         )
 
 
-def note_object(session: Session, row: ResultDelivery, sent: SentObject) -> None:
+def record_object(session: Session, row: ResultDelivery, sent: SentObject) -> None:
     """Write down an object of this attempt, or that this attempt made it again."""
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     changing = {"made_by_attempt": row.attempts, "sha256": sent.sha256}
@@ -146,7 +146,7 @@ def note_object(session: Session, row: ResultDelivery, sent: SentObject) -> None
     )
 
 
-def objects_of(session: Session, row: ResultDelivery) -> tuple[SentObject, ...]:
+def sent_objects(session: Session, row: ResultDelivery) -> tuple[SentObject, ...]:
     """The objects of the last attempt that made any, the report first."""
     found = session.scalars(
         select(ResultObject)
@@ -167,16 +167,16 @@ def objects_of(session: Session, row: ResultDelivery) -> tuple[SentObject, ...]:
     )
 
 
-def earlier_result(session: Session, delivery_id: int | None) -> EarlierResult | None:
+def predecessor_result(session: Session, delivery_id: int | None) -> PredecessorResult | None:
     """What a newer result says that it takes the place of."""
     if delivery_id is None:
         return None
     row = session.get_one(ResultDelivery, delivery_id)
-    return EarlierResult(
+    return PredecessorResult(
         model_name=model_name_of(session, row),
         revision=row.revision,
         finished_at=row.finished_at,
-        objects=objects_of(session, row),
+        objects=sent_objects(session, row),
     )
 
 

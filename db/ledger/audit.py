@@ -46,7 +46,7 @@ class AuditEntry:
     """JSON-able."""
 
 
-def append(
+def append_entry(
     session: Session,
     event: AuditEvent,
     study_key: str | None,
@@ -54,10 +54,12 @@ def append(
     actor: str,
 ) -> None:
     """Append one record. Call it last in the transaction, and commit at once."""
-    append_all(session, [AuditEntry(event=event, study_key=study_key, actor=actor, detail=detail)])
+    append_entries(
+        session, [AuditEntry(event=event, study_key=study_key, actor=actor, detail=detail)]
+    )
 
 
-def append_all(session: Session, entries: Sequence[AuditEntry]) -> None:
+def append_entries(session: Session, entries: Sequence[AuditEntry]) -> None:
     """Append records in their order. Call it last in the transaction, and commit at once."""
     if not entries:
         return
@@ -121,7 +123,7 @@ def _hashed(fields: Mapping[str, Any]) -> dict[str, Any]:
 # --- verify ---------------------------------------------------------------------------------------
 
 
-def verify(session: Session) -> AuditReport:
+def verify_chains(session: Session) -> AuditReport:
     """Recompute every chain; name the first record (by chain and number) that does not fit.
 
     One statement reads heads and records, so that records written meanwhile do not look like a

@@ -69,7 +69,7 @@ def end_condition(session: Session, subject: str) -> bool:
     return bool(ended)
 
 
-def conditions(session: Session) -> list[Condition]:
+def active_conditions(session: Session) -> list[Condition]:
     """What holds now, longest first."""
     rows = session.scalars(
         select(SiteCondition)
@@ -90,9 +90,7 @@ def conditions(session: Session) -> list[Condition]:
     ]
 
 
-def code_that_holds(
-    session: Session, codes: Collection[str], *, seen_within_s: float
-) -> str | None:
+def active_code(session: Session, codes: Collection[str], *, seen_within_s: float) -> str | None:
     """One of these codes under which a condition holds that was met lately; None if none does."""
     return session.scalars(
         select(SiteCondition.code)

@@ -14,7 +14,7 @@ from db.models import WorkerHeartbeat
 from db.values import LiveWorker, ShadowStatus
 
 
-def beat(
+def record_heartbeat(
     session: Session,
     *,
     worker_name: str,

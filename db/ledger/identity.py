@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from db.ledger.audit import append
+from db.ledger.audit import append_entry
 from db.models import AuditRecord, Study, StudyIdentity
 from db.vocabulary.enums import AuditEvent
 
@@ -36,5 +36,5 @@ def erase_identity(session: Session, study_key: str, actor: str) -> bool:
     ).all()
     if not erased and was_erased(session, study_key):
         return False
-    append(session, AuditEvent.IDENTITY_ERASED, study_key, {}, actor)
+    append_entry(session, AuditEvent.IDENTITY_ERASED, study_key, {}, actor)
     return True

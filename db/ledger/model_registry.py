@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.engine.clock import now
 from db.engine.statements import insert_if_new
-from db.ledger.audit import append
+from db.ledger.audit import append_entry
 from db.models import ModelVersion
 from db.values import ModelRecord, NewModelVersion
 from db.vocabulary.enums import AuditEvent
@@ -47,7 +47,7 @@ def register_model(
         "temperature": version.temperature,
         "bias": version.bias,
     }
-    append(session, AuditEvent.MODEL_REGISTERED, None, detail, actor)
+    append_entry(session, AuditEvent.MODEL_REGISTERED, None, detail, actor)
     return _record(session.get_one(ModelVersion, row_id))
 
 
@@ -71,7 +71,7 @@ def activate_model(session: Session, name: str, actor: str) -> ModelRecord:
         "was_shadow": chosen.is_shadow,
     }
     chosen.is_active, chosen.activated_at, chosen.is_shadow = True, now(session), False
-    append(session, AuditEvent.MODEL_ACTIVATED, None, detail, actor)
+    append_entry(session, AuditEvent.MODEL_ACTIVATED, None, detail, actor)
     return _record(chosen)
 
 
@@ -101,7 +101,7 @@ def select_shadow(session: Session, name: str | None, actor: str) -> ModelRecord
         "bundle_digest": chosen.bundle_digest if chosen else None,
         "before": before.name if before else None,
     }
-    append(session, AuditEvent.SHADOW_SELECTED, None, detail, actor)
+    append_entry(session, AuditEvent.SHADOW_SELECTED, None, detail, actor)
     return _record(chosen) if chosen else None
 
 

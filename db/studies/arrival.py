@@ -35,7 +35,7 @@ class Arrival:
         """The instances that came to `outcome`."""
         return [instance for instance, came_to in self.outcomes if came_to is outcome]
 
-    def brought(self) -> list[ReceivedInstance]:
+    def new_or_changed(self) -> list[ReceivedInstance]:
         """The instances that are to become rows: new ones, and changed ones."""
         rows = (InstanceReceipt.NEW, InstanceReceipt.CHANGED)
         return [instance for instance, came_to in self.outcomes if came_to in rows]

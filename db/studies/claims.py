@@ -25,14 +25,14 @@ __all__ = [
     "claim",
     "claimed_instances",
     "end_run",
-    "hand_back",
     "held_run",
     "held_study",
     "release",
+    "release_study",
     "renew_leases",
 ]
 
-IN_PLACE = {"synchronize_session": False}
+WITHOUT_SESSION_SYNC = {"synchronize_session": False}
 """Rows are changed where they lie; no verb reads an object that it changed this way."""
 
 
@@ -51,7 +51,7 @@ def claim(
     into a process that others share. Drop the message; what is due is published again.
     """
     moment = now(session)
-    row = _take(session, study_key, moment, lanes)
+    row = _claim_row(session, study_key, moment, lanes)
     if row is None:
         return None
     session.execute(
@@ -92,7 +92,7 @@ def renew_leases(
         .where(held.in_(claims), InferenceRun.outcome == RunOutcome.RUNNING)
         .values(lease_until=now(session) + timedelta(seconds=lease_s))
         .returning(InferenceRun.study_id, InferenceRun.attempt),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
     return set(claims) - {(row.study_id, row.attempt) for row in renewed}
 
@@ -105,7 +105,7 @@ def release(session: Session, claim: Claim, *, delay_s: float = 0.0) -> None:
     moment = now(session)
     study = held_study(session, claim)
     end_run(session, claim, moment, outcome=RunOutcome.RELEASED)
-    hand_back(study, moment + timedelta(seconds=delay_s))
+    release_study(study, moment + timedelta(seconds=delay_s))
     session.flush()
 
 
@@ -159,11 +159,11 @@ def end_run(
             total_seconds=(moment - started_at).total_seconds(),
             **values,
         ),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
 
 
-def hand_back(study: Study, due_at: datetime) -> None:
+def release_study(study: Study, due_at: datetime) -> None:
     """An attempt ended without a result: the study is due again at `due_at`.
 
     If images came one by one meanwhile, no rule has closed the study yet: it is received on.
@@ -177,7 +177,7 @@ def hand_back(study: Study, due_at: datetime) -> None:
 # --- the one UPDATE, and what a worker needs to know ----------------------------------------------
 
 
-def _take(
+def _claim_row(
     session: Session, study_key: str, moment: datetime, lanes: Collection[Lane] | None
 ) -> Any | None:
     due = or_(Study.due_at.is_(None), Study.due_at <= moment)
@@ -202,7 +202,7 @@ def _take(
     )
     if lanes is not None:
         statement = statement.where(Study.lane.in_(list(lanes)))
-    return session.execute(statement, execution_options=IN_PLACE).one_or_none()
+    return session.execute(statement, execution_options=WITHOUT_SESSION_SYNC).one_or_none()
 
 
 def claimed_instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:

@@ -9,10 +9,10 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
-from db.ledger.audit import append_all
+from db.ledger.audit import append_entries
 from db.models import Instance, ResultDelivery, ResultObject, Study, StudyManifest
 from db.studies.arrival import accepted_entry
-from db.studies.transitions import close
+from db.studies.transitions import close_study
 from db.values import OpenStudy
 from db.vocabulary.enums import ClosedBy, StudyState
 
@@ -44,7 +44,7 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
     ]
 
 
-def results_of(session: Session, study_key: str) -> dict[str, set[str]]:
+def own_objects_by_series(session: Session, study_key: str) -> dict[str, set[str]]:
     """What we sent, or were about to, of our own into a study: SOP Instance UIDs by series."""
     rows = session.execute(
         select(ResultObject.series_instance_uid, ResultObject.sop_instance_uid)
@@ -57,7 +57,7 @@ def results_of(session: Session, study_key: str) -> dict[str, set[str]]:
     return dict(found)
 
 
-def close_counted(session: Session, study_key: str, count: int) -> bool:
+def close_if_complete(session: Session, study_key: str, count: int) -> bool:
     """Close a study if at least `count` of its images are here; False if it stays as it is.
 
     A manifest that came meanwhile decides instead.
@@ -77,6 +77,6 @@ def close_counted(session: Session, study_key: str, count: int) -> bool:
     )
     if not count or (here or 0) < count:
         return False
-    close(study, now(session), ClosedBy.PACS_COUNT)
-    append_all(session, [accepted_entry(session, study)])
+    close_study(study, now(session), ClosedBy.PACS_COUNT)
+    append_entries(session, [accepted_entry(session, study)])
     return True

@@ -8,22 +8,26 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import Instance, Study
-from db.values import Standing
+from db.values import ArchivedStudyStatus
 from db.vocabulary.enums import InstanceState
 
-AT_A_TIME = 500
+BATCH_SIZE = 500
 """UIDs in one statement; databases limit the number of parameters."""
 
 
-def standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
+def archived_study_statuses(
+    session: Session, uids: Sequence[str]
+) -> dict[str, ArchivedStudyStatus]:
     """Study Instance UID -> what it has come to, of those that are known here."""
-    found: dict[str, Standing] = {}
-    for start in range(0, len(uids), AT_A_TIME):
-        found |= _standings(session, uids[start : start + AT_A_TIME])
+    found: dict[str, ArchivedStudyStatus] = {}
+    for start in range(0, len(uids), BATCH_SIZE):
+        found |= _archived_study_statuses(session, uids[start : start + BATCH_SIZE])
     return found
 
 
-def _standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
+def _archived_study_statuses(
+    session: Session, uids: Sequence[str]
+) -> dict[str, ArchivedStudyStatus]:
     # For each of these studies by itself: a join would first look up every refused image of all time.
     first_refusal = (
         select(Instance.refusal_code)
@@ -41,6 +45,8 @@ def _standings(session: Session, uids: Sequence[str]) -> dict[str, Standing]:
         ).where(Study.study_instance_uid.in_(uids))
     )
     return {
-        row.study_instance_uid: Standing(state=row.state, verdict=row.verdict, code=row.code)
+        row.study_instance_uid: ArchivedStudyStatus(
+            state=row.state, verdict=row.verdict, code=row.code
+        )
         for row in rows
     }

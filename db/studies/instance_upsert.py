@@ -27,7 +27,7 @@ def known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
     return known
 
 
-def sort_out(
+def classify_instances(
     known: Mapping[str, set[str]], instances: Sequence[ReceivedInstance]
 ) -> list[tuple[ReceivedInstance, InstanceReceipt]]:
     """What each instance is. A content that was replaced long ago is known, too: senders that hold
@@ -35,7 +35,7 @@ def sort_out(
     first: dict[str, set[str]] = {}
     sorted_out = []
     for instance in instances:
-        uid, contents = instance.sop_instance_uid, contents_of(instance)
+        uid, contents = instance.sop_instance_uid, content_digests(instance)
         if uid in first:
             same = bool(first[uid] & contents)
             receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CONFLICTING
@@ -49,12 +49,12 @@ def sort_out(
     return sorted_out
 
 
-def contents_of(instance: ReceivedInstance) -> set[str]:
+def content_digests(instance: ReceivedInstance) -> set[str]:
     """The digests by which it is known again, however it is wrapped."""
     return {instance.file_sha256, instance.content_sha256 or instance.file_sha256}
 
 
-def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
+def restore_files(arrival: Arrival, is_here: IsHere) -> None:
     """Files that left by the retention rule and were sent again are kept as long as new ones.
 
     The retention rule removes files under the same lock (db/studies/retention.py): one that it was quicker
@@ -74,7 +74,7 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
         row
         for row in rows
         if row.file_removed_at is not None
-        and _take_back(row, sent_again[row.sop_instance_uid], digests, is_here)
+        and _restore_file(row, sent_again[row.sop_instance_uid], digests, is_here)
     ]
     for instance in returned:
         instance.file_removed_at, instance.file_returned_at = None, arrival.moment
@@ -83,7 +83,7 @@ def take_files_back(arrival: Arrival, is_here: IsHere) -> None:
         arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
 
 
-def _take_back(
+def _restore_file(
     instance: Instance, sent: ReceivedInstance, digests: set[tuple[str, str]], is_here: IsHere
 ) -> bool:
     """Whether the row has a file again: its own, or the same content in another wrapping.
@@ -95,7 +95,7 @@ def _take_back(
         return True
     if instance.replaced_in_revision is not None:
         return False
-    same = {instance.file_sha256, instance.content_sha256} & contents_of(sent)
+    same = {instance.file_sha256, instance.content_sha256} & content_digests(sent)
     of_another = (sent.sop_instance_uid, sent.file_sha256) in digests
     if not same or of_another or not is_here(sent.file_name):
         return False
@@ -119,7 +119,7 @@ def replace_changed_instances(arrival: Arrival) -> None:
 
 
 def add_instances(arrival: Arrival) -> None:
-    for instance in arrival.brought():
+    for instance in arrival.new_or_changed():
         add_instance(arrival.session, arrival.study, instance, arrival.moment)
 
 

@@ -17,28 +17,28 @@ from sqlalchemy.orm import Session
 
 from db.engine.clock import now
 from db.engine.statements import insert_if_new
-from db.ledger.audit import AuditEntry, append_all
+from db.ledger.audit import AuditEntry, append_entries
 from db.ledger.identity import was_erased
 from db.models import Instance, Study, StudyIdentity
 from db.studies.arrival import Arrival, accepted_entry, entry, note_changes, note_conflicts
 from db.studies.instance_upsert import (
     IsHere,
     add_instances,
+    classify_instances,
     known_contents,
     replace_changed_instances,
-    sort_out,
-    take_files_back,
+    restore_files,
 )
-from db.studies.manifests import keep_manifest, missing
+from db.studies.manifests import missing, store_manifest
 from db.studies.results import park_study
 from db.studies.transitions import (
-    Patience,
-    close,
+    CompletenessTimeouts,
+    apply_instance,
+    apply_manifest,
+    apply_whole_study,
+    close_study,
     is_being_fetched,
     raise_to_stat,
-    settle_announcement,
-    settle_part,
-    settle_whole,
 )
 from db.values import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
 from db.vocabulary.enums import (
@@ -58,7 +58,7 @@ NOTHING_CAME_SENTENCE = (
 )
 
 
-def nowhere(_file_name: str) -> bool:
+def never_here(_file_name: str) -> bool:
     """For who hands over rows without files."""
     return False
 
@@ -70,7 +70,7 @@ def accept(
     closed_by: ClosedBy = ClosedBy.SENDER,
     manifest: Sequence[str] | None = None,
     manifest_patience_s: float = 3600.0,
-    is_here: IsHere = nowhere,
+    is_here: IsHere = never_here,
 ) -> Acceptance:
     """Take over a whole study, ready to be published; with a manifest, what there is of it so far.
 
@@ -81,11 +81,11 @@ def accept(
     or earlier) names images that are not here, the study waits for them. A file that had left by the retention
     rule is kept again, if `is_here` says that it lies in the intake folder.
     """
-    patience = Patience.of(manifest_s=manifest_patience_s)
-    return _take_over(
+    patience = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
+    return _apply_arrival(
         session,
         received,
-        lambda arrival: settle_whole(arrival, closed_by, patience),
+        lambda arrival: apply_whole_study(arrival, closed_by, patience),
         manifest=manifest,
         is_here=is_here,
     )
@@ -97,12 +97,12 @@ def receive_instance(
     *,
     idle_window_s: float,
     manifest_patience_s: float = 3600.0,
-    is_here: IsHere = nowhere,
+    is_here: IsHere = never_here,
 ) -> Acceptance:
     """Take over one instance of a study that is still coming in; each moves the end of the wait."""
-    patience = Patience.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
-    return _take_over(
-        session, received, lambda arrival: settle_part(arrival, patience), is_here=is_here
+    patience = CompletenessTimeouts.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
+    return _apply_arrival(
+        session, received, lambda arrival: apply_instance(arrival, patience), is_here=is_here
     )
 
 
@@ -121,11 +121,11 @@ def announce(
     everything is here; one that was closed before stays as it is, and late images revise it.
     """
     announced = _Announced(study_instance_uid=study_instance_uid, priority=priority, source=source)
-    patience = Patience.of(manifest_s=manifest_patience_s)
-    return _take_over(
+    patience = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
+    return _apply_arrival(
         session,
         announced,
-        lambda arrival: settle_announcement(arrival, patience),
+        lambda arrival: apply_manifest(arrival, patience),
         manifest=manifest,
     )
 
@@ -142,7 +142,7 @@ def close_idle_studies(session: Session) -> list[str]:
         .order_by(Study.id)
         .with_for_update(skip_locked=True)
     ).all()
-    append_all(session, [_close_idle(session, study, moment) for study in idle])
+    append_entries(session, [_close_idle(session, study, moment) for study in idle])
     return [study.study_key for study in idle]
 
 
@@ -151,7 +151,7 @@ def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
         kind = FailureKind.REJECTED
         park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
         return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
-    close(study, moment, ClosedBy.IDLE_WINDOW)
+    close_study(study, moment, ClosedBy.IDLE_WINDOW)
     return accepted_entry(session, study)
 
 
@@ -173,21 +173,21 @@ class _Announced:
     patient_age_years: float | None = None
 
 
-def _take_over(
+def _apply_arrival(
     session: Session,
     received: ReceivedStudy | _Announced,
     settle: Callable[[Arrival], None],
     *,
     manifest: Sequence[str] | None = None,
-    is_here: IsHere = nowhere,
+    is_here: IsHere = never_here,
 ) -> Acceptance:
     moment = now(session)
     study, is_new = _lock_study(session, received, moment)
     known = known_contents(session, study.id)
-    sorted_out = sort_out(known, received.instances)
+    sorted_out = classify_instances(known, received.instances)
     arrival = Arrival(session=session, moment=moment, study=study, outcomes=sorted_out)
     if manifest is not None:
-        named = keep_manifest(session, study.id, manifest, moment)
+        named = store_manifest(session, study.id, manifest, moment)
         arrival.note(AuditEvent.MANIFEST_RECEIVED, instances=named)
     here = {*known, *(instance.sop_instance_uid for instance in received.instances)}
     arrival.missing = missing(session, study.id, here)
@@ -196,10 +196,10 @@ def _take_over(
     replace_changed_instances(arrival)
     add_instances(arrival)
     note_conflicts(arrival)
-    take_files_back(arrival, is_here)
+    restore_files(arrival, is_here)
     if received.priority is Priority.STAT:
         raise_to_stat(arrival)
-    append_all(session, arrival.entries())
+    append_entries(session, arrival.entries())
     return Acceptance(
         study_key=study.study_key,
         is_new=is_new,
@@ -232,7 +232,7 @@ def _lock_study(
         received_at=moment,
     )
     if study_id is not None:
-        _keep_identity(session, study_id, received, moment)
+        _store_identity(session, study_id, received, moment)
     study = session.scalars(
         select(Study)
         .where(Study.study_instance_uid == received.study_instance_uid)
@@ -240,11 +240,11 @@ def _lock_study(
         .execution_options(populate_existing=True)
     ).one()
     if study_id is None and (is_being_fetched(session, study) or _has_no_image(session, study)):
-        fill_in(session, study, received, moment)
+        fill_in_patient(session, study, received, moment)
     return study, study_id is not None
 
 
-def fill_in(
+def fill_in_patient(
     session: Session, study: Study, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
     """What an order or a manifest could not know of the patient, from the first images that come.
@@ -256,14 +256,14 @@ def fill_in(
         study.patient_age_years = received.patient_age_years
     study.site_ae_title = study.site_ae_title or received.site_ae_title
     if session.get(StudyIdentity, study.id) is None and not was_erased(session, study.study_key):
-        _keep_identity(session, study.id, received, moment)
+        _store_identity(session, study.id, received, moment)
 
 
 def _has_no_image(session: Session, study: Study) -> bool:
     return not session.scalar(select(exists().where(Instance.study_id == study.id)))
 
 
-def _keep_identity(
+def _store_identity(
     session: Session, study_id: int, received: ReceivedStudy | _Announced, moment: datetime
 ) -> None:
     if received.patient_id is None and received.accession_number is None:

@@ -8,6 +8,6 @@ from sqlalchemy.orm import Session
 from db.models import Instance
 
 
-def knows_images(session: Session) -> bool:
+def has_instances(session: Session) -> bool:
     """Whether there is a row of any instance, whatever became of its file."""
     return session.scalar(select(Instance.id).limit(1)) is not None

@@ -11,7 +11,7 @@ from db.deliveries.overview import own_results
 from db.models import StudyManifest
 
 
-def keep_manifest(
+def store_manifest(
     session: Session, study_id: int, sop_instance_uids: Sequence[str], moment: datetime
 ) -> int:
     """Keep the manifest of a locked study in place of an earlier one; returns how many it names."""

@@ -16,29 +16,29 @@ from sqlalchemy.orm import Session
 
 from db.engine.clock import now
 from db.engine.statements import insert_if_new
-from db.ledger.audit import append, append_all
+from db.ledger.audit import append_entries, append_entry
 from db.models import Instance, Study, StudyOrigin
 from db.studies.arrival import Arrival, accepted_entry
 from db.studies.claims import claimed_instances, held_study
-from db.studies.instance_upsert import add_instance, contents_of
-from db.studies.intake import fill_in
+from db.studies.instance_upsert import add_instance, content_digests
+from db.studies.intake import fill_in_patient
 from db.studies.transitions import FETCHED_BY_US, UNFINISHED, raise_to_stat
 from db.values import (
     Claim,
     ClaimedInstance,
-    Ordered,
+    OrderConfirmation,
     Origin,
     ReceivedInstance,
     ReceivedStudy,
     StudyOrder,
 )
 from db.vocabulary.enums import AuditEvent, ClosedBy, InstanceState, Lane, Priority, StudyState
-from db.vocabulary.errors import FetchedOtherwise
+from db.vocabulary.errors import FetchedContentDiffers
 
 # --- ordering -------------------------------------------------------------------------------------
 
 
-def order(session: Session, wanted: StudyOrder) -> Ordered:
+def place_order(session: Session, wanted: StudyOrder) -> OrderConfirmation:
     """Write down that a study is to be fetched; due at once.
 
     A study that is known, however it came, is not ordered again; asked for as STAT it is raised.
@@ -84,15 +84,17 @@ def order(session: Session, wanted: StudyOrder) -> Ordered:
             "way": wanted.way.value,
         }
         actor = f"intake:{wanted.source.value}"
-        append(session, AuditEvent.STUDY_ORDERED, study.study_key, detail, actor)
-    return Ordered(study_key=study.study_key, is_new=study_id is not None, state=study.state)
+        append_entry(session, AuditEvent.STUDY_ORDERED, study.study_key, detail, actor)
+    return OrderConfirmation(
+        study_key=study.study_key, is_new=study_id is not None, state=study.state
+    )
 
 
 def _raise_if_stat(session: Session, study: Study, asked: Priority, moment: datetime) -> None:
     if asked is Priority.STAT:
         arrival = Arrival(session=session, moment=moment, study=study, outcomes=())
         raise_to_stat(arrival)
-        append_all(session, arrival.entries())
+        append_entries(session, arrival.entries())
 
 
 def known_studies(session: Session, uids: Collection[str]) -> set[str]:
@@ -190,8 +192,8 @@ def record_fetch(
     replaced = 0
     if received is not None:
         if first:
-            fill_in(session, study, received, moment)
-        replaced = _add(session, study, received.instances, absent, moment)
+            fill_in_patient(session, study, received, moment)
+        replaced = _add_or_replace(session, study, received.instances, absent, moment)
     session.flush()
     instances = claimed_instances(session, study.id)
     if first:
@@ -210,12 +212,12 @@ def record_fetch(
     if missing:
         detail["missing"] = dict(missing)
     if first:
-        append_all(session, [accepted_entry(session, study)])
-    append(session, AuditEvent.STUDY_FETCHED, claim.study_key, detail, claim.worker_name)
+        append_entries(session, [accepted_entry(session, study)])
+    append_entry(session, AuditEvent.STUDY_FETCHED, claim.study_key, detail, claim.worker_name)
     return instances
 
 
-def _add(
+def _add_or_replace(
     session: Session,
     study: Study,
     came: Sequence[ReceivedInstance],
@@ -237,8 +239,8 @@ def _add(
             add_instance(session, study, instance, moment)
         elif row.file_sha256 != instance.file_sha256 and row.file_name in absent:
             # A digest that another row of the image has is a content that was replaced here since.
-            if (uid, instance.file_sha256) in digests or not _may_stand_for(instance, row):
-                raise FetchedOtherwise
+            if (uid, instance.file_sha256) in digests or not _may_replace(instance, row):
+                raise FetchedContentDiffers
             row.file_sha256, row.file_name = instance.file_sha256, instance.file_name
             row.file_bytes, row.content_sha256 = instance.file_bytes, instance.content_sha256
             row.transfer_syntax_uid = instance.transfer_syntax_uid
@@ -247,8 +249,8 @@ def _add(
     return replaced
 
 
-def _may_stand_for(instance: ReceivedInstance, row: Instance) -> bool:
+def _may_replace(instance: ReceivedInstance, row: Instance) -> bool:
     """Whether a file may take the place of the one that is gone: the same content in any wrapping
     (an archive that was upgraded writes another file meta), and any as long as nothing was said."""
-    is_same = bool({row.file_sha256, row.content_sha256} & contents_of(instance))
+    is_same = bool({row.file_sha256, row.content_sha256} & content_digests(instance))
     return is_same or row.state is InstanceState.PENDING

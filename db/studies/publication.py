@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from db.engine.clock import now
 from db.engine.session import is_transient
-from db.ledger.audit import AuditEntry, append_all
+from db.ledger.audit import AuditEntry, append_entries
 from db.models import InferenceRun, Study
-from db.studies.claims import IN_PLACE, hand_back
+from db.studies.claims import WITHOUT_SESSION_SYNC, release_study
 from db.studies.results import park_study
 from db.values import SweptStudy
 from db.vocabulary.enums import AuditEvent, FailureKind, Lane, RunOutcome, StudyState, SweepAction
@@ -29,7 +29,7 @@ CRASHED_WORKER_SENTENCE = (
     "lane, so one of its files most likely crashes the decoder. Look at its files with `pneumo "
     "show`, update the decoder or ask the sender for the images again, then run `pneumo retry`."
 )
-LONG_QUEUE_PATIENCE = 10
+LONG_QUEUE_FACTOR = 10
 """While a lane still holds messages, a row's own message is believed to wait among them, until it is
 so many times `requeue_after_s` old. Publishing it again would only make the queue longer."""
 
@@ -49,14 +49,14 @@ def sweep_expired_leases(session: Session) -> list[SweptStudy]:
     for study_id, study_key, run_id in _expired(session, moment):
         try:
             with session.begin_nested():
-                action, noted = _take_back(session, study_id, run_id, moment)
+                action, noted = _reclaim(session, study_id, run_id, moment)
         except Exception as error:
             if is_transient(error):  # not the row's fault: the whole sweep is tried again
                 raise
             action, noted = SweepAction.SKIPPED, []
         swept.append(SweptStudy(study_key=study_key, action=action))
         entries += noted
-    append_all(session, entries)
+    append_entries(session, entries)
     return swept
 
 
@@ -79,7 +79,7 @@ def _expired(session: Session, moment: datetime) -> list[Any]:
     return list(rows)
 
 
-def _take_back(
+def _reclaim(
     session: Session, study_id: int, run_id: int, moment: datetime
 ) -> tuple[SweepAction, list[AuditEntry]]:
     study = session.get_one(Study, study_id, populate_existing=True)
@@ -109,14 +109,14 @@ def _count_crash(study: Study, run: InferenceRun, moment: datetime) -> SweepActi
     """
     if run.lane is not Lane.SUSPECT:
         study.crashes += 1
-        hand_back(study, moment)
+        release_study(study, moment)
         if study.crashes < CRASHES_UNTIL_SUSPECT:
             return SweepAction.REQUEUED
         study.lane = Lane.SUSPECT
         return SweepAction.SUSPECTED
     study.crashes_alone = study.crashes_alone + 1 if study.revision == run.revision else 0
     if study.crashes_alone < CRASHES_ALONE_UNTIL_PARKED:
-        hand_back(study, moment)
+        release_study(study, moment)
         return SweepAction.SUSPECTED
     park_study(
         study, moment, CRASHED_WORKER, CRASHED_WORKER_SENTENCE, FailureKind.BUG, reference=None
@@ -180,7 +180,7 @@ def mark_published(session: Session, study_keys: Sequence[str]) -> None:
             )
         )
         .values(state=StudyState.QUEUED, published_at=moment),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
 
 
@@ -201,7 +201,7 @@ def age_routine(session: Session, *, after_s: float) -> int:
         )
         .values(lane=Lane.STAT, state=StudyState.ACCEPTED)
         .returning(Study.id),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
     return len(aged.all())
 
@@ -218,9 +218,7 @@ def _overdue(
             Study.lane == lane,
             Study.published_at
             <= moment
-            - timedelta(
-                seconds=requeue_after_s * (LONG_QUEUE_PATIENCE if waiting.get(lane) else 1)
-            ),
+            - timedelta(seconds=requeue_after_s * (LONG_QUEUE_FACTOR if waiting.get(lane) else 1)),
         )
         for lane in Lane
     ]
@@ -232,7 +230,7 @@ def _forget_publications(session: Session, moment: datetime) -> None:
         update(Study)
         .where(_locked_in_order(Study.state == StudyState.QUEUED))
         .values(state=StudyState.ACCEPTED, due_at=moment),
-        execution_options=IN_PLACE,
+        execution_options=WITHOUT_SESSION_SYNC,
     )
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.deliveries.outbox import owe_result
+from db.deliveries.outbox import enqueue_result
 from db.engine.clock import now
-from db.ledger.audit import append, append_all
+from db.ledger.audit import append_entries, append_entry
 from db.models import Study
-from db.studies.claims import end_run, hand_back, held_run, held_study
+from db.studies.claims import end_run, held_run, held_study, release_study
 from db.studies.result_writer import ResultWriter
 from db.values import Claim, StudyOutcome
 from db.vocabulary.enums import (
@@ -45,10 +45,10 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
         writer.write(instance)
     if study.revision == claim.revision:
         _finish(study, outcome, moment)
-        owe_result(session, study, moment)
+        enqueue_result(session, study, moment)
         writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
     else:
-        hand_back(study, moment)
+        release_study(study, moment)
     session.flush()
     end_run(
         session,
@@ -62,7 +62,7 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
         inference_seconds=outcome.seconds.inference,
         store_seconds=time.perf_counter() - begun,  # all but the audit records and the commit
     )
-    append_all(session, writer.entries)
+    append_entries(session, writer.entries)
 
 
 def schedule_retry(
@@ -83,9 +83,9 @@ def schedule_retry(
     moment = now(session)
     study = held_study(session, claim)
     end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
-    hand_back(study, moment + timedelta(seconds=delay_s))
+    release_study(study, moment + timedelta(seconds=delay_s))
     study.retries += counts
-    _keep_error(study, code, sentence, kind, reference=None)
+    _set_error(study, code, sentence, kind, reference=None)
     session.flush()
 
 
@@ -107,15 +107,15 @@ def park(
     study = held_study(session, claim)
     if study.revision != claim.revision:
         end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
-        hand_back(study, moment)
+        release_study(study, moment)
         study.retries = 0
-        _keep_error(study, code, sentence, kind, reference=traceback_reference)
+        _set_error(study, code, sentence, kind, reference=traceback_reference)
         session.flush()
         return
     end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=code)
     park_study(study, moment, code, sentence, kind, reference=traceback_reference)
     detail = {"attempt": claim.token, "code": code, "kind": str(kind)}
-    append(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
+    append_entry(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
 
 
 def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
@@ -133,8 +133,8 @@ def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
     study.lane = Lane(study.priority.value)
     study.crashes = study.crashes_alone = study.retries = 0
     study.verdict = study.finished_at = study.waiting_seconds = study.turnaround_seconds = None
-    _forget_error(study)
-    append(session, AuditEvent.STUDY_RETRIED, study_key, detail, actor)
+    _clear_error(study)
+    append_entry(session, AuditEvent.STUDY_RETRIED, study_key, detail, actor)
     return True
 
 
@@ -153,19 +153,19 @@ def park_study(
     """Park a locked study; the sweeper does the same for one that killed its worker twice."""
     study.state, study.verdict, study.due_at = StudyState.PARKED, Verdict.FAILED, None
     study.probability = study.threshold = study.model_version_id = None
-    _keep_error(study, code, sentence, kind, reference=reference)
-    _measure(study, moment)
+    _set_error(study, code, sentence, kind, reference=reference)
+    _set_durations(study, moment)
 
 
 def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
     study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
     study.probability, study.threshold = outcome.probability, outcome.threshold
     study.model_version_id = outcome.decided_by or outcome.model_version_id
-    _forget_error(study)
-    _measure(study, moment)
+    _clear_error(study)
+    _set_durations(study, moment)
 
 
-def _measure(study: Study, moment: datetime) -> None:
+def _set_durations(study: Study, moment: datetime) -> None:
     """Written down here, so that views need no date arithmetic, which no two databases share."""
     study.finished_at = moment
     study.turnaround_seconds = (moment - study.received_at).total_seconds()
@@ -174,14 +174,14 @@ def _measure(study: Study, moment: datetime) -> None:
         study.waiting_seconds = max(0.0, waited)
 
 
-def _keep_error(
+def _set_error(
     study: Study, code: str, sentence: str, kind: FailureKind, *, reference: str | None
 ) -> None:
     study.error_code, study.error_sentence = code, sentence
     study.error_kind, study.traceback_reference = FailureKind(kind), reference
 
 
-def _forget_error(study: Study) -> None:
+def _clear_error(study: Study) -> None:
     study.error_code = study.error_sentence = study.error_kind = None
     study.traceback_reference = None
 

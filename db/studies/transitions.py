@@ -1,6 +1,6 @@
 """What an arrival does to its study, by the state that the study is in.
 
-| state             | whole study (`settle_whole`)       | one instance (`settle_part`)                 |
+| state             | whole study (`apply_whole_study`)       | one instance (`apply_instance`)                 |
 |-------------------|------------------------------------|----------------------------------------------|
 | receiving         | closed by the sender               | the idle window begins again                 |
 | accepted, queued  | more images                        | more images                                  |
@@ -46,7 +46,7 @@ WINDOWS_FOR_A_RESEND = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class CompletenessTimeouts:
     """How long a study that is not closed waits for its next instance."""
 
     idle_window: timedelta
@@ -55,22 +55,24 @@ class Patience:
     """Where a manifest names instances that are missing."""
 
     @classmethod
-    def of(cls, *, idle_window_s: float = 0.0, manifest_s: float) -> Patience:
+    def of(cls, *, idle_window_s: float = 0.0, manifest_s: float) -> CompletenessTimeouts:
         """Both in seconds."""
         return cls(
             idle_window=timedelta(seconds=idle_window_s), manifest=timedelta(seconds=manifest_s)
         )
 
 
-def settle_whole(arrival: Arrival, closed_by: ClosedBy, patience: Patience) -> None:
+def apply_whole_study(
+    arrival: Arrival, closed_by: ClosedBy, patience: CompletenessTimeouts
+) -> None:
     """The sender handed over everything there is."""
     study = arrival.study
-    if not arrival.brought():
+    if not arrival.new_or_changed():
         _note_resend(arrival)
     if study.state is StudyState.RECEIVING:
         _revise_if_changed(arrival)
         _close_or_wait(arrival, patience, closed_by)
-    elif not arrival.brought():
+    elif not arrival.new_or_changed():
         return
     elif study.state in FINISHED:
         _reopen(study, arrival.moment)
@@ -82,10 +84,10 @@ def settle_whole(arrival: Arrival, closed_by: ClosedBy, patience: Patience) -> N
         _revise_if_changed(arrival)
 
 
-def settle_part(arrival: Arrival, patience: Patience) -> None:
+def apply_instance(arrival: Arrival, patience: CompletenessTimeouts) -> None:
     """One instance came, and more may follow within the idle window."""
     study = arrival.study
-    if not arrival.brought():
+    if not arrival.new_or_changed():
         _note_resend(arrival)
         if study.state is StudyState.RECEIVING:
             _wait_for_resender(arrival, patience)
@@ -107,7 +109,7 @@ def settle_part(arrival: Arrival, patience: Patience) -> None:
         _revise_if_changed(arrival)
 
 
-def settle_announcement(arrival: Arrival, patience: Patience) -> None:
+def apply_manifest(arrival: Arrival, patience: CompletenessTimeouts) -> None:
     """Only a manifest came: it decides over a study that is still received."""
     if arrival.study.state is StudyState.RECEIVING:
         _close_or_wait(arrival, patience)
@@ -115,7 +117,7 @@ def settle_announcement(arrival: Arrival, patience: Patience) -> None:
 
 def _close_or_wait(
     arrival: Arrival,
-    patience: Patience,
+    patience: CompletenessTimeouts,
     otherwise: ClosedBy | None = None,
     *,
     accepts: bool = True,
@@ -125,11 +127,11 @@ def _close_or_wait(
     if arrival.missing or rule is None:
         arrival.study.due_at = arrival.moment + _window(arrival, patience)
     else:
-        close(arrival.study, arrival.moment, rule)
+        close_study(arrival.study, arrival.moment, rule)
         arrival.accepts = accepts
 
 
-def _wait_for_resender(arrival: Arrival, patience: Patience) -> None:
+def _wait_for_resender(arrival: Arrival, patience: CompletenessTimeouts) -> None:
     """Even an image that is known shows that the sender is at it; but some senders never stop."""
     study, window = arrival.study, _window(arrival, patience)
     last_new = arrival.session.scalar(
@@ -139,11 +141,11 @@ def _wait_for_resender(arrival: Arrival, patience: Patience) -> None:
     study.due_at = max(study.due_at or longest, min(arrival.moment + window, longest))
 
 
-def _window(arrival: Arrival, patience: Patience) -> timedelta:
+def _window(arrival: Arrival, patience: CompletenessTimeouts) -> timedelta:
     return patience.manifest if arrival.missing else patience.idle_window
 
 
-def close(study: Study, moment: datetime, closed_by: ClosedBy) -> None:
+def close_study(study: Study, moment: datetime, closed_by: ClosedBy) -> None:
     """The study is complete: from now on it is due."""
     study.state = StudyState.ACCEPTED
     study.closed_by, study.closed_at, study.due_at = closed_by, moment, moment

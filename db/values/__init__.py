@@ -15,7 +15,7 @@ from db.values.operations import (
     ShadowStatus,
     SweptStudy,
 )
-from db.values.orders import OpenStudy, Ordered, Origin, Standing, StudyOrder
+from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
 from db.values.outcomes import (
     InstanceOutcome,
     NewPrediction,
@@ -36,6 +36,7 @@ from db.values.study_details import (
 
 __all__ = [
     "Acceptance",
+    "ArchivedStudyStatus",
     "AttemptDetail",
     "AuditDetail",
     "AuditReport",
@@ -50,7 +51,7 @@ __all__ = [
     "NewPrediction",
     "NewShadowPrediction",
     "OpenStudy",
-    "Ordered",
+    "OrderConfirmation",
     "Origin",
     "Overview",
     "PredictionDetail",
@@ -59,7 +60,6 @@ __all__ = [
     "ReceivedStudy",
     "RefusalRecord",
     "ShadowStatus",
-    "Standing",
     "StepSeconds",
     "StudyDetail",
     "StudyOrder",

@@ -17,7 +17,7 @@ class Urgency(IntEnum):
     """Of a study that was marked STAT: somebody waits for it."""
     ROUTINE = 1
     """Of a study that has just been read, and the question whether an object is kept."""
-    BELATED = 2
+    PAST_RESULT = 2
     """Owed by a person's order for a study that had been read before: nobody waits for it."""
 
 
@@ -52,7 +52,7 @@ class InstanceNames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlierResult:
+class PredecessorResult:
     """The result that a new one takes the place of."""
 
     model_name: str
@@ -85,7 +85,7 @@ class DeliveryClaim:
     """Passing failures in a row, before this attempt."""
     refusals: int
     """Refusals so far."""
-    predecessor: EarlierResult | None
+    predecessor: PredecessorResult | None
     """What it takes the place of."""
 
 
@@ -99,7 +99,7 @@ class CommitmentRequest:
     objects: tuple[SentObject, ...]
     failures: int
     """How often it could not be asked, in a row."""
-    silent: int = 0
+    unanswered: int = 0
     """Earlier questions about the same sending that it took and did not answer yet."""
 
 
@@ -126,7 +126,7 @@ class DeliverySweep(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DestinationGlance:
+class DestinationSummary:
     """One destination at a glance."""
 
     name: str

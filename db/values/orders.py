@@ -32,7 +32,7 @@ class StudyOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ordered:
+class OrderConfirmation:
     """The answer to an order, true once the transaction is committed."""
 
     study_key: str
@@ -74,7 +74,7 @@ class OpenStudy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ArchivedStudyStatus:
     """What a study has come to, as coverage counts it."""
 
     state: StudyState

@@ -24,7 +24,7 @@ class StaleClaim(DatabaseRefusal):
         self.token = token
 
 
-class FetchedOtherwise(DatabaseRefusal):
+class FetchedContentDiffers(DatabaseRefusal):
     """An image whose file is gone was fetched again, and is not the image that was judged."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from db.engine.session import Database
 from tests.builders.dicom import make_study
 from tests.builders.evidence import assert_everything_happened_once
 from tests.builders.installation import ROOT, free_port
-from worker.intake.accept import accept_study, wait_for
+from worker.intake.accept import accept_study, wait_for_studies
 from worker.settings import read_settings
 
 
@@ -85,7 +85,7 @@ def test_a_killed_installation_finds_everything_again(site, tmp_path):
         second.wait_until_said("pneumo is up", times=2)
         second.child("worker.cli relay").kill()
         second.wait_until_said("The relay was killed by signal 9 and is started again at once.")
-        results = wait_for(database, keys, timeout_s=60)
+        results = wait_for_studies(database, keys, timeout_s=60)
     finally:
         second.process.send_signal(signal.SIGTERM)
         code = second.process.wait(timeout=90)

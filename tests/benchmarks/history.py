@@ -14,19 +14,19 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from db.deliveries.overview import destinations_at_a_glance
+from db.deliveries.overview import destination_summaries
 from db.engine.migrate import current, upgrade
 from db.engine.session import Database
 from db.studies.overview import VIEWS, count_view_rows, overview, view_rows
-from db.studies.retention import count_due_to_leave
+from db.studies.retention import count_removable
 from tests.builders.history import fill
 from tests.builders.recurring_queries import HOT, KEEP_DAYS, Query, counting_rows, undone
 
 REPEATS = 3
 ENTIRE: dict[str, Query] = {
     "status: studies": lambda s, _: overview(s),
-    "status: deliveries": lambda s, _: destinations_at_a_glance(s),
-    "tidy --dry-run": lambda s, _: count_due_to_leave(s, keep_days=KEEP_DAYS),
+    "status: deliveries": lambda s, _: destination_summaries(s),
+    "tidy --dry-run": lambda s, _: count_removable(s, keep_days=KEEP_DAYS),
     **{f"newest of {view}": lambda s, _, view=view: view_rows(s, view, limit=20) for view in VIEWS},
     **{f"rows of {view}": lambda s, _, view=view: count_view_rows(s, view) for view in VIEWS},
 }

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 from worker.model.architectures import Network
-from worker.model.manifest import MANIFEST, IntendedPopulation, Manifest
+from worker.model.manifest import MANIFEST, BundleManifest, IntendedPopulation
 from worker.model.wrong_image import WrongImageGuard
 
 
-def manifest_of(**changes: object) -> Manifest:
+def manifest_of(**changes: object) -> BundleManifest:
     """A complete manifest, but for what `save_bundle` fills in."""
-    manifest = Manifest(
+    manifest = BundleManifest(
         model_name="resnet50",
         model_version="9.9.9",
         architecture="resnet50",
@@ -42,7 +42,7 @@ def guard_of(model: Network, cut_off: float = 2.0) -> WrongImageGuard:
     )
 
 
-def resign(folder: Path, manifest: Manifest) -> None:
+def resign(folder: Path, manifest: BundleManifest) -> None:
     """Write a manifest with a digest that fits it, as somebody who knows the format could."""
     manifest = replace(manifest, digest=manifest.compute_digest())
     (folder / MANIFEST).write_bytes(manifest.to_bytes())

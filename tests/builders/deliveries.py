@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import update
 
-from db.deliveries.claims import begin_delivery, claim_delivery, finish_delivery, put_off_delivery
+from db.deliveries.claims import begin_delivery, claim_delivery, finish_delivery, postpone_delivery
 from db.deliveries.destinations import set_destinations
 from db.deliveries.publication import due_for_delivery, mark_deliveries_published
 from db.engine.clock import now
@@ -72,7 +72,7 @@ def sent(database, claim, name="a", **values):
 
 def put_off(database, claim, delay_s=0.0, **values):
     with database.transaction() as session:
-        put_off_delivery(
+        postpone_delivery(
             session,
             claim,
             code="CODE",

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from db.deliveries.publication import due_for_delivery
 from db.engine.clock import now
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from db.models import ResultDelivery
 from tests.builders.dicom import write_instance
 from tests.builders.worker_runtime import (
@@ -97,7 +97,7 @@ class Sender:
     def conditions(self) -> dict[str, str]:
         """What is wrong: subject and code."""
         with self.runtime.database.reading() as session:
-            return {c.subject: c.code for c in conditions(session)}
+            return {c.subject: c.code for c in active_conditions(session)}
 
     def wrong(self, destination: Any) -> str | None:
         """The code of what is wrong with this destination."""

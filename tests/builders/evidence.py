@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from db.engine.session import Database
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 
 
 def rows(database: Database, sql: str, **values: object) -> list[tuple]:
@@ -40,5 +40,5 @@ def assert_everything_happened_once(database: Database, *, studies: int, instanc
     )
     assert {count for _, _, count in pairs} == {1}
     with database.transaction() as session:
-        report = verify(session)
+        report = verify_chains(session)
     assert report.ok, report

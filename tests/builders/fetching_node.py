@@ -15,9 +15,9 @@ from tests.builders.site import Site
 from worker.archive.order import order_study
 from worker.archive.retrieve.retriever import Retriever
 from worker.imaging.reading import read_header
-from worker.pipeline.failures import Settlement, settle_failure
+from worker.pipeline.failures import FailureOutcome, handle_failure
 from worker.storage.intake_folder import IntakeStorage
-from worker.storage.opening import storage_to_fetch_to
+from worker.storage.storage_factory import retrieve_storage
 
 
 def with_settings(site: Site, **settings) -> Site:
@@ -43,7 +43,7 @@ class Node:
     def __post_init__(self) -> None:
         self.database = self.site.database
         self.settings = self.site.settings
-        shared = storage_to_fetch_to(self.settings, self.database)
+        shared = retrieve_storage(self.settings, self.database)
         self.storage = IntakeStorage(self.folder) if self.folder else shared
         self.retriever = Retriever(self.settings, self.database, self.storage)
 
@@ -67,7 +67,7 @@ class Node:
 
     def fetch(self, key: str) -> Claim:
         """Claim a study and fetch its images."""
-        return self.retriever.with_images(self.claim(key))
+        return self.retriever.ensure_images(self.claim(key))
 
     def held(self, key: str) -> Claim:
         """The claim that a failed attempt still holds."""
@@ -84,9 +84,9 @@ class Node:
             instances=(),
         )
 
-    def settle(self, taken: Claim, error: Exception) -> Settlement:
+    def settle(self, taken: Claim, error: Exception) -> FailureOutcome:
         """What a worker does with a failed attempt."""
-        return settle_failure(taken, error, self.database, self.settings)
+        return handle_failure(taken, error, self.database, self.settings)
 
     def uids_on_disk(self, taken: Claim) -> set[str]:
         return {

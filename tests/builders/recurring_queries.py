@@ -13,18 +13,18 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from db.deliveries.claims import claim_delivery
-from db.deliveries.commitment import forget_answered, settle_commitment
+from db.deliveries.commitment import delete_obsolete_requests, record_commitment_report
 from db.deliveries.overview import own_results, parked_deliveries
 from db.deliveries.publication import due_for_delivery, mark_deliveries_published, sweep_deliveries
 from db.engine.session import Database
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import active_model
 from db.studies.claims import claim, claimed_instances, renew_leases
 from db.studies.completeness import open_studies
-from db.studies.coverage import standings
+from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
-from db.studies.orders import known_studies, order, outstanding_orders, unfetched_orders
+from db.studies.orders import known_studies, outstanding_orders, place_order, unfetched_orders
 from db.studies.overview import find_study, parked_studies, study_detail, study_summaries, view_rows
 from db.studies.publication import (
     age_routine,
@@ -33,7 +33,7 @@ from db.studies.publication import (
     sweep_expired_leases,
 )
 from db.studies.results import store_result
-from db.studies.retention import due_to_leave, mark_removed, names_needed
+from db.studies.retention import file_names_in_use, mark_removed, removable_studies
 from db.values import StudyOrder
 from db.vocabulary.enums import Priority, RetrieveWay, Source
 from tests.builders.database import make_study, positive_outcome
@@ -71,7 +71,7 @@ def _order(session: Session, number: int) -> None:
         peer="archive",
         way=RetrieveWay.C_GET,
     )
-    order(session, wanted)
+    place_order(session, wanted)
 
 
 HOT: dict[str, Query] = {
@@ -91,11 +91,11 @@ HOT: dict[str, Query] = {
         s, [key(f"d{n - 45 * n // 10_000 + i}") for i in range(20)]
     ),
     # the relay, each minute
-    "answered questions": lambda s, _: forget_answered(s),
-    "due to leave": lambda s, _: due_to_leave(s, keep_days=KEEP_DAYS, limit=50),
-    "none due to leave": lambda s, n: due_to_leave(s, keep_days=n / 1440 / 50, limit=50),
+    "answered questions": lambda s, _: delete_obsolete_requests(s),
+    "due to leave": lambda s, _: removable_studies(s, keep_days=KEEP_DAYS, limit=50),
+    "none due to leave": lambda s, n: removable_studies(s, keep_days=n / 1440 / 50, limit=50),
     "mark removed": lambda s, n: mark_removed(s, n - n // 128, keep_days=KEEP_DAYS, actor="x"),
-    "orphans": lambda s, _: names_needed(s, _names()),
+    "orphans": lambda s, _: file_names_in_use(s, _names()),
     # workers, each study
     "claim": lambda s, n: claim(s, key(n - 3 * n // 1000), worker_name="w", lease_s=60),
     "claimed instances": lambda s, n: claimed_instances(s, n // 2),
@@ -106,15 +106,15 @@ HOT: dict[str, Query] = {
     "claim a delivery": lambda s, n: claim_delivery(
         s, key(f"d{n - 45 * n // 10_000 - 1}"), lease_s=60
     ),
-    "commitment": lambda s, _: settle_commitment(s, "2.25.1", [], {}, most_refusals=3),
+    "commitment": lambda s, _: record_commitment_report(s, "2.25.1", [], {}, max_refusals=3),
     "own results": lambda s, n: own_results(s, [f"2.25.{n // 2}", "2.25.0"]),
     # fetching, each order and each day
     "outstanding orders": lambda s, _: outstanding_orders(s),
     "known studies": lambda s, n: known_studies(s, _uids(n)),
-    "standings": lambda s, n: standings(s, _uids(n)),
+    "standings": lambda s, n: archived_study_statuses(s, _uids(n)),
     # a person
     "unfetched orders": lambda s, _: unfetched_orders(s),
-    "conditions": lambda s, _: conditions(s),
+    "conditions": lambda s, _: active_conditions(s),
     "live workers": lambda s, _: live_workers(s, within_s=30),
     "parked studies": lambda s, _: parked_studies(s),
     "parked deliveries": lambda s, _: parked_deliveries(s),

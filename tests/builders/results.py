@@ -15,16 +15,16 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from tests.builders.dicom import chest_like_pixels, make_instance
-from worker.results.outcome import (
-    FrameOutcome,
-    InstanceOutcome,
+from worker.results.picture import Picture
+from worker.results.result_settings import ResultSettings
+from worker.results.study_result import (
+    FrameResult,
+    InstanceResult,
     ModelUsed,
     NotEvaluated,
-    ResultOfStudy,
-    Verdict,
+    ResultVerdict,
+    StudyResult,
 )
-from worker.results.picture import Picture
-from worker.results.wording import ResultWords
 from worker.settings import read_settings
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
@@ -39,9 +39,9 @@ MODEL = ModelUsed(
 )
 
 
-def words_of(**settings: Any) -> ResultWords:
+def words_of(**settings: Any) -> ResultSettings:
     """A site's words; `disclaimer="…"` stands for PNEUMO_RESULT_DISCLAIMER."""
-    return ResultWords.of(read_settings(**{f"result_{k}": v for k, v in settings.items()}))
+    return ResultSettings.of(read_settings(**{f"result_{k}": v for k, v in settings.items()}))
 
 
 def header_of(number: int = 1, **keywords: Any) -> Dataset:
@@ -60,15 +60,15 @@ def header_of(number: int = 1, **keywords: Any) -> Dataset:
 
 def predicted(
     *probabilities: float, number: int = 1, says: tuple[str, ...] = (), **keywords: Any
-) -> InstanceOutcome:
+) -> InstanceResult:
     """An instance with a probability for each of its frames. `says`: warnings."""
     several = {"number_of_frames": len(probabilities)} if len(probabilities) > 1 else {}
     if several and "pixels" not in keywords:
         several["pixels"] = np.stack([chest_like_pixels(seed=i) for i in range(len(probabilities))])
-    return InstanceOutcome(
+    return InstanceResult(
         header=header_of(number, **several, **keywords),
         frames=tuple(
-            FrameOutcome(
+            FrameResult(
                 frame_number=i,
                 probability=p,
                 verdict=verdict_at(p),
@@ -84,16 +84,16 @@ def refused(
     number: int = 1,
     sentence: str = "(0018,5101) View Position: found LL; expected PA or AP. Send a frontal view.",
     **keywords: Any,
-) -> InstanceOutcome:
+) -> InstanceResult:
     """An instance without a score."""
     reason = NotEvaluated(code="VIEW_NOT_FRONTAL", sentence=sentence)
-    return InstanceOutcome(header=header_of(number, **keywords), not_evaluated=reason)
+    return InstanceResult(header=header_of(number, **keywords), not_evaluated=reason)
 
 
-def result_of(*instances: InstanceOutcome, **changes: Any) -> ResultOfStudy:
+def result_of(*instances: InstanceResult, **changes: Any) -> StudyResult:
     """A study's result whose verdict follows from its instances."""
     probabilities = [frame.probability for item in instances for frame in item.frames]
-    verdict = verdict_at(max(probabilities)) if probabilities else Verdict.REJECTED
+    verdict = verdict_at(max(probabilities)) if probabilities else ResultVerdict.REJECTED
     fields = {
         "study_key": STUDY_KEY,
         "revision": 1,
@@ -102,12 +102,12 @@ def result_of(*instances: InstanceOutcome, **changes: Any) -> ResultOfStudy:
         "finished_at": WHEN,
         **changes,
     }
-    return ResultOfStudy(instances=instances, **fields)
+    return StudyResult(instances=instances, **fields)
 
 
-def verdict_at(probability: float, threshold: float = MODEL.threshold) -> Verdict:
+def verdict_at(probability: float, threshold: float = MODEL.threshold) -> ResultVerdict:
     """What positive means; equal is positive."""
-    return Verdict.POSITIVE if probability >= threshold else Verdict.NEGATIVE
+    return ResultVerdict.POSITIVE if probability >= threshold else ResultVerdict.NEGATIVE
 
 
 @cache
@@ -120,6 +120,6 @@ def drawn_picture(rows: int = 320, columns: int = 288, *, hot: bool = True) -> P
     return Picture(pixels=pixels, heat=heat.astype(np.float32))
 
 
-def picture_of_any(_item: InstanceOutcome, _frame_number: int) -> Picture:
+def picture_of_any(_item: InstanceResult, _frame_number: int) -> Picture:
     """Stands for the network: the same picture for every frame."""
     return drawn_picture()

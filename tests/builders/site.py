@@ -109,12 +109,12 @@ class Site:
         *contexts,
         called: str = "PNEUMO",
         calling: str = "SENDER",
-        patience_s: float = 30,
+        timeout_s: float = 30,
         tls: ssl.SSLContext | None = None,
     ):
         """An open association that proposes these (SOP class, transfer syntax)."""
         unit = AE(ae_title=calling)
-        unit.dimse_timeout = patience_s  # pynetdicom waits so long even for a process that died
+        unit.dimse_timeout = timeout_s  # pynetdicom waits so long even for a process that died
         for sop_class, syntax in contexts:
             unit.add_requested_context(sop_class, syntax)
         opened = unit.associate(

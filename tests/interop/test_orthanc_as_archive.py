@@ -13,7 +13,7 @@ from tests.builders.dicom import make_study, write_instance
 from tests.builders.fetching_node import Node, with_peers, with_settings
 from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from tests.integration.conftest import migrated, site
-from worker.archive.find.search import asking, count_images, find_day
+from worker.archive.find.search import count_images, find_day, open_search
 from worker.errors import Rejected, Transient
 from worker.imaging.reading import read_header
 from worker.peers.peers_file import read_peers
@@ -132,7 +132,7 @@ def test_a_study_that_the_archive_does_not_have(site, archive, tmp_path, way):
     node = node_for(site, archive, tmp_path, retrieve=way, search="c-find")
     taken = node.claim(node.order("1.2.3.999"))
     with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
-        node.retriever.with_images(taken)
+        node.retriever.ensure_images(taken)
     assert node.conditions() == {}
 
 
@@ -172,7 +172,7 @@ def test_c_move_to_a_destination_that_the_archive_does_not_know(site, archive, t
     node = Node(with_settings(site, ae_title="NOBODY"))
     taken = node.claim(node.order(UID))
     with pytest.raises(Transient, match=r"RETRIEVE_FAILED.*perhaps it does not know NOBODY"):
-        node.retriever.with_images(taken)
+        node.retriever.ensure_images(taken)
 
 
 @pytest.mark.parametrize("way", ["c-find", "qido-rs"])
@@ -186,7 +186,7 @@ def test_what_it_has_and_how_many(site, archive, tmp_path, way):
     everything = find_day(pacs, node.settings, date(2026, 1, 2)).studies
     assert {f.study_instance_uid for f in everything} == {UID, CT}
     assert find_day(pacs, node.settings, date(2026, 1, 9)).studies == ()
-    with asking(pacs, node.settings, way) as asked:
+    with open_search(pacs, node.settings, way) as asked:
         assert count_images(asked, UID) == 4
         assert count_images(asked, "1.2.3.999") is None
 
@@ -219,4 +219,4 @@ def test_an_orthanc_with_a_limit_is_asked_for_shorter_spans(site, stingy, tmp_pa
         (pacs,) = read_peers(node.settings.peers)
         found = find_day(pacs, node.settings, date(2026, 1, 2), ["CR"])
         assert {study.study_instance_uid for study in found.studies} == expected
-        assert found.doubt is None
+        assert found.truncation is None

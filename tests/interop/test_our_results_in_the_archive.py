@@ -16,8 +16,8 @@ from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomwe
 from tests.integration.conftest import migrated, site
 from tests.interop.test_orthanc_as_archive import kept, node_for
 from worker.archive import completeness
-from worker.archive.completeness import Counting
-from worker.archive.find.search import asking, count_images
+from worker.archive.completeness import CompletenessChecker
+from worker.archive.find.search import count_images, open_search
 from worker.errors import Rejected
 from worker.imaging.reading import read_header
 from worker.peers.peers_file import read_peers
@@ -80,25 +80,25 @@ def delivered(node, archive, taken, folder) -> None:
 def test_a_late_image_is_closed_by_count_all_the_same(
     site, archive, tmp_path, monkeypatch, retrieve, count
 ):
-    monkeypatch.setattr(completeness, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(completeness, "RECHECK_S", 0.0)
     node = node_for(site, archive, tmp_path, retrieve=retrieve, count=count)
     with_settings(node, count_quiet_s=1e-6)
     site.listen()
     key = node.order(UID)
     delivered(node, archive, node.fetch(key), tmp_path)
     (pacs,) = read_peers(node.settings.peers)
-    with asking(pacs, node.settings, count) as asked:
+    with open_search(pacs, node.settings, count) as asked:
         assert count_images(asked, UID) == 4, "the archive counts our two"
 
     late = [make_instance(study_instance_uid=UID, seed=number) for number in (11, 12)]
     for number, image in enumerate(late):
         image.save_as(tmp_path / f"late-{number}.dcm", enforce_file_format=True)
         archive.post("/instances", (tmp_path / f"late-{number}.dcm").read_bytes())
-    ours = Counting(node.settings, node.database)
+    ours = CompletenessChecker(node.settings, node.database)
     site.send(late[0])
-    assert ours.turn() == 0, "one more is to come"
+    assert ours.run_once() == 0, "one more is to come"
     site.send(late[1])
-    assert ours.turn() == 1
+    assert ours.run_once() == 1
 
     found = node.study(key)
     assert (found["state"], found["closed_by"], found["revision"]) == ("accepted", "pacs_count", 2)
@@ -181,5 +181,5 @@ def test_where_only_they_are_left_the_study_is_not_there(site, archive, tmp_path
     other = node_for(site, archive, tmp_path, retrieve=way, disk=tmp_path / "other")
     taken = other.claim(key)
     with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
-        other.retriever.with_images(taken)
+        other.retriever.ensure_images(taken)
     assert site.one("SELECT count(*) FROM instance") == 3

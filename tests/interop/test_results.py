@@ -42,8 +42,8 @@ from tests.builders.standard_tables import write_standard
 from worker.imaging.reading import read_dataset
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.outcome import Predecessor, ResultOfStudy
 from worker.results.picture import picture_of
+from worker.results.study_result import Predecessor, StudyResult
 
 BEFORE = Predecessor(
     sop_instance_uid="2.25.11",
@@ -68,7 +68,7 @@ BARE = {
 }
 TIBIA = Dataset()
 TIBIA.CodeValue, TIBIA.CodingSchemeDesignator, TIBIA.CodeMeaning = "RXTIB", "99HOSPITAL", "Tibia"
-RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
+RESULTS: dict[str, Callable[[], StudyResult]] = {
     "CR": lambda: result_of(predicted(0.792826)),
     "CR, MONOCHROME1": lambda: result_of(predicted(0.1, photometric="MONOCHROME1")),
     "DX": lambda: result_of(predicted(0.9, **DX)),
@@ -121,7 +121,7 @@ RESULTS: dict[str, Callable[[], ResultOfStudy]] = {
 }
 
 
-def named(name: str, terms: str | list[str] | None) -> ResultOfStudy:
+def named(name: str, terms: str | list[str] | None) -> StudyResult:
     """A result whose source was read from a file, as names are in life."""
     source = header_of(patient_name=name, SpecificCharacterSet=terms or "ISO_IR 192")
     if terms is None:
@@ -145,7 +145,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def written(result: ResultOfStudy, folder: Path, **settings) -> list[Path]:
+def written(result: StudyResult, folder: Path, **settings) -> list[Path]:
     """Report and captures as files."""
     made = build_results(result, words_of(**settings), picture_of_any)
     paths = [folder / f"{i}-{dataset.Modality}.dcm" for i, dataset in enumerate(made)]

@@ -17,7 +17,7 @@ from training.data.labels import LabelledFile, Labels, read_labels
 from training.data.radiograph import CLASSES, Encoding, Radiograph, Tell, silent
 from worker.errors import Rejected
 from worker.imaging.dicom_files import looks_like_dicom
-from worker.imaging.eligibility import judge
+from worker.imaging.eligibility import check_eligibility
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
 
@@ -70,7 +70,7 @@ def _read(root: Path, labelled: LabelledFile) -> Radiograph:
     except OSError:
         raise Rejected("IMAGE_UNREADABLE", UNREADABLE_SENTENCE) from None
     header = read_header(io.BytesIO(content))
-    for refusal in judge(header).refusals:
+    for refusal in check_eligibility(header).refusals:
         raise Rejected(refusal.code, refusal.sentence)
     return Radiograph(
         path=Path(labelled.file),

@@ -10,13 +10,13 @@ from pydicom.dataset import Dataset
 from pynetdicom.presentation import PresentationContext
 
 from worker.archive import errors
-from worker.errors import Away, PneumoError, Rejected
+from worker.errors import PneumoError, Rejected, Unavailable
 from worker.peers.associations import (
-    CONNECT_S,
+    CONNECT_TIMEOUT_S,
     LARGE_PDU_BYTES,
-    Cause,
-    NoAssociation,
-    Patience,
+    AssociationFailed,
+    AssociationFailureCause,
+    AssociationTimeouts,
     Rejection,
     open_association,
 )
@@ -34,19 +34,19 @@ def association(
     settings: Settings,
     contexts: Sequence[PresentationContext],
     *,
-    answer_s: float | None = None,
+    response_timeout_s: float | None = None,
     roles: Sequence[Any] = (),
     handlers: Sequence[Any] = (),
 ) -> Iterator[Any]:
     """An established association with `peer`; released at the end, aborted after an error.
 
-    `answer_s`: longest wait for one message; `archive_timeout_s` if it is not given. Raises Away
+    `response_timeout_s`: longest wait for one message; `archive_timeout_s` if it is not given. Raises Away
     (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE).
     """
-    patience = Patience(
-        connection=min(CONNECT_S, settings.archive_timeout_s),
-        association=min(CONNECT_S, settings.archive_timeout_s),
-        answer=answer_s or settings.archive_timeout_s,
+    patience = AssociationTimeouts(
+        connection=min(CONNECT_TIMEOUT_S, settings.archive_timeout_s),
+        association=min(CONNECT_TIMEOUT_S, settings.archive_timeout_s),
+        answer=response_timeout_s or settings.archive_timeout_s,
     )
     try:
         opened = open_association(
@@ -58,8 +58,8 @@ def association(
             handlers=handlers,
             max_pdu=LARGE_PDU_BYTES,
         )
-    except NoAssociation as none:
-        raise _told(peer, none) from None
+    except AssociationFailed as none:
+        raise _association_error(peer, none) from None
     try:
         yield opened
     except BaseException:
@@ -76,26 +76,26 @@ def refuse_status(peer: Peer, status: Dataset) -> None:
     code = int(status.Status)
     if code == SUCCESS or code in PENDING:
         return
-    raise of_status(peer, code)
+    raise error_of_status(peer, code)
 
 
-def of_status(peer: Peer, code: int) -> PneumoError:
+def error_of_status(peer: Peer, code: int) -> PneumoError:
     """What a failure's status means."""
     if code in OUT_OF_RESOURCES:
         return errors.away(peer, f"is out of resources (status {code:04X})")
     return errors.failed(peer, f"status {code:04X}")
 
 
-def _told(peer: Peer, none: NoAssociation) -> Away:
+def _association_error(peer: Peer, none: AssociationFailed) -> Unavailable:
     """Why there is none, as what is wrong with an archive."""
-    if none.cause is Cause.NO_ADDRESS:
+    if none.cause is AssociationFailureCause.NO_ADDRESS:
         lacks = f"{peer.name} has no ae_title, host and port in the file that PNEUMO_PEERS names."
         return errors.misconfigured(peer.name, Rejected("PEER_CANNOT", lacks))
-    if none.cause is Cause.OUR_CERTIFICATE and isinstance(none.error, Rejected):
+    if none.cause is AssociationFailureCause.OUR_CERTIFICATE and isinstance(none.error, Rejected):
         return errors.misconfigured(peer.name, none.error)
-    if none.cause is Cause.TLS and none.error:
+    if none.cause is AssociationFailureCause.TLS and none.error:
         return errors.certificate(peer, none.error)
-    if none.cause is Cause.NOTHING_ACCEPTED:
+    if none.cause is AssociationFailureCause.NOTHING_ACCEPTED:
         return errors.refuses_us(
             peer,
             "it accepts none of the services that we ask for",
@@ -103,11 +103,11 @@ def _told(peer: Peer, none: NoAssociation) -> Away:
         )
     if none.rejection:
         return _rejected(peer, none.rejection)
-    broke_off = none.cause is Cause.BROKE_OFF
+    broke_off = none.cause is AssociationFailureCause.BROKE_OFF
     return errors.away(peer, "broke off the association" if broke_off else "cannot be reached")
 
 
-def _rejected(peer: Peer, rejection: Rejection) -> Away:
+def _rejected(peer: Peer, rejection: Rejection) -> Unavailable:
     if rejection.is_transient:
         return errors.away(peer, f"has no room for us ({rejection})")
     return errors.refuses_us(

@@ -14,20 +14,20 @@ from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 
 from db.engine.session import Database
-from db.ledger.conditions import code_that_holds, end_condition, note_condition
+from db.ledger.conditions import active_code, end_condition, note_condition
 from db.studies.orders import known_studies, outstanding_orders
 from worker.archive import errors
-from worker.archive.find.search import Doubt, FoundDay, FoundStudy, find_day
+from worker.archive.find.search import FoundDay, FoundStudy, Truncation, find_day
 from worker.archive.order import order_study
-from worker.archive.retrieve.fetch_disk import NO_ROOM, STALE_S
-from worker.errors import Away, Rejected
+from worker.archive.retrieve.disk import NO_ROOM_CODES, STALE_S
+from worker.errors import Rejected, Unavailable
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 from worker.transactions import in_transaction
 
-LOOK_AGAIN_S = 1.0
+POLL_INTERVAL_S = 1.0
 """How often we look whether ordered studies have been done, or the window has opened."""
-WORTH_TELLING_S = 5.0
+SHOWN_WAIT_S = 5.0
 """A shorter wait for the rate is how it goes on, and would only flicker."""
 ARCHIVE_PAUSE_S = 30.0
 """After a question that the archive did not answer."""
@@ -44,7 +44,7 @@ class Rate:
     per_s: float
 
     @property
-    def apart_s(self) -> float:
+    def interval_s(self) -> float:
         """Between one order and the next."""
         return self.per_s / self.studies
 
@@ -106,7 +106,7 @@ class Backfill:
 
 
 @dataclass(kw_only=True)
-class Progress:
+class BackfillProgress:
     """How far it has come."""
 
     days: int
@@ -118,13 +118,13 @@ class Progress:
     """Of those, here already."""
     ordered: int = 0
     """Of those, ordered now."""
-    doubts: dict[date, Doubt] = field(default_factory=dict)
+    truncations: dict[date, Truncation] = field(default_factory=dict)
     """Days of which the archive may have more than it told."""
-    waits_for: str = ""
+    waiting_for: str = ""
     """What it waits for now, in words; empty while it works."""
 
 
-Show = Callable[[Progress], None]
+ShowProgress = Callable[[BackfillProgress], None]
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
@@ -138,10 +138,10 @@ def backfill(
     settings: Settings,
     database: Database,
     *,
-    show: Show = lambda _: None,
+    show: ShowProgress = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
-) -> Progress:
+) -> BackfillProgress:
     """Order every study of the span that is not known here; the oldest day first.
 
     An archive that does not answer is waited for. Raises Rejected (DAYS_INVALID, and as
@@ -150,18 +150,18 @@ def backfill(
     days = list(days_between(wanted.first, wanted.last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
-    progress = Progress(days=len(days))
-    politeness = _Politeness(wanted, database, progress, show, sleep, clock)
+    progress = BackfillProgress(days=len(days))
+    politeness = _Throttle(wanted, database, progress, show, sleep, clock)
     for day in days:
-        politeness.await_window()
+        politeness.wait_for_window()
         found = _find(wanted, settings, database, day, politeness)
         new = _unknown(database, found.studies)
         progress.found += len(found.studies)
         progress.known += len(found.studies) - len(new)
-        if found.doubt is not None:
-            progress.doubts[day] = found.doubt
+        if found.truncation is not None:
+            progress.truncations[day] = found.truncation
         for study in new:
-            politeness.await_turn()
+            politeness.wait_until_allowed()
             _order(wanted, study, settings, database, progress)
             show(progress)
         progress.days_done += 1
@@ -170,14 +170,14 @@ def backfill(
 
 
 def _find(
-    wanted: Backfill, settings: Settings, database: Database, day: date, politeness: _Politeness
+    wanted: Backfill, settings: Settings, database: Database, day: date, politeness: _Throttle
 ) -> FoundDay:
     """The day's studies; while the archive is away, `pneumo status` says so and we wait."""
     subject, was_away = errors.subject_of(wanted.peer), False
     while True:
         try:
             found = find_day(wanted.peer, settings, day, wanted.modalities)
-        except Away as error:
+        except Unavailable as error:
             was_away, code, sentence = True, error.code, error.sentence
             in_transaction(database, lambda s: note_condition(s, subject, code, sentence))  # noqa: B023
             politeness.pause(f"{wanted.peer.name} ({error.code})", ARCHIVE_PAUSE_S)
@@ -199,7 +199,11 @@ def _unknown(database: Database, found: Collection[FoundStudy]) -> list[FoundStu
 
 
 def _order(
-    wanted: Backfill, study: FoundStudy, settings: Settings, database: Database, progress: Progress
+    wanted: Backfill,
+    study: FoundStudy,
+    settings: Settings,
+    database: Database,
+    progress: BackfillProgress,
 ) -> None:
     """Never STAT: what is old can wait for what is new."""
     ordered = order_study(
@@ -209,15 +213,15 @@ def _order(
     progress.known += not ordered.is_new  # it came by another way meanwhile
 
 
-class _Politeness:
+class _Throttle:
     """Waits for the window, for the rate, for room on the disk, and for what was ordered before."""
 
     def __init__(
         self,
         wanted: Backfill,
         database: Database,
-        progress: Progress,
-        show: Show,
+        progress: BackfillProgress,
+        show: ShowProgress,
         sleep: Callable[[float], None],
         clock: Callable[[], datetime],
     ) -> None:
@@ -227,30 +231,30 @@ class _Politeness:
 
     def pause(self, why: str, seconds: float) -> None:
         """Sleep, and let the screen say why."""
-        self._progress.waits_for = why
+        self._progress.waiting_for = why
         self._show(self._progress)
         self._sleep(seconds)
-        self._progress.waits_for = ""
+        self._progress.waiting_for = ""
 
-    def await_window(self) -> None:
+    def wait_for_window(self) -> None:
         """Until the archive's quiet hours."""
         while (opens := self._opens_at()) is not None:
-            self.pause(opens, LOOK_AGAIN_S)
+            self.pause(opens, POLL_INTERVAL_S)
 
-    def await_turn(self) -> None:
+    def wait_until_allowed(self) -> None:
         """Until one more study may be ordered, whatever changes while we wait."""
         while True:
             if (opens := self._opens_at()) is not None:
-                self.pause(opens, LOOK_AGAIN_S)
+                self.pause(opens, POLL_INTERVAL_S)
             elif (code := self._no_room()) is not None:
-                self.pause(f"room on the disk ({code})", LOOK_AGAIN_S)
+                self.pause(f"room on the disk ({code})", POLL_INTERVAL_S)
             elif self._outstanding() >= self._wanted.outstanding:
-                self.pause("ordered studies", LOOK_AGAIN_S)
+                self.pause("ordered studies", POLL_INTERVAL_S)
             elif (early_s := self._early_s()) > 0:
-                self.pause("the rate" if early_s >= WORTH_TELLING_S else "", early_s)
+                self.pause("the rate" if early_s >= SHOWN_WAIT_S else "", early_s)
             else:
                 break
-        self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.apart_s)
+        self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.interval_s)
 
     def _opens_at(self) -> str | None:
         """When the window opens; None if it is open."""
@@ -264,7 +268,7 @@ class _Politeness:
     def _no_room(self) -> str | None:
         """Why nothing can be taken over: what was ordered now would only wait, here or there."""
         with self._database.reading() as session:
-            return code_that_holds(session, NO_ROOM, seen_within_s=STALE_S)
+            return active_code(session, NO_ROOM_CODES, seen_within_s=STALE_S)
 
     def _outstanding(self) -> int:
         with self._database.reading() as session:

@@ -14,45 +14,45 @@ from collections.abc import Iterable, Sequence
 
 from db.engine.session import Database
 from db.ledger.conditions import end_condition, note_condition
-from db.studies.completeness import close_counted, open_studies, results_of
+from db.studies.completeness import close_if_complete, open_studies, own_objects_by_series
 from db.values import OpenStudy
 from worker.archive import errors
-from worker.archive.circuit_breaker import Pauses
-from worker.archive.find.search import Archive, asking, count_images
-from worker.errors import Away, PneumoError, Rejected
+from worker.archive.circuit_breaker import CircuitBreaker
+from worker.archive.find.search import Archive, count_images, open_search
+from worker.errors import PneumoError, Rejected, Unavailable
 from worker.logging import get_logger
 from worker.peers.peers_file import Peer, Peers, read_peers
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
-TURN_S = 1.0
-ASK_AGAIN_S = 5.0
+INTERVAL_S = 1.0
+RECHECK_S = 5.0
 """The same study is asked for at most so often."""
-AT_ONCE = 50
+BATCH = 50
 """Studies in one turn: a burst is no reason to flood the archive."""
 
 
-class Counting:
+class CompletenessChecker:
     """`turn` asks once for every study that may be complete."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._site = settings
+        self._settings = settings
         self._database = database
-        self._pauses = Pauses(settings)
+        self._breaker = CircuitBreaker(settings)
         self._asked: dict[str, float] = {}
         """Study key -> when, by the monotonic clock."""
         self._well: set[str] = set()
         """Subjects whose conditions this process has ended, and noted none since."""
 
-    def turn(self) -> int:
+    def run_once(self) -> int:
         """Close what the archives say is complete; returns how many were."""
         peers = self._peers()
         if not peers:
             return 0
         by_peer: dict[Peer, list[OpenStudy]] = defaultdict(list)
         for study in self._due():
-            if (peer := _whom_to_ask(study, peers)) is not None:
+            if (peer := _archive_for(study, peers)) is not None:
                 by_peer[peer].append(study)
         return sum(self._ask(peer, studies) for peer, studies in by_peer.items())
 
@@ -60,7 +60,7 @@ class Counting:
         """Read each time: a file that is corrected is used at once, a wrong one ends nothing."""
         subject = "file of peers"
         try:
-            peers = read_peers(self._site.peers).that("count")
+            peers = read_peers(self._settings.peers).with_role("count")
         except Rejected as error:
             self._note(subject, error)
             return Peers()
@@ -69,12 +69,12 @@ class Counting:
 
     def _due(self) -> list[OpenStudy]:
         with self._database.reading() as session:
-            waiting = open_studies(session, quiet_s=self._site.count_quiet_s, limit=AT_ONCE)
+            waiting = open_studies(session, quiet_s=self._settings.count_quiet_s, limit=BATCH)
         moment = time.monotonic()
         due = [
             study
             for study in waiting
-            if moment - self._asked.get(study.study_key, -math.inf) >= ASK_AGAIN_S
+            if moment - self._asked.get(study.study_key, -math.inf) >= RECHECK_S
         ]
         keys = {study.study_key for study in waiting}
         self._asked = {key: at for key, at in self._asked.items() if key in keys}
@@ -84,19 +84,19 @@ class Counting:
     def _ask(self, peer: Peer, studies: Iterable[OpenStudy]) -> int:
         subject, closed = errors.subject_of(peer), 0
         try:
-            self._pauses.refuse_paused(subject)
-            with asking(peer, self._site, str(peer.count)) as archive:
+            self._breaker.refuse_when_open(subject)
+            with open_search(peer, self._settings, str(peer.count)) as archive:
                 for study in studies:
                     closed += self._close_if_complete(peer, archive, study)
-        except Away as error:
+        except Unavailable as error:
             if not error.wait_s:
-                self._pauses.failed(error)
+                self._breaker.record_failure(error)
                 self._note(subject, error)
             return closed
         except PneumoError as error:  # no answer that we know how to read
             log.warning("count_failed", peer=peer.name, code=error.code)
             return closed
-        self._pauses.succeeded(subject)
+        self._breaker.record_success(subject)
         self._end(subject)
         return closed
 
@@ -104,7 +104,7 @@ class Counting:
         """A study of which it cannot say the number must not hold up the next."""
         try:
             count = self._count(archive, study)
-        except Away:
+        except Unavailable:
             raise
         except PneumoError as error:  # it answers, and cannot say: the idle window will
             log.warning("count_failed", peer=peer.name, code=error.code)
@@ -118,12 +118,12 @@ class Counting:
         if count is None or count <= study.instances:
             return count
         with self._database.reading() as session:
-            own = results_of(session, study.study_key)
+            own = own_objects_by_series(session, study.study_key)
         return count_images(archive, uid, own=own) if own else count
 
     def _close(self, study: OpenStudy, count: int) -> bool:
         with self._database.transaction() as session:
-            closed = close_counted(session, study.study_key, count)
+            closed = close_if_complete(session, study.study_key, count)
         if closed:
             log.info("study_counted", study_key=study.study_key, instances=count)
         return closed
@@ -141,7 +141,7 @@ class Counting:
             self._well.add(subject)
 
 
-def _whom_to_ask(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
+def _archive_for(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
     """The archive that sent it, else the first that counts: what a modality sends goes there too."""
     for peer in peers:
         if peer.ae_title is not None and peer.ae_title == study.site_ae_title:
@@ -149,7 +149,7 @@ def _whom_to_ask(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
     return peers[0] if peers else None
 
 
-def run_beside(settings: Settings, stop: threading.Event) -> threading.Thread | None:
+def start_completeness_thread(settings: Settings, stop: threading.Event) -> threading.Thread | None:
     """Count in a thread of its own until `stop`; None if there is no file of peers."""
     if settings.peers is None:
         return None
@@ -160,10 +160,10 @@ def run_beside(settings: Settings, stop: threading.Event) -> threading.Thread | 
 
 def _run(settings: Settings, stop: threading.Event) -> None:
     database = Database(settings.database_url)
-    counting = Counting(settings, database)
-    while not stop.wait(TURN_S):
+    counting = CompletenessChecker(settings, database)
+    while not stop.wait(INTERVAL_S):
         try:
-            counting.turn()
+            counting.run_once()
         except Exception as error:  # noqa: BLE001  one bad turn must not end the thread
             log.warning("counting_turn_failed", error_type=type(error).__qualname__)
     database.dispose()

@@ -9,15 +9,15 @@ from datetime import date
 from enum import StrEnum
 
 from db.engine.session import Database
-from db.studies.coverage import standings
-from db.values import Standing
+from db.studies.coverage import archived_study_statuses
+from db.values import ArchivedStudyStatus
 from db.vocabulary.enums import StudyState, Verdict
-from worker.archive.find.search import Doubt, find_day
+from worker.archive.find.search import Truncation, find_day
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 
-class Covered(StrEnum):
+class CoverageStatus(StrEnum):
     """What became of one study of the archive."""
 
     PREDICTED = "predicted"
@@ -37,13 +37,13 @@ class DayCoverage:
     """One day of an archive."""
 
     day: date
-    counts: Counter[Covered]
+    counts: Counter[CoverageStatus]
     """Studies."""
-    codes: Counter[tuple[Covered, str]]
+    codes: Counter[tuple[CoverageStatus, str]]
     """Studies that were refused or failed, by code."""
     never_seen: tuple[str, ...] = field(repr=False)
     """Study Instance UIDs; for a file that somebody asked for, never for a screen."""
-    doubt: Doubt | None
+    truncation: Truncation | None
     """Why the archive may have more than it told."""
 
 
@@ -54,27 +54,29 @@ def cover_day(
     found = find_day(peer, settings, day, modalities)
     uids = [study.study_instance_uid for study in found.studies]
     with database.reading() as session:
-        known = standings(session, uids)
-    became = {uid: covered(known.get(uid)) for uid in uids}
+        known = archived_study_statuses(session, uids)
+    became = {uid: coverage_status(known.get(uid)) for uid in uids}
     return DayCoverage(
         day=day,
-        doubt=found.doubt,
+        truncation=found.truncation,
         counts=Counter(became.values()),
         codes=Counter(
             (what, known[uid].code or "no code")
             for uid, what in became.items()
-            if what in (Covered.REFUSED, Covered.FAILED)
+            if what in (CoverageStatus.REFUSED, CoverageStatus.FAILED)
         ),
-        never_seen=tuple(uid for uid, what in became.items() if what is Covered.NEVER_SEEN),
+        never_seen=tuple(uid for uid, what in became.items() if what is CoverageStatus.NEVER_SEEN),
     )
 
 
-def covered(standing: Standing | None) -> Covered:
+def coverage_status(standing: ArchivedStudyStatus | None) -> CoverageStatus:
     """One word for what a study has come to."""
     if standing is None:
-        return Covered.NEVER_SEEN
+        return CoverageStatus.NEVER_SEEN
     if standing.state is StudyState.PARKED:
-        return Covered.FAILED
+        return CoverageStatus.FAILED
     if standing.state is not StudyState.DONE:
-        return Covered.WAITING
-    return Covered.REFUSED if standing.verdict is Verdict.REJECTED else Covered.PREDICTED
+        return CoverageStatus.WAITING
+    return (
+        CoverageStatus.REFUSED if standing.verdict is Verdict.REJECTED else CoverageStatus.PREDICTED
+    )

@@ -1,13 +1,13 @@
 """What can be wrong with an archive, each as one error: whose fault it is says what becomes of a study.
 
-The archive's or the site's fault is `Away`: the study waits, and `pneumo status` shows the condition.
+The archive's or the site's fault is `Unavailable`: the study waits, and `pneumo status` shows the condition.
 What one study meets alone is `Transient` (tried again, in the end parked) or `Rejected` (parked).
 """
 
 from __future__ import annotations
 
-from worker.errors import Away, Rejected, Transient
-from worker.peers.associations import why_tls_failed
+from worker.errors import Rejected, Transient, Unavailable
+from worker.peers.associations import tls_failure_reason
 from worker.peers.peers_file import Peer
 
 RETRIEVE_FAILED = "RETRIEVE_FAILED"
@@ -19,9 +19,9 @@ def subject_of(peer: Peer) -> str:
     return f"archive {peer.name}"
 
 
-def away(peer: Peer, what: str) -> Away:
+def away(peer: Peer, what: str) -> Unavailable:
     """No connection, no answer, or an answer that says "later"."""
-    return Away(
+    return Unavailable(
         "ARCHIVE_AWAY",
         f"{peer.name} {what}. What is to be fetched from it waits and comes by itself. Check that "
         "it runs and that this machine reaches it.",
@@ -29,29 +29,29 @@ def away(peer: Peer, what: str) -> Away:
     )
 
 
-def refuses_us(peer: Peer, how: str, advice: str) -> Away:
+def refuses_us(peer: Peer, how: str, advice: str) -> Unavailable:
     """It is there and does not want to talk with us."""
-    return Away(
+    return Unavailable(
         "ARCHIVE_REFUSES_US",
         f"{peer.name} refuses us ({how}). {advice} What is to be fetched from it waits until then.",
         subject=subject_of(peer),
     )
 
 
-def certificate(peer: Peer, error: BaseException) -> Away:
+def certificate(peer: Peer, error: BaseException) -> Unavailable:
     """TLS does not come about."""
-    return Away(
+    return Unavailable(
         "ARCHIVE_CERTIFICATE",
-        f"No TLS connection to {peer.name} ({why_tls_failed(error)}). Check its certificate against "
+        f"No TLS connection to {peer.name} ({tls_failure_reason(error)}). Check its certificate against "
         "`authorities` and its host name, and that it trusts ours (`certificate`, `key`), in the "
         "file that PNEUMO_PEERS names. What is to be fetched from it waits until then.",
         subject=subject_of(peer),
     )
 
 
-def destination_unknown(peer: Peer, ae_title: str) -> Away:
+def destination_unknown(peer: Peer, ae_title: str) -> Unavailable:
     """C-MOVE: it does not know where our listener is."""
-    return Away(
+    return Unavailable(
         "MOVE_DESTINATION_UNKNOWN",
         f"{peer.name} does not know the move destination {ae_title}. Enter our listener there (AE "
         f"title {ae_title}, its address and PNEUMO_LISTEN_PORT), or let PNEUMO_AE_TITLE be what it "
@@ -60,9 +60,9 @@ def destination_unknown(peer: Peer, ae_title: str) -> Away:
     )
 
 
-def moved_elsewhere(peer: Peer, ae_title: str) -> Away:
+def moved_elsewhere(peer: Peer, ae_title: str) -> Unavailable:
     """C-MOVE: it has sent the images, and not to us."""
-    return Away(
+    return Unavailable(
         "MOVED_ELSEWHERE",
         f"{peer.name} says that it sent a study to {ae_title}, and none of it came to our listener. "
         "Correct the address that it has for this AE title, and check that listener and workers "
@@ -71,9 +71,9 @@ def moved_elsewhere(peer: Peer, ae_title: str) -> Away:
     )
 
 
-def misconfigured(name: str, error: Rejected) -> Away:
+def misconfigured(name: str, error: Rejected) -> Unavailable:
     """What the site says about an archive cannot be used by this process."""
-    return Away(
+    return Unavailable(
         error.code,
         f"{error.sentence} What is to be fetched from {name} waits until then.",
         subject=f"archive {name}",

@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import Database, is_transient
-from db.studies.orders import order
-from db.values import Ordered, StudyOrder
+from db.studies.orders import place_order
+from db.values import OrderConfirmation, StudyOrder
 from db.vocabulary.enums import Priority, RetrieveWay, Source
 from worker.errors import Rejected, Transient
 from worker.imaging.identifiers import is_uid
-from worker.intake.accept import PATIENCE_S, opened
+from worker.intake.accept import DATABASE_TIMEOUT_S, open_database
 from worker.peers.peers_file import Peer, Peers, read_peers
 from worker.settings import Settings, current_settings
 from worker.transactions import in_transaction
 
-__all__ = ["Ordered", "order_study"]
+__all__ = ["OrderConfirmation", "order_study"]
 
 
 def order_study(
@@ -32,7 +32,7 @@ def order_study(
     priority: Priority = Priority.ROUTINE,
     database: Database | None = None,
     settings: Settings | None = None,
-) -> Ordered:
+) -> OrderConfirmation:
     """Have a study fetched and predicted; when this returns, it will be.
 
     `dicomweb`: base URL of a DICOMweb server, asked by WADO-RS; if it is that of a peer, with the
@@ -46,10 +46,10 @@ def order_study(
     settings = settings or current_settings()
     _refuse_no_uid(study_instance_uid)
     wanted = _order_of(study_instance_uid, read_peers(settings.peers), dicomweb, peer, priority)
-    with opened(database, settings) as ours:
+    with open_database(database, settings) as ours:
         try:
             return in_transaction(
-                ours, lambda session: order(session, wanted), patience_s=PATIENCE_S
+                ours, lambda session: place_order(session, wanted), timeout_s=DATABASE_TIMEOUT_S
             )
         except SQLAlchemyError as error:
             if not is_transient(error):
@@ -65,16 +65,16 @@ def _order_of(
     uid: str, peers: Peers, dicomweb: str | None, name: str | None, priority: Priority
 ) -> StudyOrder:
     if dicomweb is not None:
-        known = _at(dicomweb, peers)
+        known = _peer_at(dicomweb, peers)
         return StudyOrder(
             study_instance_uid=uid,
             way=RetrieveWay.WADO_RS,
             peer=known.name if known else None,
-            base_url=None if known else _checked(dicomweb),
+            base_url=None if known else _checked_url(dicomweb),
             priority=priority,
             source=Source.DICOMWEB,
         )
-    archive = peers.one_that("retrieve", name)
+    archive = peers.single_with_role("retrieve", name)
     way = RetrieveWay(str(archive.retrieve))
     return StudyOrder(
         study_instance_uid=uid,
@@ -85,7 +85,7 @@ def _order_of(
     )
 
 
-def _at(url: str, peers: Peers) -> Peer | None:
+def _peer_at(url: str, peers: Peers) -> Peer | None:
     """The peer whose DICOMweb services have this base URL."""
     for peer in peers:
         if peer.dicomweb and peer.dicomweb.rstrip("/") == url.rstrip("/"):
@@ -93,7 +93,7 @@ def _at(url: str, peers: Peers) -> Peer | None:
     return None
 
 
-def _checked(url: str) -> str:
+def _checked_url(url: str) -> str:
     """A base URL that may be kept in a row: without name and password, which would stay there."""
     try:
         split = urlsplit(url)

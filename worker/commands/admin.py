@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.session import KEEP, StudyArgument, site_of_command
+from worker.commands.options import KEEP, StudyArgument, command_settings
 
 commands = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True, help="Model versions: registered, active.")
@@ -19,7 +19,7 @@ def model_list() -> None:
     """Registered model versions; the active one is marked."""
     from worker.screens.status import show_models
 
-    show_models(site_of_command())
+    show_models(command_settings())
 
 
 @model_app.command("register")
@@ -29,7 +29,7 @@ def model_register(
     """Verify a bundle, copy it into the installation and record it."""
     from worker.screens.admin import register
 
-    register(site_of_command(), bundle)
+    register(command_settings(), bundle)
 
 
 @model_app.command("activate")
@@ -39,7 +39,7 @@ def model_activate(
     """Let workers predict with this version from now on; running workers follow within seconds."""
     from worker.screens.admin import activate
 
-    activate(site_of_command(), name)
+    activate(command_settings(), name)
 
 
 @model_app.command("shadow")
@@ -49,7 +49,7 @@ def model_shadow(
     """Let a second version predict beside the active one; it decides nothing."""
     from worker.screens.admin import set_shadow
 
-    set_shadow(site_of_command(), name)
+    set_shadow(command_settings(), name)
 
 
 @commands.command(rich_help_panel=KEEP)
@@ -59,7 +59,7 @@ def tidy(
     """Let the files of studies finished long ago leave, and what dead processes left behind."""
     from worker.screens.tidy import show_tidying
 
-    raise typer.Exit(show_tidying(site_of_command(), dry_run=dry_run))
+    raise typer.Exit(show_tidying(command_settings(), dry_run=dry_run))
 
 
 @commands.command(rich_help_panel=KEEP)
@@ -75,4 +75,4 @@ def erase(
 
     if not yes:
         typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
-    raise typer.Exit(erase_identity_of(site_of_command(), study))
+    raise typer.Exit(erase_identity_of(command_settings(), study))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.session import MEND, site_of_command
+from worker.commands.options import MEND, command_settings
 
 commands = typer.Typer()
 
@@ -22,4 +22,4 @@ def retry(
     """Try parked studies again, once the cause is mended."""
     from worker.screens.admin import retry_studies
 
-    raise typer.Exit(retry_studies(site_of_command(), studies or [], all_parked=parked, code=code))
+    raise typer.Exit(retry_studies(command_settings(), studies or [], all_parked=parked, code=code))

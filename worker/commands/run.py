@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.commands.session import RUN, site_of_command, site_of_service
+from worker.commands.options import RUN, command_settings, service_settings
 
 commands = typer.Typer()
 
@@ -32,7 +32,7 @@ def up(
     """
     from worker.local.up import run_up
 
-    raise typer.Exit(run_up(site_of_command(), concurrency=concurrency))
+    raise typer.Exit(run_up(command_settings(), concurrency=concurrency))
 
 
 @commands.command(rich_help_panel=RUN)
@@ -40,7 +40,7 @@ def listen() -> None:
     """Receive studies by DICOM C-STORE until stopped."""
     from worker.listener.storage_scp import run
 
-    run(site_of_service())
+    run(service_settings())
 
 
 @commands.command(rich_help_panel=RUN)
@@ -48,7 +48,7 @@ def relay() -> None:
     """Publish what is due, take back the studies of dead workers, close idle studies."""
     from worker.relay.relay import run
 
-    run(site_of_service())
+    run(service_settings())
 
 
 @commands.command(rich_help_panel=RUN)
@@ -60,7 +60,7 @@ def migrate(
     """Bring the database to this version's tables and views."""
     from db.engine.migrate import current, downgrade, upgrade
 
-    settings = site_of_command()
+    settings = command_settings()
     settings.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     url = settings.database_url
     if revision == "base":
@@ -77,6 +77,6 @@ def health(
     """Say whether a part on this machine is alive (exit code 0) or not (1)."""
     from worker.screens.health import check
 
-    result = check(part, site_of_command())
+    result = check(part, command_settings())
     Console().print(result.sentence)
     raise typer.Exit(0 if result.healthy else 1)

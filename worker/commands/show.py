@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.session import (
+from worker.commands.options import (
     LOOK,
     FirstDay,
     FirstFinished,
@@ -16,8 +16,8 @@ from worker.commands.session import (
     ModalityOption,
     PeerOption,
     StudyArgument,
-    ask,
-    site_of_command,
+    command_settings,
+    confirm,
 )
 
 commands = typer.Typer()
@@ -30,7 +30,7 @@ def status() -> None:
     """What waits, what runs, who works, what needs a person."""
     from worker.screens.status import show_status
 
-    show_status(site_of_command())
+    show_status(command_settings())
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -38,7 +38,7 @@ def show(study: StudyArgument) -> None:
     """One study: verdict, instances, refusals, attempts, audit records."""
     from worker.screens.study import show_study
 
-    raise typer.Exit(show_study(site_of_command(), study))
+    raise typer.Exit(show_study(command_settings(), study))
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -51,7 +51,7 @@ def results(
     """Write a study's result as DICOM: a structured report, and captures with Grad-CAM."""
     from worker.screens.result_files import show_results
 
-    raise typer.Exit(show_results(site_of_command(), study, output))
+    raise typer.Exit(show_results(command_settings(), study, output))
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -89,24 +89,24 @@ def deliveries(
     from worker.screens.deliveries import retry_deliveries, show_deliveries
 
     if forgo:
-        from worker.screens.cancel_deliveries import forgo_and_show
+        from worker.screens.cancel_deliveries import cancel_deliveries_and_show
 
         raise typer.Exit(
-            forgo_and_show(
-                site_of_command(),
+            cancel_deliveries_and_show(
+                command_settings(),
                 keys or [],
                 asked=not (again or parked or owe or first or last),
                 destination=destination,
                 dry_run=dry_run,
-                sure=lambda words: None if yes else ask(words),
+                sure=lambda words: None if yes else confirm(words),
             )
         )
     if owe or first or last or dry_run:
-        from worker.screens.past_results import owe_and_show
+        from worker.screens.past_results import enqueue_past_results_and_show
 
         raise typer.Exit(
-            owe_and_show(
-                site_of_command(),
+            enqueue_past_results_and_show(
+                command_settings(),
                 asked=owe and not (again or parked or keys),
                 destination=destination,
                 first=first.date() if first else None,
@@ -115,8 +115,8 @@ def deliveries(
             )
         )
     if again:
-        raise typer.Exit(retry_deliveries(site_of_command(), keys or [], destination=destination))
-    show_deliveries(site_of_command(), parked=parked, destination=destination)
+        raise typer.Exit(retry_deliveries(command_settings(), keys or [], destination=destination))
+    show_deliveries(command_settings(), parked=parked, destination=destination)
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -124,7 +124,7 @@ def report() -> None:
     """The analysts' views: studies, predictions, refusals by code, turn-around by priority."""
     from worker.screens.report import show_report
 
-    show_report(site_of_command())
+    show_report(command_settings())
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -143,7 +143,7 @@ def coverage(
 
     raise typer.Exit(
         show_coverage(
-            site_of_command(),
+            command_settings(),
             first=first.date(),
             last=last.date(),
             modalities=modality,
@@ -158,4 +158,4 @@ def audit_verify() -> None:
     """Recompute the hash chain; names the first record that does not fit and exits with 1."""
     from worker.screens.status import show_audit_report
 
-    raise typer.Exit(show_audit_report(site_of_command()))
+    raise typer.Exit(show_audit_report(command_settings()))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from db.vocabulary.enums import Priority
-from worker.commands.session import (
+from worker.commands.options import (
     SEND,
     FirstDay,
     LastDay,
@@ -17,8 +17,8 @@ from worker.commands.session import (
     PriorityOption,
     TimeoutOption,
     WaitOption,
-    site_of_command,
-    site_of_service,
+    command_settings,
+    service_settings,
 )
 
 commands = typer.Typer()
@@ -55,7 +55,7 @@ def enqueue(
 
         raise typer.Exit(
             order_and_show(
-                site_of_command(),
+                command_settings(),
                 study or [],
                 dicomweb=dicomweb,
                 priority=priority,
@@ -66,7 +66,7 @@ def enqueue(
 
     raise typer.Exit(
         enqueue_and_show(
-            site_of_command(),
+            command_settings(),
             paths or [],
             manifest=manifest,
             priority=priority,
@@ -93,7 +93,7 @@ def pull(
 
     raise typer.Exit(
         order_and_show(
-            site_of_command(),
+            command_settings(),
             study,
             peer=from_peer,
             priority=priority,
@@ -124,7 +124,7 @@ def backfill(
 
     raise typer.Exit(
         backfill_and_show(
-            site_of_command(),
+            command_settings(),
             first=first.date(),
             last=last.date(),
             modalities=modality,
@@ -145,4 +145,4 @@ def watch(
     """Take over DICOM files that are put into a folder, until stopped; taken files leave it."""
     from worker.intake.watch_loop import run
 
-    run(site_of_service(), folder)
+    run(service_settings(), folder)

@@ -11,13 +11,13 @@ from pynetdicom import build_context
 
 from worker.delivery.errors import away, certificate, fails, nothing_accepted, refuses
 from worker.peers.associations import (
-    CONNECT_S,
-    Cause,
-    NoAssociation,
-    Patience,
+    CONNECT_TIMEOUT_S,
+    AssociationFailed,
+    AssociationFailureCause,
+    AssociationTimeouts,
     close_socket,
     open_association,
-    why_tls_failed,
+    tls_failure_reason,
 )
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
@@ -43,7 +43,7 @@ def associated(
         association = open_association(
             peer, settings, contexts, _patience(settings), handlers=handlers
         )
-    except NoAssociation as none:
+    except AssociationFailed as none:
         raise _told(peer, none, classes) from None
     try:
         yield association
@@ -53,24 +53,24 @@ def associated(
         close_socket(association)
 
 
-def _told(peer: Peer, none: NoAssociation, classes: Sequence[str]) -> Exception:
+def _told(peer: Peer, none: AssociationFailed, classes: Sequence[str]) -> Exception:
     """Why there is none, as what is wrong with a destination."""
-    if none.cause is Cause.OUR_CERTIFICATE:
+    if none.cause is AssociationFailureCause.OUR_CERTIFICATE:
         return certificate(peer.name, str(getattr(none.error, "sentence", "")).rstrip("."))
-    if none.cause is Cause.TLS and none.error:
-        return certificate(peer.name, why_tls_failed(none.error))
-    if none.cause is Cause.REJECTED:
+    if none.cause is AssociationFailureCause.TLS and none.error:
+        return certificate(peer.name, tls_failure_reason(none.error))
+    if none.cause is AssociationFailureCause.REJECTED:
         return refuses(peer.name, f"it rejects the association ({none.rejection}, PS3.8 9.3.4)")
-    if none.cause is Cause.NOTHING_ACCEPTED:
+    if none.cause is AssociationFailureCause.NOTHING_ACCEPTED:
         return nothing_accepted(peer.name, classes)
-    if none.cause is Cause.BROKE_OFF:
+    if none.cause is AssociationFailureCause.BROKE_OFF:
         return fails(peer.name, "it ends the connection unasked")
     return away(peer.name)
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(
-        connection=min(CONNECT_S, settings.delivery_timeout_s),
+def _patience(settings: Settings) -> AssociationTimeouts:
+    return AssociationTimeouts(
+        connection=min(CONNECT_TIMEOUT_S, settings.delivery_timeout_s),
         association=settings.delivery_timeout_s,
         answer=settings.delivery_timeout_s,
     )

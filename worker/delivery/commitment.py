@@ -17,7 +17,7 @@ from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy.exc import SQLAlchemyError
 
-from db.deliveries.commitment import settle_commitment
+from db.deliveries.commitment import record_commitment_report
 from db.engine.session import Database
 from db.values.deliveries import CommitmentOutcome, SentObject
 from worker.delivery.errors import commitment_not_offered, fails
@@ -91,15 +91,15 @@ def take_report(event: Any, settings: Settings, database: Database) -> tuple[int
         kept, failed = _kept(information), _failed(information)
         outcome = in_transaction(
             database,
-            lambda session: settle_commitment(
+            lambda session: record_commitment_report(
                 session,
                 transaction_uid,
                 kept,
                 failed,
-                most_refusals=settings.delivery_refusals,
+                max_refusals=settings.delivery_refusals,
                 pause_s=lambda reports: _pause_s(reports, settings),
             ),
-            patience_s=ANSWER_PATIENCE_S,
+            timeout_s=ANSWER_PATIENCE_S,
         )
     except (SQLAlchemyError, AttributeError, ValueError, TypeError) as error:
         log.warning("commitment_report_failed", error_type=type(error).__qualname__)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from db.deliveries.commitment import ask_for_commitment, forgo_commitment
+from db.deliveries.commitment import cancel_commitment, request_commitment
 from db.values.deliveries import CommitmentRequest
 from worker.delivery import commitment
 from worker.delivery.associations import associated
@@ -39,11 +39,11 @@ def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
     transaction_uid = commitment.new_transaction_uid()
     request = in_transaction(
         runtime.database,
-        lambda session: ask_for_commitment(
+        lambda session: request_commitment(
             session,
             delivery_key,
             transaction_uid=transaction_uid,
-            ask_again_s=runtime.settings.commitment_patience_s,
+            repeat_after_s=runtime.settings.commitment_patience_s,
         ),
     )
     if request is None:
@@ -53,7 +53,7 @@ def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
         peer = peer_of(request.destination, runtime)
         if not peer.storage_commitment:
             in_transaction(
-                runtime.database, lambda session: forgo_commitment(session, transaction_uid)
+                runtime.database, lambda session: cancel_commitment(session, transaction_uid)
             )
             return Asking.SENT
         handlers = commitment.handlers(runtime.settings, runtime.database)
@@ -83,6 +83,6 @@ def ask(association: object, request: CommitmentRequest, runtime: DeliveryRuntim
 def peer_of(name: str, runtime: DeliveryRuntime) -> Peer:
     """The destination as the file has it now. Raises DestinationFailed DESTINATION_UNKNOWN."""
     try:
-        return runtime.peers.one_that("results", name)
+        return runtime.peers.single_with_role("results", name)
     except Rejected:
         raise unknown(name) from None

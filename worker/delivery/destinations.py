@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import has_destinations, owed_but_not_named, set_destinations
+from db.deliveries.destinations import (
+    has_destinations,
+    removed_with_pending_results,
+    set_destinations,
+)
 from db.engine.session import Database
 from db.ledger.conditions import end_condition, note_condition
 from worker.errors import Rejected
@@ -30,7 +34,7 @@ def keep_destinations(settings: Settings, database: Database) -> Peers:
     Raises Rejected PEERS_INVALID; then the destinations stay as they were, and `pneumo status` says so.
     """
     try:
-        destinations = read_peers(settings.peers).that("results")
+        destinations = read_peers(settings.peers).with_role("results")
     except Rejected as error:
         code, sentence = error.code, error.sentence
         in_transaction(database, lambda session: note_condition(session, SUBJECT, code, sentence))
@@ -49,7 +53,7 @@ class DestinationsFile:
     """The file of peers, looked at again whenever it was changed."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._site = settings
+        self._settings = settings
         self._database = database
         self._seen: object = None
         self._names: list[str] | None = None
@@ -67,16 +71,16 @@ class DestinationsFile:
             self._read()
             self._seen = stamp
         elif self._names is not None and not self._as_in_file(self._names):
-            keep_destinations(self._site, self._database)
+            keep_destinations(self._settings, self._database)
             log.warning("destinations_set_right", names=self._names)
         self._tell_of_others()
 
     def _read(self) -> None:
         self._names = None
-        if self._site.peers is None:
+        if self._settings.peers is None:
             return
         try:
-            destinations = keep_destinations(self._site, self._database)
+            destinations = keep_destinations(self._settings, self._database)
         except Rejected as error:
             log.warning("peers_invalid", code=error.code)
         else:
@@ -85,14 +89,16 @@ class DestinationsFile:
 
     def _as_in_file(self, names: list[str]) -> bool:
         with self._database.reading() as session:
-            return has_destinations(session, names, takes_rejected=self._site.results_for_rejected)
+            return has_destinations(
+                session, names, takes_rejected=self._settings.results_for_rejected
+            )
 
     def _tell_of_others(self) -> None:
         """Results that wait for a destination that the file does not name: nobody sends them."""
-        if self._names is None and self._site.peers is not None:
+        if self._names is None and self._settings.peers is not None:
             return  # the file is wrong, which is told already
         with self._database.reading() as session:
-            others = owed_but_not_named(session, self._names or [])
+            others = removed_with_pending_results(session, self._names or [])
         if others == self._told:
             return
 
@@ -106,7 +112,7 @@ class DestinationsFile:
         self._told = others
 
     def _stamp(self) -> object:
-        path = self._site.peers
+        path = self._settings.peers
         if path is None:
             return "no file"
         try:

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
-from db.deliveries.claims import park_delivery, put_off_delivery
-from db.deliveries.commitment import put_off_commitment
-from db.deliveries.destinations import note_failure, note_success, probe_in
+from db.deliveries.claims import park_delivery, postpone_delivery
+from db.deliveries.commitment import postpone_commitment
+from db.deliveries.destinations import postpone_probe, record_failure, record_success
 from db.ledger.conditions import end_condition, note_condition
 from db.values.deliveries import DeliveryClaim
 from db.vocabulary.enums import FailureKind
@@ -18,7 +18,7 @@ from worker.delivery.errors import DestinationFailed
 from worker.delivery.runtime import DeliveryRuntime
 from worker.errors import ErrorKind
 from worker.failure_kinds import Failure, classify
-from worker.logging import get_logger, keep_traceback
+from worker.logging import get_logger, log_traceback
 from worker.settings import Settings
 from worker.transactions import in_transaction
 
@@ -89,14 +89,14 @@ def settle(claim: DeliveryClaim, error: Exception, runtime: DeliveryRuntime) -> 
         if isinstance(error, DestinationFailed):
             return _destination_failed(session, claim, error, backoff)
         if failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
-            probe_in(session, claim.destination, 0)  # it was not to blame
+            postpone_probe(session, claim.destination, 0)  # it was not to blame
             _put_off(session, claim, failure, backoff.pause_s(claim.failures))
             if failure.code == "FILE_MISSING":
                 note_condition(session, FILES, failure.code, failure.sentence)
             return DeliveryFailure.PUT_OFF
         return _refused(session, claim, failure, backoff, runtime.settings, reference)
 
-    reference = keep_traceback(error, log, code=failure.code) if _is_bug(failure) else None
+    reference = log_traceback(error, log, code=failure.code) if _is_bug(failure) else None
     settled = in_transaction(runtime.database, write)
     log.warning(
         "delivery_failed", code=failure.code, destination=claim.destination, ends=settled.value
@@ -117,15 +117,15 @@ def settle_commitment_failure(
     pause_s = backoff.pause_s(failures, times=REFUSAL_PAUSES)
 
     def write(session: Session) -> None:
-        put_off_commitment(
+        postpone_commitment(
             session, transaction_uid, code=failure.code, sentence=failure.sentence, delay_s=pause_s
         )
         if isinstance(error, DestinationFailed):
-            failed = note_failure(session, destination)
-            probe_in(session, destination, backoff.pause_s(failed - 1))
+            failed = record_failure(session, destination)
+            postpone_probe(session, destination, backoff.pause_s(failed - 1))
             subject = condition_of(destination)
         else:
-            note_success(session, destination)
+            record_success(session, destination)
             subject = commitment_condition_of(destination)
         note_condition(session, subject, failure.code, failure.sentence)
 
@@ -135,7 +135,7 @@ def settle_commitment_failure(
 
 def note_all_well(session: Session, destination: str) -> None:
     """The destination took something: what was wrong with it is over."""
-    note_success(session, destination)
+    record_success(session, destination)
     end_condition(session, condition_of(destination))
 
 
@@ -143,8 +143,8 @@ def _destination_failed(
     session: Session, claim: DeliveryClaim, error: DestinationFailed, backoff: Backoff
 ) -> DeliveryFailure:
     """All its results wait; the next probe is this one, unless this one may be the cause."""
-    failures = note_failure(session, claim.destination)
-    probe_in(session, claim.destination, backoff.pause_s(failures - 1))
+    failures = record_failure(session, claim.destination)
+    postpone_probe(session, claim.destination, backoff.pause_s(failures - 1))
     own_pause_s = backoff.pause_s(claim.failures) if error.with_this_result else 0.0
     _put_off(session, claim, classify(error), own_pause_s)
     note_condition(session, condition_of(claim.destination), error.code, error.sentence)
@@ -161,9 +161,9 @@ def _refused(
 ) -> DeliveryFailure:
     """A refusal, or a fault of ours: no other result need wait for it."""
     if failure.code in SAID_BY_DESTINATION:
-        note_success(session, claim.destination)
+        record_success(session, claim.destination)
     else:
-        probe_in(session, claim.destination, 0)  # nobody knows yet whether it is back
+        postpone_probe(session, claim.destination, 0)  # nobody knows yet whether it is back
     if _is_bug(failure) or claim.refusals + 1 >= settings.delivery_refusals:
         park_delivery(
             session,
@@ -187,7 +187,7 @@ def _put_off(
     *,
     refused: bool = False,
 ) -> None:
-    put_off_delivery(
+    postpone_delivery(
         session,
         claim,
         code=failure.code,

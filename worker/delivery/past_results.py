@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 from db.deliveries.past_results import (
-    Belated,
-    BelatedStudy,
-    Span,
+    PastResult,
+    PastResultOutcome,
+    Period,
     active_destinations,
-    owe_belatedly,
+    enqueue_past_results,
 )
 from db.engine.session import Database
 from worker.errors import Rejected
@@ -26,7 +26,7 @@ AT_ONCE = 100
 class Owed:
     """What came of it."""
 
-    counts: Counter[Belated]
+    counts: Counter[PastResultOutcome]
     """Studies, by what became of them."""
     without_files: tuple[str, ...]
     """Keys of the studies whose files left."""
@@ -50,23 +50,25 @@ def owe_results(
     """
     span = _span(first, last)
     _refuse_unknown(database, destination)
-    counts: Counter[Belated] = Counter()
+    counts: Counter[PastResultOutcome] = Counter()
     without_files: list[str] = []
     after_id = 0
     while looked_at := _next(database, destination, span, actor, after_id, dry_run=dry_run):
-        counts.update(study.became for study in looked_at)
-        without_files += [s.study_key for s in looked_at if s.became is Belated.FILES_GONE]
+        counts.update(study.outcome for study in looked_at)
+        without_files += [
+            s.study_key for s in looked_at if s.outcome is PastResultOutcome.FILES_GONE
+        ]
         after_id = looked_at[-1].study_id
         on_studies(counts.total())
     return Owed(counts=counts, without_files=tuple(without_files))
 
 
 def _next(
-    database: Database, destination: str, span: Span, actor: str, after_id: int, *, dry_run: bool
-) -> list[BelatedStudy]:
+    database: Database, destination: str, span: Period, actor: str, after_id: int, *, dry_run: bool
+) -> list[PastResult]:
     return in_transaction(
         database,
-        lambda session: owe_belatedly(
+        lambda session: enqueue_past_results(
             session,
             destination,
             span,
@@ -78,10 +80,10 @@ def _next(
     )
 
 
-def _span(first: date, last: date) -> Span:
+def _span(first: date, last: date) -> Period:
     if last < first:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
-    return Span(
+    return Period(
         begins=datetime.combine(first, time(), tzinfo=UTC),
         ends=datetime.combine(last, time.max, tzinfo=UTC),
     )

@@ -8,11 +8,11 @@ from pydicom.uid import Comprehensive3DSRStorage
 from sqlalchemy.orm import Session
 
 from db.deliveries.predecessors import objects_begun
-from db.values.deliveries import EarlierResult, SentObject
-from worker.results.outcome import Predecessor
+from db.values.deliveries import PredecessorResult, SentObject
+from worker.results.study_result import Predecessor
 
 
-def as_predecessor(earlier: EarlierResult | None) -> Predecessor | None:
+def as_predecessor(earlier: PredecessorResult | None) -> Predecessor | None:
     """An earlier result, by its report if one was sent."""
     if earlier is None:
         return None

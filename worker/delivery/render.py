@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from pydicom.dataset import Dataset
 
-from db.deliveries.overview import names_of_gone
-from db.deliveries.predecessors import with_other_bytes
+from db.deliveries.overview import names_of_removed_images
+from db.deliveries.predecessors import with_changed_digest
 from db.engine.session import Database
 from db.ledger.model_registry import list_models
 from db.studies.overview import study_detail
@@ -21,9 +21,9 @@ from worker.delivery.result_document import Finding, objects_of
 from worker.inference.active_model import find_bundle
 from worker.logging import get_logger
 from worker.model.bundle import Bundle, load_bundle
-from worker.peers.peers_file import ResultObject
+from worker.peers.peers_file import ResultObjectKind
 from worker.results.build import to_bytes
-from worker.results.wording import ResultWords
+from worker.results.result_settings import ResultSettings
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
@@ -43,10 +43,10 @@ class MadeObject:
 
 def make_result(
     claim: DeliveryClaim,
-    kinds: Collection[ResultObject],
+    kinds: Collection[ResultObjectKind],
     settings: Settings,
     database: Database,
-    words: ResultWords,
+    words: ResultSettings,
     on_picture: Callable[[], None],
 ) -> list[MadeObject]:
     """The objects of a claimed delivery, of these kinds: the report first, then the captures.
@@ -56,7 +56,7 @@ def make_result(
     """
     with database.reading() as session:
         detail = study_detail(session, claim.study_key)
-        gone = names_of_gone(session, claim.study_key)
+        gone = names_of_removed_images(session, claim.study_key)
         (model,) = (m for m in list_models(session) if m.name == claim.model_name)
         forms = earlier_forms(
             session, claim.study_key, claim.revision, claim.model_name, claim.finished_at
@@ -91,7 +91,7 @@ def _bundle(model: ModelRecord, settings: Settings) -> Bundle:
 def _compare(made: list[MadeObject], database: Database) -> None:
     """Say so if an object is not what it was: another release of a library draws another pixel."""
     with database.reading() as session:
-        differ = with_other_bytes(session, [item.sent for item in made])
+        differ = with_changed_digest(session, [item.sent for item in made])
     if differ:
         log.warning("result_object_differs", objects=len(differ), of=len(made))
 

@@ -17,19 +17,19 @@ from worker.errors import Rejected, Transient
 from worker.imaging.dicom_files import open_dataset
 from worker.imaging.reading import read_dataset
 from worker.model.bundle import Bundle
-from worker.peers.peers_file import ResultObject
+from worker.peers.peers_file import ResultObjectKind
 from worker.results.build import build_results
-from worker.results.outcome import (
-    FrameOutcome,
-    InstanceOutcome,
+from worker.results.picture import Picture, picture_of
+from worker.results.result_settings import ResultSettings
+from worker.results.study_result import (
+    FrameResult,
+    InstanceResult,
     ModelUsed,
     NotEvaluated,
     Predecessor,
-    ResultOfStudy,
+    ResultVerdict,
+    StudyResult,
 )
-from worker.results.outcome import Verdict as ResultVerdict
-from worker.results.picture import Picture, picture_of
-from worker.results.wording import ResultWords
 from worker.storage.intake_folder import IntakeStorage
 
 
@@ -56,9 +56,9 @@ def objects_of(
     finding: Finding,
     bundle: Bundle,
     storage: IntakeStorage,
-    words: ResultWords,
+    words: ResultSettings,
     on_picture: Callable[[], None] = lambda: None,
-    kinds: Collection[ResultObject] = tuple(ResultObject),
+    kinds: Collection[ResultObjectKind] = tuple(ResultObjectKind),
     gone: Mapping[str, InstanceNames] = MappingProxyType({}),
 ) -> list[Dataset]:
     """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
@@ -76,13 +76,13 @@ def objects_of(
     ]
     names = {o.uid: item.file_name for o, item in zip(outcomes, members, strict=True)}
 
-    def picture(item: InstanceOutcome, frame_number: int) -> Picture:
+    def picture(item: InstanceResult, frame_number: int) -> Picture:
         on_picture()
         with _missing_told():
             dataset = read_dataset(storage.path_of(names[item.uid]))
         return picture_of(dataset, frame_number, bundle.model, bundle.manifest.preprocessing)
 
-    result = ResultOfStudy(
+    result = StudyResult(
         study_key=detail.summary.study_key,
         revision=finding.revision,
         model=ModelUsed.of(bundle.manifest),
@@ -96,8 +96,8 @@ def objects_of(
         result,
         words,
         picture,
-        report=ResultObject.SR in kinds,
-        captures=ResultObject.CAPTURE in kinds,
+        report=ResultObjectKind.SR in kinds,
+        captures=ResultObjectKind.CAPTURE in kinds,
     )
 
 
@@ -145,14 +145,14 @@ def _from_row(names: InstanceNames, study_uid: str, instance: InstanceDetail) ->
     return header
 
 
-def _outcome_of(instance: InstanceDetail, header: Dataset, model_name: str) -> InstanceOutcome:
+def _outcome_of(instance: InstanceDetail, header: Dataset, model_name: str) -> InstanceResult:
     """One instance's rows, with its header."""
     is_here = instance.file_removed_at is None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
-        return InstanceOutcome(header=header, frames=frames, is_here=is_here)
+        return InstanceResult(header=header, frames=frames, is_here=is_here)
     refusal = instance.refusal
-    return InstanceOutcome(
+    return InstanceResult(
         header=header,
         is_here=is_here,
         not_evaluated=NotEvaluated(code=refusal.code, sentence=refusal.sentence)
@@ -188,8 +188,8 @@ def _gone(instance: InstanceDetail) -> str:
     )
 
 
-def _frame(prediction: PredictionDetail) -> FrameOutcome:
-    return FrameOutcome(
+def _frame(prediction: PredictionDetail) -> FrameResult:
+    return FrameResult(
         frame_number=prediction.frame_number,
         probability=prediction.probability,
         verdict=ResultVerdict(prediction.verdict.value),

@@ -8,11 +8,11 @@ import uuid
 from pathlib import Path
 
 from db.engine.session import Database
-from db.ledger.heartbeats import beat
+from db.ledger.heartbeats import record_heartbeat
 from worker.celery import DELIVERY
 from worker.logging import get_logger
 from worker.peers.peers_file import Peers, read_peers
-from worker.results.wording import ResultWords
+from worker.results.result_settings import ResultSettings
 from worker.settings import Settings, current_settings
 
 log = get_logger(__name__)
@@ -29,7 +29,7 @@ class DeliveryRuntime:
         self.pid = os.getpid()
         self.settings = settings
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
-        self.words = ResultWords.of(settings)
+        self.words = ResultSettings.of(settings)
         self.database = Database(settings.database_url)
         read_peers(settings.peers)  # which destinations there are is for the relay alone to say
         self._file: Path = settings.alive_dir / f"{self.name}.alive"
@@ -61,7 +61,9 @@ class DeliveryRuntime:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.touch()
         with self.database.transaction() as session:
-            beat(session, worker_name=self.name, lanes=DELIVERY, device="cpu", model_name=None)
+            record_heartbeat(
+                session, worker_name=self.name, lanes=DELIVERY, device="cpu", model_name=None
+            )
 
 
 _runtime: DeliveryRuntime | None = None

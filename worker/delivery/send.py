@@ -153,10 +153,10 @@ def _finish(
             claimed,
             warning=warning,
             transaction_uid=transaction_uid,
-            ask_again_s=runtime.settings.commitment_patience_s,
+            repeat_after_s=runtime.settings.commitment_patience_s,
         )
 
-    in_transaction(runtime.database, write, patience_s=runtime.settings.lease_s / 2)
+    in_transaction(runtime.database, write, timeout_s=runtime.settings.lease_s / 2)
 
 
 def _renewal(claimed: DeliveryClaim, runtime: DeliveryRuntime) -> Callable[[], None]:

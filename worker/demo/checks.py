@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One thing that had to be so, and whether it was."""
 
     holds: bool
@@ -34,7 +34,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent:
+class SentStudy:
     """A study that was sent, and what the database says of it."""
 
     study: DemoStudy
@@ -56,29 +56,29 @@ class Sent:
         return " ".join([came_to.value, *codes])
 
 
-def judge(
-    studies: Sequence[DemoStudy], sent: Sequence[Sent], audit: AuditReport, settings: Settings
-) -> list[Finding]:
+def run_checks(
+    studies: Sequence[DemoStudy], sent: Sequence[SentStudy], audit: AuditReport, settings: Settings
+) -> list[CheckResult]:
     """Every promise of the demo, each with what was found."""
     return [
-        *(outcome_finding(item) for item in sent),
-        Finding(
+        *(check_outcome(item) for item in sent),
+        CheckResult(
             holds=len(sent) == len(studies),
             sentence=f"{len(sent)} of {len(studies)} studies that were sent are in the database",
         ),
-        lossless_finding(sent),
-        stat_finding(sent),
-        Finding(
+        check_lossless(sent),
+        check_stat_lane(sent),
+        CheckResult(
             holds=audit.ok,
             sentence=f"the audit chain of {audit.records} records is unbroken"
             if audit.ok
             else f"the audit chain is broken: {audit.first_broken}",
         ),
-        privacy_finding(sent, settings),
+        check_privacy(sent, settings),
     ]
 
 
-def outcome_finding(item: Sent) -> Finding:
+def check_outcome(item: SentStudy) -> CheckResult:
     """The study was predicted, or refused with the code that it had to be refused with."""
     study, codes = item.study, item.refusal_codes
     verdict = item.detail.summary.verdict
@@ -88,30 +88,32 @@ def outcome_finding(item: Sent) -> Finding:
     else:
         holds = verdict is Verdict.REJECTED and codes == [study.refusal]
         promise = f"{study.title} was refused as {study.refusal}"
-    return Finding(holds=holds, sentence=promise if holds else f"{promise}; found {item.outcome}")
+    return CheckResult(
+        holds=holds, sentence=promise if holds else f"{promise}; found {item.outcome}"
+    )
 
 
-def death_finding(died: Sequence[str]) -> Finding:
+def check_no_restarts(died: Sequence[str]) -> CheckResult:
     """Nothing had to be started twice."""
-    return Finding(holds=not died, sentence=" ".join(died) or "no part died on the way")
+    return CheckResult(holds=not died, sentence=" ".join(died) or "no part died on the way")
 
 
-def lossless_finding(sent: Sequence[Sent]) -> Finding:
+def check_lossless(sent: Sequence[SentStudy]) -> CheckResult:
     """All lossless encodings of one radiograph are one radiograph."""
     chests = [item for item in sent if item.study.refusal is None]
     values = [p for item in chests if (p := item.detail.summary.probability) is not None]
     spread = max(values) - min(values) if values else float("inf")
     encodings = {item.study.syntax for item in chests}
-    return Finding(
+    return CheckResult(
         holds=spread <= TOLERANCE and encodings == set(LOSSLESS) and len(values) == len(chests),
         sentence=f"{len(encodings)} lossless encodings give the same probability "
         f"(largest difference {spread:.1e}, allowed {TOLERANCE:.0e})",
     )
 
 
-def stat_finding(sent: Sequence[Sent]) -> Finding:
+def check_stat_lane(sent: Sequence[SentStudy]) -> CheckResult:
     """What was sent with priority HIGH went through the stat lane, and nothing else did."""
-    return Finding(
+    return CheckResult(
         holds=all(
             item.detail.summary.priority is item.study.priority
             and all(
@@ -123,13 +125,13 @@ def stat_finding(sent: Sequence[Sent]) -> Finding:
     )
 
 
-def privacy_finding(sent: Sequence[Sent], settings: Settings) -> Finding:
+def check_privacy(sent: Sequence[SentStudy], settings: Settings) -> CheckResult:
     """No name, identifier or UID that was sent stands in a log."""
     planted = {
         str(item.study.dataset.get(keyword, "")) for item in sent for keyword in PERSONAL
     } - {""}
     text = "".join(log.read_text(errors="replace") for log in settings.log_dir.glob("*.log"))
-    return Finding(
+    return CheckResult(
         holds=bool(text) and not any(word in text for word in planted),
         sentence=f"none of {len(planted)} names, ids and UIDs that were sent stands in a log",
     )

@@ -13,15 +13,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from db.engine.session import Database
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from db.studies.overview import find_study, study_detail
 from db.vocabulary.enums import Priority
-from worker.demo.checks import Sent, death_finding, judge
+from worker.demo.checks import SentStudy, check_no_restarts, run_checks
 from worker.demo.studies import DemoStudy, demo_studies
-from worker.demo.table import results_table, show_findings, show_whereabouts
+from worker.demo.table import results_table, show_checks, show_locations
 from worker.errors import Rejected, Transient
-from worker.intake.accept import wait_for
-from worker.local.installation import locked, parts_of, prepare, wait_until_ready
+from worker.intake.accept import wait_for_studies
+from worker.local.installation import locked, prepare, process_specs, wait_until_ready
 from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
 from worker.screens.console import wide_console
@@ -30,7 +30,7 @@ from worker.settings import Settings, read_settings
 FOLDER = Path("demo-state")
 MARKER = ".pneumo-demo"
 """Lies in a demo's state folder; a folder without it is not ours to remove."""
-NOTHING_OF_THE_SITE: dict[str, object] = {
+DEMO_DEFAULTS: dict[str, object] = {
     # Whatever names nothing by default: archives, destinations, the watched folder, certificates.
     **{name: None for name, field in Settings.model_fields.items() if field.default is None},
     "database_url": "",
@@ -51,7 +51,7 @@ def run_demo(console: Console | None = None) -> int:
     console = console or wide_console()
     configure_logging("ERROR", "text")  # the terminal is for the table
     started = time.monotonic()
-    settings = fresh_site(FOLDER)
+    settings = demo_settings(FOLDER)
     database = Database(settings.database_url)
     died: list[str] = []
     with locked(settings):
@@ -62,23 +62,23 @@ def run_demo(console: Console | None = None) -> int:
             log_dir=settings.log_dir, environment=settings.as_environment(), on_death=died.append
         )
         with supervisor:
-            for part in parts_of(settings, concurrency=4, suspect=False):
+            for part in process_specs(settings, concurrency=4, suspect=False):
                 supervisor.start(part)
             with console.status("starting broker, worker (stock celery), relay and listener"):
                 wait_until_ready(settings, supervisor)
             send(studies, settings, console)
-            sent = collect(studies, database, supervisor, console)
+            sent = collect_results(studies, database, supervisor, console)
         with database.reading() as session:
-            audit = verify(session)
+            audit = verify_chains(session)
     database.dispose()
-    findings = [*judge(studies, sent, audit, settings), death_finding(died)]
+    findings = [*run_checks(studies, sent, audit, settings), check_no_restarts(died)]
     console.print(results_table(sent, width=console.width))
-    show_findings(findings, console)
-    show_whereabouts(FOLDER, sent, time.monotonic() - started, console)
+    show_checks(findings, console)
+    show_locations(FOLDER, sent, time.monotonic() - started, console)
     return 0 if all(finding.holds for finding in findings) else 1
 
 
-def fresh_site(folder: Path) -> Settings:
+def demo_settings(folder: Path) -> Settings:
     """Settings of a new installation in `folder`, on free ports; an old demo there is removed."""
     if folder.exists():
         _remove_old(folder)
@@ -86,7 +86,7 @@ def fresh_site(folder: Path) -> Settings:
     (folder / MARKER).touch()
     broker, listener = free_ports(2)
     return read_settings(
-        **NOTHING_OF_THE_SITE,
+        **DEMO_DEFAULTS,
         state_dir=folder,
         broker_url=f"redis://127.0.0.1:{broker}/0",
         broker_prefix="pneumo:",
@@ -127,7 +127,7 @@ def free_ports(count: int) -> list[int]:
 
 def send(studies: Sequence[DemoStudy], settings: Settings, console: Console) -> None:
     """One association for each study, proposing its own transfer syntax and no other."""
-    with bar(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("sending by C-STORE", total=len(studies))
         for study in studies:
             send_one(study, settings)
@@ -149,30 +149,30 @@ def send_one(study: DemoStudy, settings: Settings) -> None:
         raise Transient("NOT_STORED", f"The listener did not take over {study.title}.")
 
 
-def collect(
+def collect_results(
     studies: Sequence[DemoStudy], database: Database, supervisor: Supervisor, console: Console
-) -> list[Sent]:
+) -> list[SentStudy]:
     """Wait until every study has a result, then read all of it; parts are kept alive meanwhile."""
     with database.reading() as session:
         keys = [find_study(session, study.dataset.StudyInstanceUID) or "" for study in studies]
-    with bar(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("waiting for results", total=len(studies))
 
         def look(ended: int) -> None:
-            supervisor.tend()
+            supervisor.check_children()
             progress.update(task, completed=ended)
 
-        wait_for(database, keys, timeout_s=WAIT_S, on_progress=look)
+        wait_for_studies(database, keys, timeout_s=WAIT_S, on_progress=look)
     with database.reading() as session:
         details = [study_detail(session, key) for key in keys]
     return [
-        Sent(study=study, detail=detail)
+        SentStudy(study=study, detail=detail)
         for study, detail in zip(studies, details, strict=True)
         if detail is not None
     ]
 
 
-def bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
     """A progress bar as all of the demo's are."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=console)

@@ -83,7 +83,7 @@ def demo_studies() -> list[DemoStudy]:
         ),
         DemoStudy(
             title="cut short",
-            dataset=_renamed(cut_short(chest)),
+            dataset=_renamed(with_truncated_pixels(chest)),
             refusal="PIXEL_DATA_TRUNCATED",
         ),
     ]
@@ -105,7 +105,7 @@ def transcoded(dataset: Dataset, syntax: UID) -> Dataset:
     return changed
 
 
-def cut_short(dataset: Dataset) -> Dataset:
+def with_truncated_pixels(dataset: Dataset) -> Dataset:
     """A copy whose pixel data ends after three fifths, as a broken transfer leaves it."""
     changed = _copy(dataset)
     length = len(dataset.PixelData) * 3 // 5

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.checks import Finding, Sent
+from worker.demo.checks import CheckResult, SentStudy
 from worker.screens.console import COLOUR
 
 FULL_WIDTH = 98
@@ -20,7 +20,7 @@ MODEL_COLUMN = 3
 """The one that a narrow terminal does without."""
 
 
-def results_table(sent: Sequence[Sent], *, width: int) -> Table:
+def results_table(sent: Sequence[SentStudy], *, width: int) -> Table:
     """One row for each study, with the seconds of each step, for a terminal of `width` columns.
 
     In a narrow one the model version stands in the title and long words go on in a second line;
@@ -45,13 +45,13 @@ def results_table(sent: Sequence[Sent], *, width: int) -> Table:
     return table
 
 
-def _models(sent: Sequence[Sent]) -> str:
+def _models(sent: Sequence[SentStudy]) -> str:
     """e.g. " by resnet50-0.2.0"."""
     names = sorted({name for item in sent if (name := item.detail.summary.model_name)})
     return f" by {', '.join(names)}" if names else ""
 
 
-def row_of(item: Sent) -> list[str | Text]:
+def row_of(item: SentStudy) -> list[str | Text]:
     """The cells of one study."""
     summary = item.detail.summary
     last = item.detail.attempts[-1] if item.detail.attempts else None
@@ -78,14 +78,16 @@ def in_four_characters(seconds: float) -> str:
     return f"{seconds:.{digits}f}"
 
 
-def show_findings(findings: Sequence[Finding], console: Console) -> None:
+def show_checks(findings: Sequence[CheckResult], console: Console) -> None:
     """What was checked; what failed comes last, where it is seen."""
     for finding in sorted(findings, key=lambda f: not f.holds):
         mark = "[green]ok[/]    " if finding.holds else "[bold red]FAILED[/]"
         console.print(f"{mark} {escape(finding.sentence)}", highlight=False, soft_wrap=True)
 
 
-def show_whereabouts(folder: Path, sent: Sequence[Sent], seconds: float, console: Console) -> None:
+def show_locations(
+    folder: Path, sent: Sequence[SentStudy], seconds: float, console: Console
+) -> None:
     """Where everything lies, and what to type next."""
     key = sent[0].detail.summary.study_key[:12] if sent else "STUDY"
     pneumo = f".venv/bin/pneumo --state {folder}"

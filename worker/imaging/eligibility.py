@@ -18,17 +18,17 @@ __all__ = [
     "CAUTIONS",
     "RULES",
     "EligibilityPolicy",
+    "EligibilityResult",
     "EligibilityWarning",
-    "Judgement",
     "MultiFrame",
-    "judge",
+    "check_eligibility",
 ]
 
 _DEFAULT_POLICY = EligibilityPolicy()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class EligibilityResult:
     """The outcome for one instance."""
 
     refusals: tuple[Refusal, ...]
@@ -44,7 +44,9 @@ class Judgement:
         return not self.refusals
 
 
-def judge(header: InstanceHeader, policy: EligibilityPolicy = _DEFAULT_POLICY) -> Judgement:
+def check_eligibility(
+    header: InstanceHeader, policy: EligibilityPolicy = _DEFAULT_POLICY
+) -> EligibilityResult:
     """Hold a header against every rule. Pure; never raises."""
     refusals = tuple(rule.refusal(header) for rule in RULES if not rule.passes(header, policy))
     warnings = tuple(
@@ -53,7 +55,7 @@ def judge(header: InstanceHeader, policy: EligibilityPolicy = _DEFAULT_POLICY) -
         if c.applies(header, policy)
     )
     frames = () if refusals else _frame_numbers(header, policy)
-    return Judgement(refusals=refusals, warnings=warnings, frame_numbers=frames)
+    return EligibilityResult(refusals=refusals, warnings=warnings, frame_numbers=frames)
 
 
 def _frame_numbers(header: InstanceHeader, policy: EligibilityPolicy) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from worker.model.bundle import (
     packaged_bundles,
     shadow_bundle,
 )
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 from worker.model.predictor import Predictor
 from worker.settings import Settings
 from worker.transactions import in_transaction
@@ -45,7 +45,7 @@ class ActiveModel:
 
     record: ModelRecord
     """Its row."""
-    manifest: Manifest
+    manifest: BundleManifest
     """What the bundle says of itself."""
     predictor: Predictor
     """Weights on the device."""
@@ -57,7 +57,7 @@ class ActiveModel:
     """Which frames it scores."""
     shadow: Shadow | None
     """What predicts beside it, if it could be loaded."""
-    shadow_wanted: str | None
+    selected_shadow: str | None
     """Name of the version that was selected as shadow when this was loaded."""
 
     def close(self, *, finish: bool = False) -> None:
@@ -68,7 +68,7 @@ class ActiveModel:
         self.predictor.close()
 
 
-def name_of(manifest: Manifest) -> str:
+def name_of(manifest: BundleManifest) -> str:
     """The model version's name, e.g. `resnet50-0.2.0`."""
     return f"{manifest.model_name}-{manifest.model_version}"
 
@@ -148,13 +148,15 @@ def load_active_model(database: Database, settings: Settings) -> ActiveModel:
             cut_off=bundle.guard.cut_off if bundle.guard else None,
             assess_unlike=settings.wrong_images == "warn",
         ),
-        shadow=load_shadow(database, settings, wanted, beside=bundle.manifest) if wanted else None,
-        shadow_wanted=wanted.name if wanted else None,
+        shadow=load_shadow(database, settings, wanted, active_manifest=bundle.manifest)
+        if wanted
+        else None,
+        selected_shadow=wanted.name if wanted else None,
     )
 
 
 def load_shadow(
-    database: Database, settings: Settings, record: ModelRecord, *, beside: Manifest
+    database: Database, settings: Settings, record: ModelRecord, *, active_manifest: BundleManifest
 ) -> Shadow | None:
     """The shadow on the site's device, on one core of a CPU; None, and a warning, if it will not.
 
@@ -162,7 +164,7 @@ def load_shadow(
     """
     try:
         bundle = load_bundle(find_bundle(record, settings))
-        _require_same_input(bundle.manifest, beside)
+        _require_same_input(bundle.manifest, active_manifest)
         predictor = Predictor(
             bundle, device=settings.device, max_batch=settings.max_batch, cpu_threads=1
         )
@@ -178,7 +180,7 @@ def load_shadow(
     return Shadow(record, bundle, predictor, database)
 
 
-def _require_same_input(shadow: Manifest, active: Manifest) -> None:
+def _require_same_input(shadow: BundleManifest, active: BundleManifest) -> None:
     """It is handed the active model's tensors, which must mean the same to it."""
     if shadow.preprocessing != active.preprocessing:
         raise Rejected(

@@ -14,7 +14,7 @@ from worker.settings import Settings
 
 log = get_logger(__name__)
 
-SWAP_AGAIN_AFTER_S = 60.0
+SWAP_RETRY_INTERVAL_S = 60.0
 """Between two tries to load an active model that this worker cannot load."""
 
 
@@ -32,7 +32,7 @@ class ModelHolder:
         with self._database.reading() as session:
             record = active_model(session)
             shadow = shadow_model(session) if self._settings.shadow else None
-        now = (self.current.record.name, self.current.shadow_wanted)
+        now = (self.current.record.name, self.current.selected_shadow)
         if record is None or (record.name, shadow.name if shadow else None) == now:
             return
         if time.monotonic() < self._swap_not_before:
@@ -40,7 +40,7 @@ class ModelHolder:
         try:
             before, self.current = self.current, load_active_model(self._database, self._settings)
         except PneumoError as error:
-            self._swap_not_before = time.monotonic() + SWAP_AGAIN_AFTER_S
+            self._swap_not_before = time.monotonic() + SWAP_RETRY_INTERVAL_S
             log.warning(
                 "model_not_swapped", model=record.name, code=error.code, sentence=error.sentence
             )

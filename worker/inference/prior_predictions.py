@@ -12,22 +12,24 @@ from dataclasses import replace
 
 from db.values import ClaimedInstance, PriorPrediction, StudyOutcome
 from db.vocabulary.enums import Verdict
-from worker.inference.verdict import judge_probability
+from worker.inference.verdict import frame_verdict
 
 
-def predictions_that_stand(
-    instances: Sequence[ClaimedInstance], *, but_of: int
+def latest_prior_predictions(
+    instances: Sequence[ClaimedInstance], *, excluding_model: int
 ) -> list[PriorPrediction]:
-    """Of each instance without file those by its last model, unless that is model `but_of`."""
+    """Of each instance without file those by its last model, unless that is model `excluding_model`."""
     stand: list[PriorPrediction] = []
     for instance in instances:
         if instance.file_removed and instance.prior:
             last = instance.prior[-1].model_version_id
-            stand += [p for p in instance.prior if last == p.model_version_id != but_of]
+            stand += [p for p in instance.prior if last == p.model_version_id != excluding_model]
     return stand
 
 
-def with_earlier(outcome: StudyOutcome, earlier: Sequence[PriorPrediction]) -> StudyOutcome:
+def with_prior_predictions(
+    outcome: StudyOutcome, earlier: Sequence[PriorPrediction]
+) -> StudyOutcome:
     """The study's outcome with what stands: an earlier positive, or all that there is.
 
     The study then has probability, threshold and model of that prediction, so that the three go
@@ -49,4 +51,4 @@ def with_earlier(outcome: StudyOutcome, earlier: Sequence[PriorPrediction]) -> S
 
 
 def _verdict(prediction: PriorPrediction) -> Verdict:
-    return judge_probability(prediction.probability, prediction.threshold)
+    return frame_verdict(prediction.probability, prediction.threshold)

@@ -19,7 +19,7 @@ from db.engine.session import Database
 from db.studies.shadow import store_shadow_predictions
 from db.values import Claim, ModelRecord, NewShadowPrediction, ShadowStatus
 from db.vocabulary.enums import Verdict
-from worker.inference.verdict import judge_probability
+from worker.inference.verdict import frame_verdict
 from worker.logging import get_logger
 from worker.model.bundle import Bundle
 from worker.model.predictor import Predictor, Score
@@ -27,7 +27,7 @@ from worker.transactions import in_transaction
 
 log = get_logger(__name__)
 
-WAITING = 16
+MAX_PENDING_STUDIES = 16
 """Studies that may wait for the shadow; more would fill the memory, so they are passed over."""
 
 
@@ -56,7 +56,7 @@ class Shadow:
         self._database = database
         self._stored = self._failed = self._skipped = 0
         self._waiting: queue.Queue[tuple[Claim, Sequence[ShadowFrame]] | None] = queue.Queue(
-            WAITING
+            MAX_PENDING_STUDIES
         )
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
@@ -71,7 +71,7 @@ class Shadow:
             skipped=self._skipped,
         )
 
-    def look_at(self, claim: Claim, frames: Sequence[ShadowFrame]) -> None:
+    def submit_study(self, claim: Claim, frames: Sequence[ShadowFrame]) -> None:
         """Take a finished study, or pass it over when too many wait; never blocks."""
         if not frames or self._closing.is_set():
             return
@@ -121,7 +121,7 @@ class Shadow:
             logit=score.logit,
             probability=score.probability,
             threshold=threshold,
-            verdict=Verdict.REJECTED if far else judge_probability(score.probability, threshold),
+            verdict=Verdict.REJECTED if far else frame_verdict(score.probability, threshold),
             distance=score.distance,
             device=self._predictor.device_name,
         )

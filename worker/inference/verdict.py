@@ -18,14 +18,14 @@ class StudyVerdict:
     """Highest calibrated probability among its eligible frames; None when there is none."""
 
 
-def judge_probability(probability: float, threshold: float) -> Verdict:
+def frame_verdict(probability: float, threshold: float) -> Verdict:
     """A calibrated probability in [0, 1] at the model's operating point; equal is positive."""
     return Verdict.POSITIVE if probability >= threshold else Verdict.NEGATIVE
 
 
-def judge_study(probabilities: Iterable[float], threshold: float) -> StudyVerdict:
+def study_verdict(probabilities: Iterable[float], threshold: float) -> StudyVerdict:
     """The study's probability is the highest of its frames: one opacity is enough."""
     highest = max(probabilities, default=None)
     if highest is None:
         return StudyVerdict(verdict=Verdict.REJECTED, probability=None)
-    return StudyVerdict(verdict=judge_probability(highest, threshold), probability=highest)
+    return StudyVerdict(verdict=frame_verdict(highest, threshold), probability=highest)

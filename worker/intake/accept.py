@@ -19,32 +19,32 @@ from db.values import Acceptance
 from db.vocabulary.enums import Priority, Source
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
-from worker.intake.files import Paths, ReadableFile, RefusedFile, SortedFiles, read_all
-from worker.intake.manifest import Manifest, checked_manifest
+from worker.intake.files import FileScan, Paths, ReadableFile, RefusedFile, read_headers
+from worker.intake.manifest import SenderManifest, checked_manifest
 from worker.intake.own_results import without_own_results
-from worker.intake.received import received_study
-from worker.intake.waiting import wait_for
+from worker.intake.received_study import received_study
+from worker.intake.wait_for_studies import wait_for_studies
 from worker.settings import Settings, current_settings
 from worker.storage.disk import refuse_when_nearly_full
-from worker.storage.disk_condition import note_if_disk
+from worker.storage.disk_condition import note_disk_failure
 from worker.storage.intake_folder import IntakeStorage, StoredFile
-from worker.storage.opening import storage_of
+from worker.storage.storage_factory import intake_storage
 from worker.transactions import in_transaction
 
 __all__ = [
     "AcceptedStudy",
-    "Enqueued",
+    "EnqueueResult",
     "RefusedFile",
     "accept_instance",
     "accept_study",
     "enqueue_paths",
     "expect_instances",
-    "wait_for",
+    "wait_for_studies",
 ]
 
-C_STORE_PATIENCE_S = 5.0
+C_STORE_DATABASE_TIMEOUT_S = 5.0
 """How long a database that is away is waited for while a DICOM sender waits for its answer."""
-PATIENCE_S = 30.0
+DATABASE_TIMEOUT_S = 30.0
 """The same for a program or a person."""
 
 
@@ -58,7 +58,7 @@ class AcceptedStudy(Acceptance):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enqueued:
+class EnqueueResult:
     """What became of the files that were handed over."""
 
     accepted: tuple[Acceptance, ...]
@@ -92,13 +92,13 @@ def accept_study(
     INTAKE_FOLDER_MISSING), Transient (DATABASE_AWAY).
     """
     settings = site or current_settings()
-    files = read_all(paths)
+    files = read_headers(paths)
     if files.refused:
-        raise files.refused[0].in_place()
+        raise files.refused[0].error_with_position()
     _refuse_several_studies(files.readable)
     if manifest is not None:
         checked_manifest(files.readable[0].header.study_instance_uid, manifest)
-    with opened(database, settings) as ours:
+    with open_database(database, settings) as ours:
         images = without_own_results(files.readable, ours)
         if not images:
             raise Rejected(
@@ -136,8 +136,8 @@ def expect_instances(
     """
     settings = settings or current_settings()
     manifest = checked_manifest(study_instance_uid, sop_instance_uids)
-    with opened(database, settings) as ours:
-        return _announce(
+    with open_database(database, settings) as ours:
+        return _expect_instances(
             manifest, priority=priority, source=source, database=ours, settings=settings
         )
 
@@ -145,14 +145,14 @@ def expect_instances(
 def enqueue_paths(
     paths: Paths,
     *,
-    manifests: Sequence[Manifest] = (),
+    manifests: Sequence[SenderManifest] = (),
     priority: Priority = Priority.ROUTINE,
     site_ae_title: str | None = None,
     source: Source = Source.CLI,
     database: Database | None = None,
     settings: Settings | None = None,
     on_file: Callable[[], None] = lambda: None,
-) -> Enqueued:
+) -> EnqueueResult:
     """Take over any number of files of any number of studies; those refused are told one by one.
 
     `manifests`: what studies consist of, those of which there are no files here included; then
@@ -161,10 +161,10 @@ def enqueue_paths(
     is harmless.
     """
     settings = settings or current_settings()
-    files = _NO_FILES if manifests and not paths else read_all(paths, on_file)
+    files = _NO_FILES if manifests and not paths else read_headers(paths, on_file)
     by_study: dict[str, list[ReadableFile]] = {}
     expected = {m.study_instance_uid: m for m in manifests}
-    with opened(database, settings) as ours:
+    with open_database(database, settings) as ours:
         images = without_own_results(files.readable, ours)
         for file in images:
             by_study.setdefault(file.header.study_instance_uid, []).append(file)
@@ -181,12 +181,14 @@ def enqueue_paths(
             for study, members in by_study.items()
         )
         announced = tuple(
-            _announce(manifest, priority=priority, source=source, database=ours, settings=settings)
+            _expect_instances(
+                manifest, priority=priority, source=source, database=ours, settings=settings
+            )
             for study, manifest in expected.items()
             if study not in by_study
         )
     own = len(files.readable) - len(images)
-    return Enqueued(
+    return EnqueueResult(
         accepted=accepted,
         announced=announced,
         refused=files.refused,
@@ -194,7 +196,7 @@ def enqueue_paths(
     )
 
 
-_NO_FILES = SortedFiles(readable=(), refused=(), skipped=0)
+_NO_FILES = FileScan(readable=(), refused=(), skipped=0)
 
 
 def accept_instance(
@@ -206,7 +208,7 @@ def accept_instance(
     database: Database,
     settings: Settings,
     source: Source = Source.C_STORE,
-    patience_s: float = C_STORE_PATIENCE_S,
+    timeout_s: float = C_STORE_DATABASE_TIMEOUT_S,
 ) -> Acceptance:
     """Take over one instance of a study that comes in one by one, as by C-STORE; it stays open for
     its idle window, or until all is here that a manifest names.
@@ -229,7 +231,7 @@ def accept_instance(
             manifest_patience_s=settings.manifest_patience_s,
             is_here=storage.holds,
         ),
-        patience_s=patience_s,
+        timeout_s=timeout_s,
     )
 
 
@@ -257,11 +259,11 @@ def _accept(
 ) -> Acceptance:
     """Files to the intake folder, then the one transaction."""
     refuse_when_nearly_full(settings)
-    storage = storage_of(settings, database)
+    storage = intake_storage(settings, database)
     try:
         kept = [(_keep(storage, file), file.header) for file in files]
     except Resource as error:
-        note_if_disk(error, database)
+        note_disk_failure(error, database)
         raise
     received = received_study(kept, priority=priority, site_ae_title=site_ae_title, source=source)
     return _record(
@@ -273,12 +275,12 @@ def _accept(
             manifest_patience_s=settings.manifest_patience_s,
             is_here=storage.holds,
         ),
-        patience_s=PATIENCE_S,
+        timeout_s=DATABASE_TIMEOUT_S,
     )
 
 
-def _announce(
-    manifest: Manifest,
+def _expect_instances(
+    manifest: SenderManifest,
     *,
     priority: Priority,
     source: Source,
@@ -295,7 +297,7 @@ def _announce(
             source=source,
             manifest_patience_s=settings.manifest_patience_s,
         ),
-        patience_s=PATIENCE_S,
+        timeout_s=DATABASE_TIMEOUT_S,
     )
 
 
@@ -303,19 +305,21 @@ def _keep(storage: IntakeStorage, file: ReadableFile) -> StoredFile:
     try:
         return storage.keep_file(file.path)
     except Rejected as error:  # it was there a moment ago
-        raise RefusedFile(position=file.position, of=file.of, error=error).in_place() from None
+        raise RefusedFile(
+            position=file.position, of=file.of, error=error
+        ).error_with_position() from None
 
 
 def _record(
     database: Database,
     work: Callable[[Session], Acceptance],
     *,
-    patience_s: float,
+    timeout_s: float,
 ) -> Acceptance:
     """The transaction. A file that it left without a row is swept up later: deleting it now might
     take it from another process that has just made a row for the same content."""
     try:
-        return in_transaction(database, work, patience_s=patience_s)
+        return in_transaction(database, work, timeout_s=timeout_s)
     except SQLAlchemyError as error:
         if not is_transient(error):
             raise
@@ -327,7 +331,7 @@ def _record(
 
 
 @contextmanager
-def opened(database: Database | None, settings: Settings) -> Iterator[Database]:
+def open_database(database: Database | None, settings: Settings) -> Iterator[Database]:
     """The caller's database, or one of our own for the length of the call."""
     if database is not None:
         yield database

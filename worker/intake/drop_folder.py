@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from db.engine.session import Database
-from db.ledger.conditions import conditions, end_condition, note_condition
+from db.ledger.conditions import active_conditions, end_condition, note_condition
 from db.vocabulary.enums import Priority, Source
 from worker.errors import Rejected
 from worker.intake.accept import enqueue_paths
@@ -45,10 +45,10 @@ MANIFEST = "manifest.json"
 
 SUBJECT = "handed-over folder "
 """Of a condition, before the folder's opaque name."""
-TAKEN_STAYS, REFUSED_STAYS = "HANDOVER_CANNOT_LEAVE", "REFUSED_HANDOVER_CANNOT_LEAVE"
+ACCEPTED_UNREMOVABLE, REFUSED_UNMOVABLE = "HANDOVER_CANNOT_LEAVE", "REFUSED_HANDOVER_CANNOT_LEAVE"
 
 
-class Handover(StrEnum):
+class HandoverOutcome(StrEnum):
     """What became of a message."""
 
     TAKEN_OVER = "taken_over"
@@ -63,7 +63,7 @@ class Handover(StrEnum):
     """Another worker is at it."""
 
 
-def take_over(name: str, settings: Settings, database: Database) -> Handover:
+def accept_folder(name: str, settings: Settings, database: Database) -> HandoverOutcome:
     """Take over the studies of one folder; again after a death, to the same end.
 
     Raises Rejected HANDOVER_NAME_WRONG, Resource and Transient as `accept_study`; then the folder
@@ -76,39 +76,41 @@ def take_over(name: str, settings: Settings, database: Database) -> Handover:
             "32 hexadecimal digits, and .stat for haste (docs/bridges.md).",
         )
     folder = settings.handed_over_dir / name
-    with _alone(folder) as state:
+    with _locked(folder) as state:
         if state is not None:
             return state
-        done = _done_before(name, database)
+        done = _completed_code(name, database)
         refused = _accept(folder, settings, database) if done is None else ()
-        is_refused = bool(refused) or done == REFUSED_STAYS
+        is_refused = bool(refused) or done == REFUSED_UNMOVABLE
         try:
             if is_refused:
                 aside = settings.handed_over_dir / REFUSED / name
-                _put_aside(folder, aside, refused)
+                _move_to_refused(folder, aside, refused)
                 if not refused and not (aside / REASONS).exists():
                     refused = _accept(aside, settings, database)  # which could not be written
                 _write_reasons(aside, refused)
             else:
                 shutil.rmtree(folder)
         except OSError as error:
-            _tell_that_it_stays(name, error, REFUSED_STAYS if is_refused else TAKEN_STAYS, database)
-            return Handover.STAYS
+            _note_unremovable(
+                name, error, REFUSED_UNMOVABLE if is_refused else ACCEPTED_UNREMOVABLE, database
+            )
+            return HandoverOutcome.STAYS
         if done is not None:
             _end(database, SUBJECT + name)
-    return Handover.REFUSED if is_refused else Handover.TAKEN_OVER
+    return HandoverOutcome.REFUSED if is_refused else HandoverOutcome.TAKEN_OVER
 
 
-def end_of_those_gone(settings: Settings, database: Database) -> None:
+def end_conditions_of_removed_folders(settings: Settings, database: Database) -> None:
     """Folders that could not leave and that somebody has removed since are no condition any more."""
     with database.reading() as session:
-        told = [c.subject for c in conditions(session) if c.subject.startswith(SUBJECT)]
+        told = [c.subject for c in active_conditions(session) if c.subject.startswith(SUBJECT)]
     for subject in told:
         if not (settings.handed_over_dir / subject.removeprefix(SUBJECT)).exists():
             _end(database, subject)
 
 
-def overdue(settings: Settings, *, older_than_s: float) -> list[str]:
+def overdue_folders(settings: Settings, *, older_than_s: float) -> list[str]:
     """Names of folders that have lain here for so long: their message was lost, or came too soon."""
     latest = time.time() - older_than_s
     found = []
@@ -120,7 +122,7 @@ def overdue(settings: Settings, *, older_than_s: float) -> list[str]:
     return sorted(found)
 
 
-def refused_count(settings: Settings) -> int:
+def count_refused_folders(settings: Settings) -> int:
     """How many folders lie in `refused` and wait for a person."""
     with suppress(FileNotFoundError):
         return sum(1 for _ in (settings.handed_over_dir / REFUSED).iterdir())
@@ -133,21 +135,21 @@ def priority_of(name: str) -> Priority:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[Handover | None]:
+def _locked(folder: Path) -> Iterator[HandoverOutcome | None]:
     """Hold the folder for as long as this lasts; a process that dies lets go of it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
-        yield Handover.ABSENT
+        yield HandoverOutcome.ABSENT
         return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield Handover.BUSY
+            yield HandoverOutcome.BUSY
             return
         # Whoever held it before us may have finished between our opening and our locking it.
-        yield None if folder.is_dir() else Handover.ABSENT
+        yield None if folder.is_dir() else HandoverOutcome.ABSENT
     finally:
         os.close(descriptor)
 
@@ -175,24 +177,24 @@ def _accept(folder: Path, settings: Settings, database: Database) -> tuple[Refus
     return found.refused
 
 
-def _done_before(name: str, database: Database) -> str | None:
+def _completed_code(name: str, database: Database) -> str | None:
     """The code under which this folder was told to stay although all of it is done; else None."""
     with database.reading() as session:
-        told = {condition.subject: condition.code for condition in conditions(session)}
+        told = {condition.subject: condition.code for condition in active_conditions(session)}
     return told.get(SUBJECT + name)
 
 
-def _tell_that_it_stays(name: str, error: OSError, code: str, database: Database) -> None:
+def _note_unremovable(name: str, error: OSError, code: str, database: Database) -> None:
     what, do = {
-        TAKEN_STAYS: ("taken over", "deleted"),
-        REFUSED_STAYS: ("refused", "moved to handed-over/refused"),
+        ACCEPTED_UNREMOVABLE: ("taken over", "deleted"),
+        REFUSED_UNMOVABLE: ("refused", "moved to handed-over/refused"),
     }[code]
     reasons = " The reasons are in its reasons.json, or in the log under handover_refused."
     why = errno.errorcode.get(error.errno or 0, "unknown reason")
     sentence = (
         f"This folder in handed-over of the intake folder was {what} and cannot be {do} ({why}). Let "
         "the user of the workers write to it and to what it holds, or remove it by hand; it is not "
-        f"taken over again.{reasons if code == REFUSED_STAYS else ''}"
+        f"taken over again.{reasons if code == REFUSED_UNMOVABLE else ''}"
     )
     with database.transaction() as session:
         note_condition(session, SUBJECT + name, code, sentence)
@@ -204,7 +206,7 @@ def _end(database: Database, subject: str) -> None:
         end_condition(session, subject)
 
 
-def _put_aside(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> None:
+def _move_to_refused(folder: Path, target: Path, refused: tuple[RefusedFile, ...]) -> None:
     """Keep the whole folder for a person; renaming it back after mending it hands it over again."""
     if refused:
         codes = sorted({r.error.code for r in refused})

@@ -19,7 +19,7 @@ from worker.storage.intake_folder import unreadable
 Paths = Sequence[Path | str] | Path | str
 """Files and folders; a single one needs no list around it."""
 
-NOBODYS_MISTAKE = frozenset({"NOT_DICOM", "DICOMDIR"})
+SKIPPED_CODES = frozenset({"NOT_DICOM", "DICOMDIR"})
 """What may lie in a folder of images (a viewer, a readme, a table of contents) and is skipped."""
 
 
@@ -48,14 +48,14 @@ class RefusedFile:
     error: Rejected
     """Why; its sentence does not say the place."""
 
-    def in_place(self) -> Rejected:
+    def error_with_position(self) -> Rejected:
         """The same reason with the file's place in its sentence."""
         sentence = f"File {self.position} of {self.of}: {self.error.sentence}"
         return Rejected(self.error.code, sentence)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SortedFiles:
+class FileScan:
     """What the given paths turned out to be."""
 
     readable: tuple[ReadableFile, ...]
@@ -66,7 +66,7 @@ class SortedFiles:
     """Files found in folders that are no DICOM instances."""
 
 
-def read_all(paths: Paths, on_file: Callable[[], None] = lambda: None) -> SortedFiles:
+def read_headers(paths: Paths, on_file: Callable[[], None] = lambda: None) -> FileScan:
     """Read the header of every file; `on_file` is called after each.
 
     Raises Rejected NO_FILES if there is nothing at all, FOLDER_UNREADABLE.
@@ -77,7 +77,7 @@ def read_all(paths: Paths, on_file: Callable[[], None] = lambda: None) -> Sorted
         try:
             header = _read(path)
         except Rejected as error:
-            if searched and error.code in NOBODYS_MISTAKE:
+            if searched and error.code in SKIPPED_CODES:
                 skipped += 1
             else:
                 refused.append(RefusedFile(position=position, of=len(found), error=error))
@@ -88,7 +88,7 @@ def read_all(paths: Paths, on_file: Callable[[], None] = lambda: None) -> Sorted
         on_file()
     if not readable and not refused:
         raise _nothing(skipped)
-    return SortedFiles(readable=tuple(readable), refused=tuple(refused), skipped=skipped)
+    return FileScan(readable=tuple(readable), refused=tuple(refused), skipped=skipped)
 
 
 def _find(paths: Paths) -> Iterator[tuple[Path, bool]]:

@@ -28,7 +28,7 @@ DicomUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class SenderManifest:
     """What one study consists of."""
 
     study_instance_uid: str = field(repr=False)
@@ -47,7 +47,7 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(list[_Entry])
 
 
-def read_manifests(path: Path) -> tuple[Manifest, ...]:
+def read_manifests(path: Path) -> tuple[SenderManifest, ...]:
     """The manifests of a file, one for each study; at least one.
 
     Raises Rejected MANIFEST_INVALID, told by place and not by value, and FILE_UNREADABLE.
@@ -63,7 +63,7 @@ def read_manifests(path: Path) -> tuple[Manifest, ...]:
     return _by_study(found)
 
 
-def checked_manifest(study_instance_uid: str, sop_instance_uids: Sequence[str]) -> Manifest:
+def checked_manifest(study_instance_uid: str, sop_instance_uids: Sequence[str]) -> SenderManifest:
     """A manifest from a program's values. Raises Rejected MANIFEST_INVALID."""
     try:
         return _manifest(
@@ -73,7 +73,7 @@ def checked_manifest(study_instance_uid: str, sop_instance_uids: Sequence[str]) 
         raise _invalid("a UID is none, or it names no instance") from None
 
 
-def _of_json(path: Path) -> Iterator[Manifest]:
+def _of_json(path: Path) -> Iterator[SenderManifest]:
     try:
         values = json.loads(path.read_bytes())
     except ValueError:
@@ -87,7 +87,7 @@ def _of_json(path: Path) -> Iterator[Manifest]:
     yield from map(_manifest, entries)
 
 
-def _of_key_objects(path: Path) -> Iterator[Manifest]:
+def _of_key_objects(path: Path) -> Iterator[SenderManifest]:
     dataset = open_dataset(path, stop_before_pixels=True)
     if dataset.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
         raise _invalid("it is a DICOM instance, but no Key Object Selection Document")
@@ -108,20 +108,20 @@ def _of_key_objects(path: Path) -> Iterator[Manifest]:
             raise _invalid("its evidence sequence (0040,A375) lacks a UID") from None
 
 
-def _manifest(entry: _Entry) -> Manifest:
-    return Manifest(
+def _manifest(entry: _Entry) -> SenderManifest:
+    return SenderManifest(
         study_instance_uid=entry.study_instance_uid,
         sop_instance_uids=tuple(entry.sop_instance_uids),
     )
 
 
-def _by_study(found: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
+def _by_study(found: tuple[SenderManifest, ...]) -> tuple[SenderManifest, ...]:
     """One for each study, however often the file names it."""
     merged: dict[str, list[str]] = {}
     for manifest in found:
         merged.setdefault(manifest.study_instance_uid, []).extend(manifest.sop_instance_uids)
     return tuple(
-        Manifest(study_instance_uid=study, sop_instance_uids=tuple(dict.fromkeys(uids)))
+        SenderManifest(study_instance_uid=study, sop_instance_uids=tuple(dict.fromkeys(uids)))
         for study, uids in merged.items()
     )
 

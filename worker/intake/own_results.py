@@ -19,10 +19,10 @@ from worker.logging import get_logger
 
 log = get_logger(__name__)
 
-OUR_CLASSES = {str(Comprehensive3DSRStorage), str(SecondaryCaptureImageStorage)}
-OUR_VERSIONS = re.compile(r"(?P<label>[^\\]+)\\results \d+")
+RESULT_SOP_CLASSES = {str(Comprehensive3DSRStorage), str(SecondaryCaptureImageStorage)}
+RESULT_SOFTWARE_VERSIONS = re.compile(r"(?P<label>[^\\]+)\\results \d+")
 """(0018,1020): the network's label, then the make of our objects."""
-OUR_SERIES = re.compile(r"Pneumonia, (report|picture) of \S")
+RESULT_SERIES_DESCRIPTION = re.compile(r"Pneumonia, (report|picture) of \S")
 """(0008,103E), before the network's label."""
 
 
@@ -42,34 +42,36 @@ def is_own_result(header: InstanceHeader, database: Database) -> bool:
 
     No radiograph is asked for in SQL: only the two classes that we make.
     """
-    if header.sop_class_uid not in OUR_CLASSES:
+    if header.sop_class_uid not in RESULT_SOP_CLASSES:
         return False
     with database.reading() as session:
-        own = bool(own_results(session, [header.sop_instance_uid])) or is_our_work(header)
+        own = bool(own_results(session, [header.sop_instance_uid])) or is_pneumo_result(header)
     if own:
         log.info("own_result_dropped")
     return own
 
 
-def is_our_work(header: InstanceHeader) -> bool:
+def is_pneumo_result(header: InstanceHeader) -> bool:
     """Whether any installation of pneumo made it, by what `worker.results.common_modules` writes.
 
     Two that read for one PACS would else take each other's results for late images, without end. A
     PACS leaves these elements as they are; the file meta it writes anew.
     """
-    return is_made_by_us(header.series_description, header.software_versions)
+    return has_pneumo_result_attributes(header.series_description, header.software_versions)
 
 
-def is_made_by_us(series_description: str | None, software_versions: str | None) -> bool:
+def has_pneumo_result_attributes(
+    series_description: str | None, software_versions: str | None
+) -> bool:
     """The same by the two elements alone, as a header or an archive's answer has them."""
-    made = OUR_VERSIONS.fullmatch(software_versions or "")
+    made = RESULT_SOFTWARE_VERSIONS.fullmatch(software_versions or "")
     described = series_description or ""
     return made is not None and described.startswith("Pneumonia, ") and made["label"] in described
 
 
-def is_called_as_ours(series_description: str | None) -> bool:
+def has_pneumo_series_description(series_description: str | None) -> bool:
     """Whether a series has a name as ours have. Alone it proves nothing."""
-    return OUR_SERIES.match(series_description or "") is not None
+    return RESULT_SERIES_DESCRIPTION.match(series_description or "") is not None
 
 
 def without_own_results(files: Sequence[File], database: Database) -> list[File]:

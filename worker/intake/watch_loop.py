@@ -40,10 +40,10 @@ def run(settings: Settings, folder: Path | None = None) -> None:
     signal.signal(signal.SIGINT, leave)
     database = Database(settings.database_url)
     watcher = WatchedFolder(folder=watched, settings=settings, database=database)
-    notice, alive = Notice(database), alive_file(settings)
+    notice, alive = WatchCondition(database), alive_file(settings)
     log.info("watch_started")
     while not stop.is_set():
-        notice.say(_turn(watcher))
+        notice.update(_run_once(watcher))
         alive.parent.mkdir(parents=True, exist_ok=True)
         alive.touch()
         stop.wait(min(INTERVAL_S, settings.watch_settle_s))
@@ -56,10 +56,10 @@ def alive_file(settings: Settings) -> Path:
     return settings.alive_dir / "watch.alive"
 
 
-def _turn(watcher: WatchedFolder) -> tuple[str, str] | None:
+def _run_once(watcher: WatchedFolder) -> tuple[str, str] | None:
     """One turn; returns what is wrong (code, sentence), and the next turn tries again."""
     try:
-        turn = watcher.turn()
+        turn = watcher.run_once()
     except PneumoError as error:
         log.warning("watch_turn_failed", code=error.code, kind=error.kind.value)
         return error.code, error.sentence
@@ -90,7 +90,7 @@ def _cannot_leave(count: int) -> tuple[str, str]:
     return "WATCH_FOLDER_READ_ONLY", sentence
 
 
-class Notice:
+class WatchCondition:
     """What `pneumo status` says of the folder; written when it changes, and not every second."""
 
     def __init__(self, database: Database) -> None:
@@ -98,7 +98,7 @@ class Notice:
         self._told: tuple[str, str] | None = ("", "")
         """Nothing yet: what an earlier process wrote may not hold any more."""
 
-    def say(self, wrong: tuple[str, str] | None) -> None:
+    def update(self, wrong: tuple[str, str] | None) -> None:
         """Tell it, unless that is what was told last; a database that is away hears it later."""
         if wrong == self._told:
             return

@@ -22,13 +22,13 @@ from db.engine.session import Database, is_transient
 from db.vocabulary.enums import Priority, Source
 from worker.errors import Rejected, Resource, Transient
 from worker.imaging.reading import read_header
-from worker.intake.accept import PATIENCE_S, accept_instance
+from worker.intake.accept import DATABASE_TIMEOUT_S, accept_instance
 from worker.intake.own_results import is_own_result
-from worker.logging import get_logger, keep_traceback
+from worker.logging import get_logger, log_traceback
 from worker.settings import Settings
 from worker.storage.disk import refuse_when_nearly_full
 from worker.storage.intake_folder import unreadable
-from worker.storage.opening import storage_of
+from worker.storage.storage_factory import intake_storage
 
 log = get_logger(__name__)
 
@@ -37,15 +37,15 @@ UNFINISHED = (".part", ".tmp")
 FILE_FAILED = "WATCH_FILE_FAILED"
 EMPTY_FOLDER_S = 3600.0
 """An empty inner folder goes after so long; sooner, its maker may be about to write into it."""
-FAILED_AGAIN_S = 60.0
+RETRY_FAILED_S = 60.0
 """What failed for a reason without a name is tried again so often."""
 
-Fingerprint = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 """Inode, size in bytes, time of the last change in ns."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class WatchPass:
     """What one look through the folder came to."""
 
     taken_over: int = 0
@@ -63,14 +63,14 @@ class WatchedFolder:
     folder: Path
     settings: Settings
     database: Database
-    _seen: dict[Path, tuple[Fingerprint, float]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[FileStamp, float]] = field(default_factory=dict)
     """Each file that lies there, and since when it has not changed."""
-    _stays: dict[Path, Fingerprint] = field(default_factory=dict)
+    _stays: dict[Path, FileStamp] = field(default_factory=dict)
     """Taken files that could not be deleted, so that they are not taken again each second."""
-    _failed: dict[Path, tuple[Fingerprint, float]] = field(default_factory=dict)
+    _failed: dict[Path, tuple[FileStamp, float]] = field(default_factory=dict)
     """Files that failed for a reason without a name, and when, so that they keep no others."""
 
-    def turn(self) -> Turn:
+    def run_once(self) -> WatchPass:
         """Take over what is complete.
 
         Raises Resource (DISK_NEARLY_FULL, DISK_FULL, DISK_ERROR, INTAKE_FOLDER_MISSING) and
@@ -79,20 +79,20 @@ class WatchedFolder:
         complete = self._complete()
         outcomes = [self._take(path, known) for path, known in complete]
         self._sweep_empty_folders()
-        return Turn(
+        return WatchPass(
             taken_over=outcomes.count(True),
             refused=outcomes.count(False),
             cannot_leave=len(self._stays),
             failed=len(self._failed),
         )
 
-    def _complete(self) -> list[tuple[Path, Fingerprint]]:
+    def _complete(self) -> list[tuple[Path, FileStamp]]:
         """Files that have not changed for long enough, those under `stat` first."""
         now = time.monotonic()
-        seen: dict[Path, tuple[Fingerprint, float]] = {}
+        seen: dict[Path, tuple[FileStamp, float]] = {}
         for path in self._files():
             with suppress(FileNotFoundError):  # its writer renamed it meanwhile
-                fingerprint = _fingerprint(path)
+                fingerprint = _stamp(path)
                 before, since = self._seen.get(path, (None, now))
                 seen[path] = (fingerprint, since if before == fingerprint else now)
         self._seen = seen
@@ -129,11 +129,11 @@ class WatchedFolder:
                 if not (name.startswith(".") or name.endswith(UNFINISHED) or path.is_symlink()):
                     yield path
 
-    def _has_just_failed(self, path: Path, known: Fingerprint, now: float) -> bool:
+    def _has_just_failed(self, path: Path, known: FileStamp, now: float) -> bool:
         before, at = self._failed.get(path, (None, 0.0))
-        return before == known and now - at < FAILED_AGAIN_S
+        return before == known and now - at < RETRY_FAILED_S
 
-    def _take(self, path: Path, known: Fingerprint) -> bool | None:
+    def _take(self, path: Path, known: FileStamp) -> bool | None:
         """Whether the file was taken over; False: it was refused, None: it stays."""
         try:
             self._accept(path)
@@ -146,12 +146,12 @@ class WatchedFolder:
         except Exception as error:  # one file, which must not keep all others
             if is_transient(error):
                 raise
-            keep_traceback(error, log, code=FILE_FAILED)
+            log_traceback(error, log, code=FILE_FAILED)
             self._failed[path] = (known, time.monotonic())
             return None
         self._failed.pop(path, None)
         try:
-            if _fingerprint(path) == known:  # else it was written again: another look
+            if _stamp(path) == known:  # else it was written again: another look
                 path.unlink()
         except FileNotFoundError:
             pass
@@ -162,7 +162,7 @@ class WatchedFolder:
     def _accept(self, path: Path) -> None:
         """A copy to the intake folder, the header of that very copy, then the row."""
         refuse_when_nearly_full(self.settings)
-        storage = storage_of(self.settings, self.database)
+        storage = intake_storage(self.settings, self.database)
         try:
             read_header(path)  # before anything large that is no image is copied
         except OSError as error:
@@ -181,7 +181,7 @@ class WatchedFolder:
             priority=Priority.STAT if self._is_stat(path) else Priority.ROUTINE,
             site_ae_title=None,
             source=Source.FOLDER,
-            patience_s=PATIENCE_S,
+            timeout_s=DATABASE_TIMEOUT_S,
             database=self.database,
             settings=self.settings,
         )
@@ -201,7 +201,7 @@ class WatchedFolder:
             pass
         except OSError:
             with suppress(FileNotFoundError):
-                self._stays[path] = _fingerprint(path)
+                self._stays[path] = _stamp(path)
 
     def _is_stat(self, path: Path) -> bool:
         return path.relative_to(self.folder).parts[0] == STAT
@@ -218,12 +218,12 @@ class WatchedFolder:
                     inner.rmdir()
 
 
-def refused_files(folder: Path) -> int:
+def count_refused_files(folder: Path) -> int:
     """How many files lie in `refused` and wait for a person."""
     found = (folder / REFUSED).rglob("*")
     return sum(1 for path in found if path.is_file() and not path.name.endswith(".reason.json"))
 
 
-def _fingerprint(path: Path) -> Fingerprint:
+def _stamp(path: Path) -> FileStamp:
     found = path.stat(follow_symlinks=False)
     return found.st_ino, found.st_size, found.st_mtime_ns

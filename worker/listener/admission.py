@@ -22,7 +22,7 @@ PERMANENT, BY_SERVICE_USER = 0x01, 0x01
 """Result and source of an A-ASSOCIATE-RJ, PS3.8 9.3.4."""
 
 
-class Turned(Enum):
+class RejectionReason(Enum):
     """Why an association is rejected: the diagnostic of PS3.8 9.3.4."""
 
     CALLING_AE_TITLE = 0x03
@@ -51,18 +51,20 @@ class Admission:
             ),
         )
 
-    def judge(self, *, calling: str, called: str, verifies: bool = True) -> Turned | None:
+    def rejection_reason(
+        self, *, calling: str, called: str, verifies: bool = True
+    ) -> RejectionReason | None:
         """Why these two titles are not admitted; None if they are.
 
         `verifies`: whether nothing but Verification is proposed. Anybody can take the probe's title,
         so it opens no other door, with lists and without.
         """
         if calling.strip() == HEALTH_AE_TITLE and not verifies:
-            return Turned.CALLING_AE_TITLE
+            return RejectionReason.CALLING_AE_TITLE
         if self.calling and calling.strip() not in self.calling:
-            return Turned.CALLING_AE_TITLE
+            return RejectionReason.CALLING_AE_TITLE
         if self.called and called.strip() not in self.called:
-            return Turned.CALLED_AE_TITLE
+            return RejectionReason.CALLED_AE_TITLE
         return None
 
 
@@ -73,7 +75,7 @@ def admit(event: Any, admission: Admission) -> None:
     """
     asked = event.assoc.requestor.primitive
     proposed = {context.abstract_syntax for context in asked.presentation_context_definition_list}
-    why = admission.judge(
+    why = admission.rejection_reason(
         calling=str(asked.calling_ae_title),
         called=str(asked.called_ae_title),
         verifies=proposed <= {Verification},

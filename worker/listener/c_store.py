@@ -20,10 +20,10 @@ from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
 from worker.intake.accept import accept_instance
 from worker.intake.own_results import is_own_result
-from worker.logging import get_logger, keep_traceback
+from worker.logging import get_logger, log_traceback
 from worker.settings import Settings
 from worker.storage.disk import refuse_when_nearly_full
-from worker.storage.disk_condition import note_if_disk
+from worker.storage.disk_condition import note_disk_failure
 
 log = get_logger(__name__)
 
@@ -42,17 +42,17 @@ HIGH = 0x0001
 """(0000,0700) Priority: LOW 2, MEDIUM 0, HIGH 1 (PS3.7 9.3.1.1)."""
 
 
-def answer(event: Any, settings: Settings, database: Database) -> Dataset:
+def handle_c_store(event: Any, settings: Settings, database: Database) -> Dataset:
     """The status that a sender gets; 0x0000 only for what is on disk and in SQL. Never raises.
 
     `event`: pynetdicom's EVT_C_STORE. A failure's Error Comment (0000,0902) is its code.
     """
     started = time.perf_counter()
     try:
-        taken = _take_over(event, settings, database)
+        taken = _accept(event, settings, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
         known = _as_known(error)
-        note_if_disk(known, database)
+        note_disk_failure(known, database)
         return _refuse(known)
     if taken is None:
         return _status(SUCCESS)
@@ -68,7 +68,7 @@ def answer(event: Any, settings: Settings, database: Database) -> Dataset:
     return _status(SUCCESS)
 
 
-def _take_over(event: Any, settings: Settings, database: Database) -> tuple[Acceptance, int] | None:
+def _accept(event: Any, settings: Settings, database: Database) -> tuple[Acceptance, int] | None:
     """What became of the instance, and its size; None for a result of ours that came back."""
     part = event.request.DataSet.take()
     try:
@@ -117,7 +117,7 @@ def _as_known(error: Exception) -> PneumoError:
         return Resource("OUT_OF_MEMORY", "The instance does not fit into memory.")
     if isinstance(error, OSError):  # of the file that was just written
         return Resource("DISK_ERROR", "The instance cannot be read back from the intake folder.")
-    reference = keep_traceback(error, log, code="LISTENER_FAILED")
+    reference = log_traceback(error, log, code="LISTENER_FAILED")
     if isinstance(error, SQLAlchemyError):  # e.g. not migrated: it will do once that is mended
         return Transient("DATABASE_FAILED", f"See the traceback {reference} in the log.")
     return Bug("LISTENER_FAILED", f"See the traceback {reference} in the log.")

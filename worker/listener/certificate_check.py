@@ -10,22 +10,22 @@ from db.engine.session import Database
 from db.ledger.conditions import end_condition, note_condition
 from worker.errors import Rejected
 from worker.logging import get_logger
-from worker.peers.certificates import ends_at
+from worker.peers.certificates import not_after_of
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
 SUBJECT = "listener tls"
-SOON = timedelta(days=30)
+EXPIRY_WARNING = timedelta(days=30)
 """Hospitals need some weeks for a certificate."""
 
 
-def certificate_trouble(settings: Settings, *, moment: datetime | None = None) -> Rejected | None:
+def certificate_problem(settings: Settings, *, moment: datetime | None = None) -> Rejected | None:
     """Whether the certificate has ended, or will soon; None if all is well or TLS is off."""
     if settings.listen_tls == "off" or settings.tls_certificate is None:
         return None
     try:
-        end = ends_at(settings.tls_certificate)
+        end = not_after_of(settings.tls_certificate)
     except (OSError, ValueError):
         return Rejected(
             "TLS_FILE_UNUSABLE",
@@ -33,7 +33,7 @@ def certificate_trouble(settings: Settings, *, moment: datetime | None = None) -
             "on with what it read, and will not start again: put the PEM file back.",
         )
     left = end - (moment or datetime.now(UTC))
-    if left > SOON:
+    if left > EXPIRY_WARNING:
         return None
     what = (
         "Get a new one and put it, with its key, in place of the files of PNEUMO_TLS_CERTIFICATE and "
@@ -50,7 +50,7 @@ def certificate_trouble(settings: Settings, *, moment: datetime | None = None) -
     )
 
 
-def keep_note(database: Database, trouble: Rejected | None) -> bool:
+def update_condition(database: Database, trouble: Rejected | None) -> bool:
     """Write down what is wrong, or that nothing is; a database that is away is no reason to stop.
 
     Whether it is written down.

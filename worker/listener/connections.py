@@ -11,9 +11,9 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from worker.listener.incoming_datasets import ArrivingMessages
-from worker.listener.socket_reader import Incoming
-from worker.listener.tls_renewal import OwnTls
+from worker.listener.incoming_datasets import IncomingMessages
+from worker.listener.socket_reader import BufferedSocket
+from worker.listener.tls_renewal import ListenerTls
 from worker.logging import get_logger
 from worker.storage.intake_folder import IntakeStorage
 
@@ -21,26 +21,26 @@ log = get_logger(__name__)
 
 BACKLOG = 64
 """Connections that may wait to be taken; with the default 5 a burst of senders meets timeouts."""
-HANDSHAKE_S = 10.0
+HANDSHAKE_TIMEOUT_S = 10.0
 """How long a caller may take for each step of a TLS handshake."""
-HANDSHAKES = 32
+MAX_HANDSHAKES = 32
 """At once; one more is hung up on, so that who connects and says nothing costs little."""
-NOBODY = (ssl.SSLEOFError, ConnectionError, TimeoutError)
+DISCONNECTED = (ssl.SSLEOFError, ConnectionError, TimeoutError)
 """Probes of load balancers connect and go; only who says something wrong is worth a warning."""
 
 
-class Connections(ThreadedAssociationServer):
+class ListenerServer(ThreadedAssociationServer):
     """pynetdicom's server; each connection is set up in a thread of its own."""
 
     request_queue_size = BACKLOG
     storage: IntakeStorage
     """Where instances go."""
-    tls: OwnTls | None = None
+    tls: ListenerTls | None = None
     """Not pynetdicom's `ssl_context`: it would wait for handshakes where connections are taken, so
     that a single caller who says nothing keeps everybody out."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        self._handshakes = threading.BoundedSemaphore(HANDSHAKES)
+        self._handshakes = threading.BoundedSemaphore(MAX_HANDSHAKES)
         super().__init__(*arguments, **keywords)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -58,13 +58,13 @@ class Connections(ThreadedAssociationServer):
             self.shutdown_request(request)
             return None
         try:
-            request.settimeout(HANDSHAKE_S)
+            request.settimeout(HANDSHAKE_TIMEOUT_S)
             secured = self.tls.context.wrap_socket(request, server_side=True)
             secured.settimeout(None)
         except OSError as error:
             # OpenSSL's own words, from a fixed list: nothing of the caller's.
             reason = getattr(error, "reason", None) or type(error).__name__
-            (log.debug if isinstance(error, NOBODY) else log.warning)(
+            (log.debug if isinstance(error, DISCONNECTED) else log.warning)(
                 "tls_handshake_failed", reason=reason
             )
             self.shutdown_request(request)
@@ -78,18 +78,18 @@ class Connections(ThreadedAssociationServer):
         log.warning("connection_failed", error_type=type(sys.exception()).__qualname__)
 
 
-class Connection(RequestHandler):
+class ConnectionHandler(RequestHandler):
     """Makes the association of one connection."""
 
-    server: Connections
+    server: ListenerServer
 
     def _create_association(self) -> Any:
         """Called by pynetdicom's `handle`, which then starts the association's threads."""
         association = super()._create_association()
-        association.dimse = ArrivingMessages(association, self.server.storage)
+        association.dimse = IncomingMessages(association, self.server.storage)
         association.bind(evt.EVT_CONN_CLOSE, _closed)
         association.dul.event_queue.get_nowait()  # the plain socket made by now announced itself
-        association.dul.socket = Incoming(association, self.request)
+        association.dul.socket = BufferedSocket(association, self.request)
         return association
 
 

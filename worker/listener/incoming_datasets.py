@@ -20,7 +20,7 @@ OTHER_MESSAGE_BYTES = 1 << 20
 """Of a message that is no C-STORE request: identifiers and reports of a few hundred bytes."""
 
 
-class Arriving(io.BytesIO):
+class IncomingDataSet(io.BytesIO):
     """The data set of one message; pynetdicom writes into it what the sender sends.
 
     Of a C-STORE request it goes to the disk, behind a file meta of ours, and this object stays
@@ -64,7 +64,7 @@ class Arriving(io.BytesIO):
         if self._part is None:
             self._part = self._storage.begin()
             self._part.write(_file_head(self._message, self._association))
-            self._part.has_our_head()
+            self._part.mark_own_file_head()
         return self._part
 
     def _into_memory(self, piece: Bytes) -> int:
@@ -75,7 +75,7 @@ class Arriving(io.BytesIO):
         return super().write(piece)
 
 
-class ArrivingMessages(DIMSEServiceProvider):
+class IncomingMessages(DIMSEServiceProvider):
     """In place of an association's own, with data sets that go to the disk."""
 
     message: Any
@@ -93,7 +93,7 @@ class ArrivingMessages(DIMSEServiceProvider):
         """
         if self.message is None:
             self.message = DIMSEMessage()
-            self.message.data_set = Arriving(self.message, self.assoc, self._storage)
+            self.message.data_set = IncomingDataSet(self.message, self.assoc, self._storage)
         super().receive_primitive(primitive)
         if isinstance(self.message, C_STORE_RQ):
             for piece in self.dul.socket.middle_of_data_set(self.message.context_id):
@@ -104,7 +104,7 @@ class ArrivingMessages(DIMSEServiceProvider):
 
         One that is complete is taken over though nobody hears the answer; it may be the only copy.
         """
-        if self.message is not None and isinstance(self.message.data_set, Arriving):
+        if self.message is not None and isinstance(self.message.data_set, IncomingDataSet):
             self.message.data_set.discard()
 
 

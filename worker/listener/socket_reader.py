@@ -16,9 +16,9 @@ from pynetdicom.transport import AssociationSocket
 
 BUFFER_BYTES = 1 << 20
 """Eight PDUs of the length that we ask for; an association costs so much memory."""
-LONGEST_PDU_BYTES = 1 << 22
+MAX_PDU_BYTES = 1 << 22
 """Some senders pass over the length that we ask for (PS3.8 D.1); but memory has an end."""
-SILENCE_S = 60
+IDLE_TIMEOUT_S = 60
 """A sender that says nothing for so long in the middle of a PDU is gone."""
 
 _PDU_HEAD_BYTES = 6
@@ -30,12 +30,12 @@ _MIDDLE_OF_DATA_SET = 0
 """Message control header: of a data set, and not its last fragment (PS3.8 E.2)."""
 
 
-class Incoming(AssociationSocket):
+class BufferedSocket(AssociationSocket):
     """pynetdicom's view of a connection, with a buffer of ours in between."""
 
     def __init__(self, association: Any, connection: socket.socket) -> None:
         # By the kernel: a timeout of Python's own would cost a system call for every read.
-        patience = struct.pack("ll", SILENCE_S, 0)
+        patience = struct.pack("ll", IDLE_TIMEOUT_S, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         super().__init__(association, client_socket=connection)
@@ -49,7 +49,7 @@ class Incoming(AssociationSocket):
 
     def recv(self, size: int) -> bytearray:
         """`size` bytes, or fewer if the connection ends. Raises OSError, which closes it."""
-        if size > LONGEST_PDU_BYTES:
+        if size > MAX_PDU_BYTES:
             raise OSError("a PDU longer than any sender has a reason for")
         received = bytearray()
         while len(received) < size and (self._end > self._start or self._fill()):

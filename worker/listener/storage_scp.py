@@ -25,25 +25,25 @@ from db.engine.session import Database
 from worker.delivery.commitment import handlers as commitment_handlers
 from worker.errors import Rejected, Resource
 from worker.listener.admission import HEALTH_AE_TITLE, Admission, admit
-from worker.listener.c_store import SUCCESS, answer
-from worker.listener.certificate_check import certificate_trouble, keep_note
-from worker.listener.connections import Connection, Connections
-from worker.listener.tls_renewal import OwnTls
-from worker.logging import close_talkative_libraries, get_logger, keep_traceback
+from worker.listener.c_store import SUCCESS, handle_c_store
+from worker.listener.certificate_check import certificate_problem, update_condition
+from worker.listener.connections import ConnectionHandler, ListenerServer
+from worker.listener.tls_renewal import ListenerTls
+from worker.logging import get_logger, log_traceback, silence_noisy_libraries
 from worker.peers.associations import LARGE_PDU_BYTES
-from worker.peers.tls import probing_context
+from worker.peers.tls import probe_context
 from worker.settings import Settings
-from worker.storage.disk import turn_away_when_nearly_full
+from worker.storage.disk import reject_association_when_nearly_full
 from worker.storage.intake_folder import IntakeStorage
-from worker.storage.opening import storage_of
+from worker.storage.storage_factory import intake_storage
 
 log = get_logger(__name__)
 
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
-LOOK_S = 1.0
+CHECK_INTERVAL_S = 1.0
 """How often we look whether our certificate was renewed."""
-LEFTOVER_S = 3600.0
+PART_FILE_MAX_AGE_S = 3600.0
 """A half-written file so old belongs to a process that died."""
 
 
@@ -55,7 +55,7 @@ class Listener:
     """pynetdicom's server."""
     ae: AE
     """The application entity, which knows the open associations."""
-    tls: OwnTls | None
+    tls: ListenerTls | None
     """None if it listens without."""
 
     def close(self, *, grace_s: float = GRACE_S) -> None:
@@ -63,7 +63,7 @@ class Listener:
         self.server.shutdown()
         for association in self.ae.active_associations:
             if not association.is_established:
-                _hang_up(association)
+                _close_connection(association)
         _wait_while(lambda: any(a.is_established for a in self.ae.active_associations), grace_s)
         _wait_while(lambda: not all(a.is_established for a in self.ae.active_associations), 1.0)
         self.ae.shutdown()
@@ -75,7 +75,7 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     Raises Resource PORT_TAKEN, PORT_REFUSED; Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
     """
     _configure_pynetdicom()
-    tls = None if settings.listen_tls == "off" else OwnTls(settings)
+    tls = None if settings.listen_tls == "off" else ListenerTls(settings)
     ae = AE(ae_title=settings.ae_title)
     ae.maximum_associations = settings.max_associations
     ae.maximum_pdu_size = LARGE_PDU_BYTES
@@ -84,20 +84,20 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     handlers = [
         *commitment_handlers(settings, database),
-        (evt.EVT_C_STORE, answer, [settings, database]),
+        (evt.EVT_C_STORE, handle_c_store, [settings, database]),
         (evt.EVT_REQUESTED, admit, [Admission.of(settings)]),
-        (evt.EVT_REQUESTED, turn_away_when_nearly_full, [settings]),
+        (evt.EVT_REQUESTED, reject_association_when_nearly_full, [settings]),
     ]
     try:
         server = ae.make_server(
             (settings.listen_host, settings.listen_port),
             evt_handlers=handlers,
-            server_class=Connections,
-            request_handler=Connection,
+            server_class=ListenerServer,
+            request_handler=ConnectionHandler,
         )
     except OSError as error:
         raise _cannot_listen(settings, error) from None
-    server.storage, server.tls = storage_of(settings, database), tls
+    server.storage, server.tls = intake_storage(settings, database), tls
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae, tls=tls)
@@ -114,49 +114,49 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     threading.excepthook = _thread_died
     database = Database(settings.database_url)
-    listener = _start_with_note(settings, database)
+    listener = _start_and_report(settings, database)
     log.info(
         "listener_started",
         port=settings.listen_port,
         ae_title=settings.ae_title,
         tls=settings.listen_tls,
     )
-    _look_after(settings, database, stop, listener.tls)
+    _maintain(settings, database, stop, listener.tls)
     listener.close()
     database.dispose()
     log.info("listener_stopped")
 
 
-def _start_with_note(settings: Settings, database: Database) -> Listener:
+def _start_and_report(settings: Settings, database: Database) -> Listener:
     """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
     try:
         return start_listener(settings, database)
     except Rejected as refusal:
-        keep_note(database, refusal)
+        update_condition(database, refusal)
         raise
 
 
-def _look_after(
-    settings: Settings, database: Database, stop: threading.Event, tls: OwnTls | None
+def _maintain(
+    settings: Settings, database: Database, stop: threading.Event, tls: ListenerTls | None
 ) -> None:
     """Until `stop`: what processes that were killed left behind, and our certificate."""
     sweep_at = 0.0
     has_news = True
     while True:
         if time.monotonic() >= sweep_at:
-            sweep_at, has_news = time.monotonic() + LEFTOVER_S, True
+            sweep_at, has_news = time.monotonic() + PART_FILE_MAX_AGE_S, True
             _sweep(settings)
-        if tls is not None and tls.look():
+        if tls is not None and tls.reload_if_changed():
             has_news = True
         if has_news:
             trouble = tls.trouble if tls is not None else None
-            has_news = not keep_note(database, trouble or certificate_trouble(settings))
-        if stop.wait(LOOK_S):
+            has_news = not update_condition(database, trouble or certificate_problem(settings))
+        if stop.wait(CHECK_INTERVAL_S):
             return
 
 
 def _sweep(settings: Settings) -> None:
-    swept = IntakeStorage(settings.intake_dir).sweep_leftovers(older_than_s=LEFTOVER_S)
+    swept = IntakeStorage(settings.intake_dir).sweep_part_files(older_than_s=PART_FILE_MAX_AGE_S)
     if swept:
         log.info("leftovers_swept", files=swept)
 
@@ -165,12 +165,12 @@ def echo(settings: Settings, *, timeout_s: float = 5.0) -> bool:
     """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
     _configure_pynetdicom()
     address = (_EVERY_ADDRESS.get(settings.listen_host, settings.listen_host), settings.listen_port)
-    if not _somebody_listens(address, timeout_s):
+    if not _is_port_open(address, timeout_s):
         return False
     ae = AE(ae_title=HEALTH_AE_TITLE)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout_s
     ae.add_requested_context(Verification)
-    tls = None if settings.listen_tls == "off" else (probing_context(settings), address[0])
+    tls = None if settings.listen_tls == "off" else (probe_context(settings), address[0])
     association = ae.associate(*address, ae_title=settings.ae_title, tls_args=tls)
     if not association.is_established:
         return False
@@ -179,7 +179,7 @@ def echo(settings: Settings, *, timeout_s: float = 5.0) -> bool:
     return bool("Status" in status and status.Status == SUCCESS)
 
 
-def _somebody_listens(address: tuple[str, int], timeout_s: float) -> bool:
+def _is_port_open(address: tuple[str, int], timeout_s: float) -> bool:
     """Asked first, since pynetdicom forgets to close the socket of a connection that fails."""
     try:
         socket.create_connection(address, timeout=timeout_s).close()
@@ -194,7 +194,7 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa:
 
 def _configure_pynetdicom() -> None:
     """Settings of pynetdicom that hold for the whole process."""
-    close_talkative_libraries()
+    silence_noisy_libraries()
     # Its handlers would format every message for loggers that are closed.
     _config.LOG_HANDLER_LEVEL = "none"
     # Private and unknown SOP classes count as storage; contexts need not be listed, nor copied for
@@ -217,7 +217,7 @@ def _cannot_listen(settings: Settings, error: OSError) -> Resource:
     )
 
 
-def _hang_up(association: Any) -> None:
+def _close_connection(association: Any) -> None:
     """End a connection that has not asked for an association: there is nothing to abort yet."""
     with suppress(OSError, AttributeError):  # it may have gone by itself meanwhile
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
@@ -232,4 +232,4 @@ def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:
 def _thread_died(args: threading.ExceptHookArgs) -> None:
     """In place of threading's, which prints the exception with its words."""
     if args.exc_value is not None:
-        keep_traceback(args.exc_value, log, code="LISTENER_THREAD_DIED")
+        log_traceback(args.exc_value, log, code="LISTENER_THREAD_DIED")

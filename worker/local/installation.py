@@ -25,19 +25,23 @@ from worker.delivery.destinations import DestinationsFile
 from worker.errors import Rejected, Resource, Transient
 from worker.inference.active_model import ensure_default_model
 from worker.listener.storage_scp import echo
-from worker.local.broker import answers, broker_part, is_embedded, port_of
-from worker.local.supervisor import TICK_S, Part, Supervisor
+from worker.local.broker import broker_process_spec, is_embedded, is_reachable, port_of
+from worker.local.supervisor import TICK_S, ProcessSpec, Supervisor
 from worker.peers.peers_file import read_peers
 from worker.relay.relay import alive_file
 from worker.settings import Settings
 
-READY_WITHIN_S = 120.0
+READY_TIMEOUT_S = 120.0
 """Loading torch and a model takes seconds; on a busy machine a minute."""
 WORKER_GRACE_S = 60.0
 """A worker finishes the studies it has; what takes longer comes back by its lease."""
 DELIVERY_GRACE_S = 30.0
 """A delivery that takes longer is sent again by the next process."""
-LANE_OF = {"worker": Lane.ROUTINE.value, "suspect": Lane.SUSPECT.value, "delivery": DELIVERY}
+LANE_BY_PROCESS = {
+    "worker": Lane.ROUTINE.value,
+    "suspect": Lane.SUSPECT.value,
+    "delivery": DELIVERY,
+}
 """By which queue a worker's part is recognised among those that beat."""
 
 
@@ -50,12 +54,14 @@ def worker_command(lanes: str, pool: str, concurrency: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def parts_of(settings: Settings, *, concurrency: int, suspect: bool = True) -> list[Part]:
+def process_specs(
+    settings: Settings, *, concurrency: int, suspect: bool = True
+) -> list[ProcessSpec]:
     """Every process of the installation, in the order of starting."""
     pneumo = (sys.executable, "-m", "worker.cli")
-    parts = [broker_part(settings)] if is_embedded(settings) else []
+    parts = [broker_process_spec(settings)] if is_embedded(settings) else []
     parts.append(
-        Part(
+        ProcessSpec(
             name="worker",
             command=worker_command("stat,routine", "threads", concurrency),
             grace_s=WORKER_GRACE_S,
@@ -63,20 +69,24 @@ def parts_of(settings: Settings, *, concurrency: int, suspect: bool = True) -> l
     )
     if suspect:
         parts.append(
-            Part(name="suspect", command=worker_command("suspect", "solo", 1), expects_to_die=True)
+            ProcessSpec(
+                name="suspect",
+                command=worker_command("suspect", "solo", 1),
+                is_expected_to_exit=True,
+            )
         )
-    if read_peers(settings.peers).that("results"):
+    if read_peers(settings.peers).with_role("results"):
         parts.append(
-            Part(
+            ProcessSpec(
                 name="delivery",
                 command=worker_command(DELIVERY, "threads", 2),
                 grace_s=DELIVERY_GRACE_S,
             )
         )
-    parts.append(Part(name="relay", command=(*pneumo, "relay")))
-    parts.append(Part(name="listener", command=(*pneumo, "listen")))
+    parts.append(ProcessSpec(name="relay", command=(*pneumo, "relay")))
+    parts.append(ProcessSpec(name="listener", command=(*pneumo, "listen")))
     if settings.watch_folder is not None:
-        parts.append(Part(name="watch", command=(*pneumo, "watch")))
+        parts.append(ProcessSpec(name="watch", command=(*pneumo, "watch")))
     return parts
 
 
@@ -133,12 +143,12 @@ def wait_until_ready(
     database, started = Database(settings.database_url), time.time()
     with database.reading() as session:
         since = now(session) - timedelta(seconds=1)
-    until = time.monotonic() + READY_WITHIN_S
+    until = time.monotonic() + READY_TIMEOUT_S
     try:
         while missing := _missing(settings, database, supervisor, since, started):
             on_wait(missing)
-            supervisor.tend()
-            if (child := supervisor.keeps_dying()) or time.monotonic() > until:
+            supervisor.check_children()
+            if (child := supervisor.crash_looping()) or time.monotonic() > until:
                 raise _not_ready(child.part.name if child else missing, supervisor)
             time.sleep(TICK_S)
     finally:
@@ -149,11 +159,11 @@ def _missing(
     settings: Settings, database: Database, supervisor: Supervisor, since: datetime, started: float
 ) -> str | None:
     """The first part, in the order of starting, that does not answer yet."""
-    if not answers(settings):
+    if not is_reachable(settings):
         return "broker"
     with database.reading() as session:
         alive = [w for w in live_workers(session, within_s=60) if w.started_at >= since]
-    for name, lane in LANE_OF.items():
+    for name, lane in LANE_BY_PROCESS.items():
         if name in supervisor.children and not any(lane in worker.lanes for worker in alive):
             return name
     relay = alive_file(settings)

@@ -14,7 +14,7 @@ LOG_LIMIT = 50 * 1024 * 1024
 """A log larger than this is put aside (NAME.log.1, in place of the one before)."""
 
 
-def cut_long_logs(folder: Path, *, limit: int = LOG_LIMIT) -> None:
+def truncate_long_logs(folder: Path, *, limit: int = LOG_LIMIT) -> None:
     """Copy each long log aside and empty it.
 
     Its writer holds the file open for appending, so it goes on at the new end; what it writes

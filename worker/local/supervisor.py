@@ -19,7 +19,7 @@ from typing import Self
 
 import structlog
 
-from worker.local.log_files import cut_long_logs
+from worker.local.log_files import truncate_long_logs
 from worker.logging import get_logger
 from worker.settings import without_settings
 
@@ -27,16 +27,16 @@ log = get_logger(__name__)
 
 TICK_S = 0.2
 """Between two looks at the children."""
-LONGEST_PAUSE_S = 30.0
+MAX_RESTART_DELAY_S = 30.0
 """Before a part that keeps dying is started again."""
-WELL_AFTER_S = 60.0
+STABLE_AFTER_S = 60.0
 """A part that ran so long counts as well: its next death is a first one."""
-LOGS_EVERY_S = 60.0
+LOG_CHECK_INTERVAL_S = 60.0
 """Between two looks at the size of the logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ProcessSpec:
     """One process of an installation."""
 
     name: str
@@ -45,16 +45,16 @@ class Part:
     """What to run."""
     grace_s: float = 10.0
     """How long it may take to end after SIGTERM, before SIGKILL."""
-    expects_to_die: bool = False
+    is_expected_to_exit: bool = False
     """Being killed by what it reads is this part's purpose (the suspect worker): after a death by
     a signal it comes back without a pause. When it leaves by itself it is like any other part."""
 
 
 @dataclass
-class Child:
+class SupervisedProcess:
     """A part's present process."""
 
-    part: Part
+    part: ProcessSpec
     process: subprocess.Popen[bytes]
     started: float
     deaths: int = 0
@@ -72,26 +72,26 @@ class Supervisor:
     """Added to this process's environment, of which no setting of ours is handed on."""
     on_death: Callable[[str], None] = lambda _: None
     """Is told each death in a sentence."""
-    children: dict[str, Child] = field(default_factory=dict)
-    _look_at_logs_at: float = 0.0
+    children: dict[str, SupervisedProcess] = field(default_factory=dict)
+    _next_log_check: float = 0.0
 
-    def start(self, part: Part) -> None:
+    def start(self, part: ProcessSpec) -> None:
         """Start a part; from now on it is kept alive."""
-        self.children[part.name] = Child(
+        self.children[part.name] = SupervisedProcess(
             part=part, process=self._launch(part), started=time.monotonic()
         )
 
     def watch(self, until: Callable[[], bool]) -> None:
         """Keep every part alive until `until()` is true."""
         while not until():
-            self.tend()
+            self.check_children()
             time.sleep(TICK_S)
 
-    def tend(self) -> None:
+    def check_children(self) -> None:
         """Look at each child once; start again what is due; now and then cut their logs."""
-        if time.monotonic() >= self._look_at_logs_at:
-            self._look_at_logs_at = time.monotonic() + LOGS_EVERY_S
-            cut_long_logs(self.log_dir)
+        if time.monotonic() >= self._next_log_check:
+            self._next_log_check = time.monotonic() + LOG_CHECK_INTERVAL_S
+            truncate_long_logs(self.log_dir)
         for child in self.children.values():
             if child.due is None and child.process.poll() is not None:
                 self._note_death(child)
@@ -99,7 +99,7 @@ class Supervisor:
                 child.process = self._launch(child.part)
                 child.started, child.due = time.monotonic(), None
 
-    def keeps_dying(self, times: int = 3) -> Child | None:
+    def crash_looping(self, times: int = 3) -> SupervisedProcess | None:
         """A part that died so many times in a row, if there is one."""
         return next(
             (child for child in self.children.values() if child.deaths >= times),
@@ -136,7 +136,7 @@ class Supervisor:
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         return lines[-1] if lines else "nothing"
 
-    def _launch(self, part: Part) -> subprocess.Popen[bytes]:
+    def _launch(self, part: ProcessSpec) -> subprocess.Popen[bytes]:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         path = self.log_dir / f"{part.name}.log"
         tied = (sys.executable, "-m", "worker.local.die_with_parent", str(os.getpid()))
@@ -151,25 +151,25 @@ class Supervisor:
                 start_new_session=True,
             )
 
-    def _note_death(self, child: Child) -> None:
+    def _note_death(self, child: SupervisedProcess) -> None:
         now, code = time.monotonic(), child.process.returncode
         pause = 0.0
-        if not (child.part.expects_to_die and code < 0):
-            child.deaths = 1 if now - child.started > WELL_AFTER_S else child.deaths + 1
-            pause = pause_before(child.deaths)
+        if not (child.part.is_expected_to_exit and code < 0):
+            child.deaths = 1 if now - child.started > STABLE_AFTER_S else child.deaths + 1
+            pause = restart_delay_s(child.deaths)
         child.due = now + pause
         with structlog.contextvars.bound_contextvars(part=child.part.name):
             log.warning("part_died", code=code, again_in_s=pause)
         again = f"in {pause:.0f} s" if pause else "at once"
-        self.on_death(f"The {child.part.name} {ending(code)} and is started again {again}.")
+        self.on_death(f"The {child.part.name} {describe_exit(code)} and is started again {again}.")
 
 
-def pause_before(deaths: int) -> float:
+def restart_delay_s(deaths: int) -> float:
     """Seconds before a part starts again that died so many times in a row: 0, 1, 3, 7 … 30."""
     # Bounded before it is raised: 2.0 ** 1024 is an OverflowError, a bad night of deaths away.
-    return min(2.0 ** min(deaths - 1, 10) - 1, LONGEST_PAUSE_S)
+    return min(2.0 ** min(deaths - 1, 10) - 1, MAX_RESTART_DELAY_S)
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     """A process's exit code in words."""
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

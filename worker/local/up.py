@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.status import Status
 
-from worker.local.installation import locked, parts_of, prepare, wait_until_ready
+from worker.local.installation import locked, prepare, process_specs, wait_until_ready
 from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
 from worker.settings import Settings
@@ -29,7 +29,7 @@ def run_up(settings: Settings, *, concurrency: int, console: Console | None = No
             on_death=lambda sentence: _say(console, sentence),
         )
         with supervisor:
-            for part in parts_of(settings, concurrency=concurrency):
+            for part in process_specs(settings, concurrency=concurrency):
                 supervisor.start(part)
             wait_until_ready(settings, supervisor, on_wait=lambda name: _still(name, status, stop))
             status.stop()

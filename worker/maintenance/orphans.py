@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db.engine.session import Database
-from db.studies.retention import names_needed
+from db.studies.retention import file_names_in_use
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
@@ -29,14 +29,14 @@ ASIDE = "leaving"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swept:
+class SweptFiles:
     """How many files, and their bytes."""
 
     files: int = 0
     size: int = 0
 
-    def __add__(self, other: Swept) -> Swept:
-        return Swept(files=self.files + other.files, size=self.size + other.size)
+    def __add__(self, other: SweptFiles) -> SweptFiles:
+        return SweptFiles(files=self.files + other.files, size=self.size + other.size)
 
 
 def sweep_orphans(
@@ -46,14 +46,14 @@ def sweep_orphans(
     *,
     older_than_s: float = DAY_S,
     dry_run: bool = False,
-) -> Swept:
+) -> SweptFiles:
     """Remove the files of one inner folder ("ab") that no row needs and that are old enough.
 
     A death between file and row leaves them, and one between a row that says that its file left and
     the file. Raises OSError if the folder cannot be written.
     """
     if not dry_run:
-        _judge_aside(settings, database, older_than_s=older_than_s)
+        _resolve_aside(settings, database, older_than_s=older_than_s)
     oldest = time.time() - older_than_s
     found = {f"{folder}/{path.name}": path for path in _files(settings.intake_dir / folder, oldest)}
     orphans = found.keys() - _needed(database, found.keys())
@@ -64,15 +64,19 @@ def sweep_orphans(
         aside.mkdir(mode=0o750, exist_ok=True)
         with suppress(FileNotFoundError):  # another process sweeps too
             found[name].rename(aside / found[name].name)
-    return _judge_aside(settings, database, older_than_s=older_than_s)
+    return _resolve_aside(settings, database, older_than_s=older_than_s)
 
 
-def _judge_aside(settings: Settings, database: Database, *, older_than_s: float) -> Swept:
+def _resolve_aside(settings: Settings, database: Database, *, older_than_s: float) -> SweptFiles:
     """Remove what lies aside, or put it back: what is young, and what a row came to need."""
     paths = {f"{path.name[:2]}/{path.name}": path for path in _files(settings.intake_dir / ASIDE)}
     if not paths:
-        return Swept()
-    needed, oldest, swept = _needed(database, paths.keys()), time.time() - older_than_s, Swept()
+        return SweptFiles()
+    needed, oldest, swept = (
+        _needed(database, paths.keys()),
+        time.time() - older_than_s,
+        SweptFiles(),
+    )
     for name, path in paths.items():
         with suppress(FileNotFoundError):
             if name in needed or path.stat().st_mtime >= oldest:
@@ -83,12 +87,12 @@ def _judge_aside(settings: Settings, database: Database, *, older_than_s: float)
     return swept
 
 
-def sweep_half_written(settings: Settings, *, older_than_s: float = DAY_S) -> int:
+def sweep_part_files(settings: Settings, *, older_than_s: float = DAY_S) -> int:
     """Remove what writers left that died in mid-write; says how many."""
-    return IntakeStorage(settings.intake_dir).sweep_leftovers(older_than_s=older_than_s)
+    return IntakeStorage(settings.intake_dir).sweep_part_files(older_than_s=older_than_s)
 
 
-def sweep_signs_of_life(settings: Settings, *, older_than_s: float = DAY_S) -> int:
+def sweep_alive_files(settings: Settings, *, older_than_s: float = DAY_S) -> int:
     """Remove the files of processes that have not beaten for so long; says how many."""
     oldest, swept = time.time() - older_than_s, 0
     for path in settings.alive_dir.glob("*.alive"):
@@ -112,12 +116,12 @@ def _files(folder: Path, oldest: float | None = None) -> Iterator[Path]:
 
 def _needed(database: Database, names: Collection[str]) -> set[str]:
     with database.reading() as session:
-        return names_needed(session, names)
+        return file_names_in_use(session, names)
 
 
-def _measured(paths: Iterable[Path]) -> Swept:
-    swept = Swept()
+def _measured(paths: Iterable[Path]) -> SweptFiles:
+    swept = SweptFiles()
     for path in paths:
         with suppress(FileNotFoundError):
-            swept += Swept(files=1, size=path.stat().st_size)
+            swept += SweptFiles(files=1, size=path.stat().st_size)
     return swept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from db.engine.session import Database
-from db.studies.retention import LeavingFiles, due_to_leave, mark_removed, still_removed
+from db.studies.retention import RemovableFiles, files_to_remove, mark_removed, removable_studies
 from worker.logging import get_logger
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
@@ -17,7 +17,7 @@ BATCH = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
+class RemovedFiles:
     """What left."""
 
     studies: int = 0
@@ -25,23 +25,23 @@ class Left:
     size: int = 0
     """Bytes."""
 
-    def __add__(self, other: Left) -> Left:
-        return Left(
+    def __add__(self, other: RemovedFiles) -> RemovedFiles:
+        return RemovedFiles(
             studies=self.studies + other.studies,
             files=self.files + other.files,
             size=self.size + other.size,
         )
 
 
-def let_files_leave(
+def remove_expired_files(
     settings: Settings, database: Database, *, actor: str, limit: int = BATCH
-) -> Left:
+) -> RemovedFiles:
     """Remove the files of at most `limit` studies that are due; fewer came if there are no more."""
-    left = Left()
+    left = RemovedFiles()
     if not settings.keep_files_days:
         return left
     with database.reading() as session:
-        due = due_to_leave(session, keep_days=settings.keep_files_days, limit=limit)
+        due = removable_studies(session, keep_days=settings.keep_files_days, limit=limit)
     storage = IntakeStorage(settings.intake_dir)
     for study_id in due:
         with database.transaction() as session:
@@ -50,14 +50,14 @@ def let_files_leave(
             )
         if leaving is not None:
             _remove(leaving, storage, database)
-            left += Left(studies=1, files=len(leaving.names), size=leaving.size)
+            left += RemovedFiles(studies=1, files=len(leaving.names), size=leaving.size)
     if left.studies:
         log.info("files_left", studies=left.studies, files=left.files, bytes=left.size)
     return left
 
 
-def _remove(leaving: LeavingFiles, storage: IntakeStorage, database: Database) -> None:
+def _remove(leaving: RemovableFiles, storage: IntakeStorage, database: Database) -> None:
     """The rows say that the files are gone: now they go. What stays is an orphan, swept later."""
     with database.transaction() as session:
-        for name in still_removed(session, leaving):
+        for name in files_to_remove(session, leaving):
             storage.discard(name)

@@ -34,7 +34,7 @@ from worker.model.bundle_checks import (
     sha256,
 )
 from worker.model.golden import check_golden, golden_answers, golden_planes
-from worker.model.manifest import MANIFEST, BundleRefused, Manifest, read_manifest
+from worker.model.manifest import MANIFEST, BundleManifest, BundleRefused, read_manifest
 from worker.model.wrong_image import WrongImageGuard
 
 PACKAGED = Path(__file__).parent / "bundles"
@@ -44,7 +44,7 @@ PACKAGED = Path(__file__).parent / "bundles"
 class Bundle:
     """A verified bundle with its network in memory."""
 
-    manifest: Manifest
+    manifest: BundleManifest
     """What it says of itself."""
     model: Network
     """fp32, evaluation mode, without gradients, on the CPU."""
@@ -85,9 +85,9 @@ def save_bundle(
     *,
     model: nn.Module,
     card: str,
-    manifest: Manifest,
+    manifest: BundleManifest,
     reference: Mapping[str, torch.Tensor] | None = None,
-) -> Manifest:
+) -> BundleManifest:
     """Write a bundle for `model` and return its finished manifest (files and digest filled in).
 
     The folder appears only when it is complete. The golden logits are those of the rounded
@@ -178,7 +178,7 @@ def _load_model(path: Path, architecture: str) -> Network:
     return model.eval().requires_grad_(requires_grad=False)
 
 
-def _load_guard(folder: Path, model: Network, manifest: Manifest) -> WrongImageGuard | None:
+def _load_guard(folder: Path, model: Network, manifest: BundleManifest) -> WrongImageGuard | None:
     """The guard, if the bundle has one, whose measure fits the network's features."""
     if REFERENCE not in manifest.files:
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.imaging.preprocessing import PREPROCESSING_VERSION
 from worker.model.architectures import ARCHITECTURES
-from worker.model.manifest import CLASSES, MANIFEST, READABLE_SCHEMAS, BundleRefused, Manifest
+from worker.model.manifest import CLASSES, MANIFEST, READABLE_SCHEMAS, BundleManifest, BundleRefused
 
 WEIGHTS, CARD, GOLDEN = "model.safetensors", "MODEL_CARD.md", "golden.safetensors"
 REFERENCE = "reference.safetensors"
@@ -23,9 +23,9 @@ class Check:
 
     code: str
     """Stable, UPPER_SNAKE."""
-    holds: Callable[[Manifest], bool]
+    holds: Callable[[BundleManifest], bool]
     """Whether it is."""
-    sentence: Callable[[Manifest], str]
+    sentence: Callable[[BundleManifest], str]
     """What was found, what was expected, what to do."""
 
 
@@ -87,13 +87,13 @@ MEANING: tuple[Check, ...] = (
 """What a manifest must mean before a weight is loaded."""
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
+def check_files(folder: Path, manifest: BundleManifest) -> None:
     """Exactly the files that belong, each with its hash. Raises BundleRefused."""
     for code, sentence in _file_faults(folder, manifest):
         raise BundleRefused(code, sentence)
 
 
-def _file_faults(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _file_faults(folder: Path, manifest: BundleManifest) -> Iterator[tuple[str, str]]:
     listed = set(manifest.files)
     if listed - {REFERENCE} != set(FILES):
         yield (
@@ -125,7 +125,7 @@ def _file_faults(folder: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
             )
 
 
-def check_meaning(manifest: Manifest) -> None:
+def check_meaning(manifest: BundleManifest) -> None:
     """Raise BundleRefused at the first row of the table that does not hold."""
     for check in MEANING:
         if not check.holds(manifest):

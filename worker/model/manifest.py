@@ -42,7 +42,7 @@ class IntendedPopulation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
+class BundleManifest:
     """The contents of manifest.json."""
 
     schema_version: str = SCHEMA_VERSION
@@ -96,7 +96,7 @@ class Manifest:
         return values
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of a bundle, checked against itself. Raises BundleRefused."""
     path = folder / MANIFEST
     if not path.is_file():
@@ -116,11 +116,11 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _parse(raw: bytes) -> Manifest:
+def _parse(raw: bytes) -> BundleManifest:
     try:
         values = json.loads(raw)
         _require_types(values)
-        return Manifest(
+        return BundleManifest(
             **{
                 **values,
                 "classes": tuple(values["classes"]),

@@ -1,6 +1,6 @@
 """Opening a DICOM association with a peer, and finding out why there is none.
 
-Each room puts its own codes and words to a `Cause`: an archive that is away holds up studies, a
+Each room puts its own codes and words to a `AssociationFailureCause`: an archive that is away holds up studies, a
 destination that is away holds up results.
 """
 
@@ -18,12 +18,12 @@ from pynetdicom import AE, _config
 from pynetdicom.presentation import PresentationContext
 
 from worker.errors import Rejected
-from worker.logging import close_talkative_libraries
+from worker.logging import silence_noisy_libraries
 from worker.peers.peers_file import Peer
-from worker.peers.tls import calling_context
+from worker.peers.tls import client_context
 from worker.settings import Settings
 
-CONNECT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 """For a connection; a system that is there takes it at once."""
 LARGE_PDU_BYTES = 131_072
 """Where images come to us: a radiograph has 15 MB, and each piece costs a turn."""
@@ -33,7 +33,7 @@ REJECTED_TRANSIENT = 2
 """Result of an A-ASSOCIATE-RJ that says "later" (PS3.8 9.3.4)."""
 
 
-class Cause(StrEnum):
+class AssociationFailureCause(StrEnum):
     """Why there is no association."""
 
     NO_ADDRESS = "no_address"
@@ -69,11 +69,15 @@ class Rejection:
         return f"A-ASSOCIATE-RJ {self.result}, {self.source}, {self.reason}"
 
 
-class NoAssociation(Exception):
+class AssociationFailed(Exception):
     """There is none, for this cause."""
 
     def __init__(
-        self, cause: Cause, *, error: Exception | None = None, rejection: Rejection | None = None
+        self,
+        cause: AssociationFailureCause,
+        *,
+        error: Exception | None = None,
+        rejection: Rejection | None = None,
     ) -> None:
         super().__init__(cause.value)
         self.cause = cause
@@ -84,7 +88,7 @@ class NoAssociation(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class AssociationTimeouts:
     """How long we wait, in seconds."""
 
     connection: float
@@ -99,7 +103,7 @@ def open_association(
     peer: Peer,
     settings: Settings,
     contexts: Sequence[PresentationContext],
-    patience: Patience,
+    patience: AssociationTimeouts,
     *,
     roles: Sequence[Any] = (),
     handlers: Sequence[Any] = (),
@@ -109,10 +113,10 @@ def open_association(
 
     Raises NoAssociation.
     """
-    close_talkative_libraries()
+    silence_noisy_libraries()
     _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format every message for closed loggers
     if not (peer.host and peer.port and peer.ae_title):
-        raise NoAssociation(Cause.NO_ADDRESS)
+        raise AssociationFailed(AssociationFailureCause.NO_ADDRESS)
     context = _tls_context(peer, settings) if peer.tls else None
     ae = AE(ae_title=settings.ae_title)
     ae.connection_timeout, ae.acse_timeout = patience.connection, patience.association
@@ -130,14 +134,14 @@ def open_association(
     if association.is_established:
         return association
     close_socket(association)
-    raise _why_not(association, (peer.host, peer.port), context, patience.connection)
+    raise _diagnose(association, (peer.host, peer.port), context, patience.connection)
 
 
 def _tls_context(peer: Peer, settings: Settings) -> ssl.SSLContext:
     try:
-        return calling_context(settings, peer)
+        return client_context(settings, peer)
     except Rejected as error:
-        raise NoAssociation(Cause.OUR_CERTIFICATE, error=error) from None
+        raise AssociationFailed(AssociationFailureCause.OUR_CERTIFICATE, error=error) from None
 
 
 def close_socket(association: Any) -> None:
@@ -146,7 +150,7 @@ def close_socket(association: Any) -> None:
         association.dul.socket.close()
 
 
-def why_tls_failed(error: BaseException) -> str:
+def tls_failure_reason(error: BaseException) -> str:
     """The reason by OpenSSL's name for it, which quotes no name of anybody."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFICATION.get(error.verify_code, f"verification code {error.verify_code}")
@@ -154,30 +158,34 @@ def why_tls_failed(error: BaseException) -> str:
     return str(reason).lower().replace("_", " ") if reason else "the connection ends"
 
 
-def _why_not(
+def _diagnose(
     association: Any, address: tuple[str, int], context: ssl.SSLContext | None, within_s: float
-) -> NoAssociation:
+) -> AssociationFailed:
     if association.is_rejected:
         said = association.acceptor.primitive
         rejection = Rejection(result=said.result, source=said.result_source, reason=said.diagnostic)
-        return NoAssociation(Cause.REJECTED, rejection=rejection)
+        return AssociationFailed(AssociationFailureCause.REJECTED, rejection=rejection)
     if association.rejected_contexts and not association.accepted_contexts:
-        return NoAssociation(Cause.NOTHING_ACCEPTED)
-    return _knock(address, context, within_s) or NoAssociation(Cause.BROKE_OFF)
+        return AssociationFailed(AssociationFailureCause.NOTHING_ACCEPTED)
+    return _probe(address, context, within_s) or AssociationFailed(
+        AssociationFailureCause.BROKE_OFF
+    )
 
 
-def _knock(
+def _probe(
     address: tuple[str, int], context: ssl.SSLContext | None, within_s: float
-) -> NoAssociation | None:
+) -> AssociationFailed | None:
     """pynetdicom only says that there is no association: ask the network why."""
     try:
         with socket.create_connection(address, timeout=within_s) as plain:
-            return _tls_trouble(plain, address[0], context) if context else None
+            return _diagnose_tls(plain, address[0], context) if context else None
     except OSError:
-        return NoAssociation(Cause.AWAY)
+        return AssociationFailed(AssociationFailureCause.AWAY)
 
 
-def _tls_trouble(plain: socket.socket, host: str, context: ssl.SSLContext) -> NoAssociation | None:
+def _diagnose_tls(
+    plain: socket.socket, host: str, context: ssl.SSLContext
+) -> AssociationFailed | None:
     try:
         with context.wrap_socket(plain, server_hostname=host) as secured:
             # With TLS 1.3 a peer that does not like our certificate says so after the handshake.
@@ -185,7 +193,7 @@ def _tls_trouble(plain: socket.socket, host: str, context: ssl.SSLContext) -> No
             with suppress(TimeoutError):
                 secured.recv(1)
     except (ssl.SSLError, ConnectionError, TimeoutError) as error:
-        return NoAssociation(Cause.TLS, error=error)
+        return AssociationFailed(AssociationFailureCause.TLS, error=error)
     return None
 
 

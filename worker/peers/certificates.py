@@ -22,12 +22,12 @@ def first_certificate(path: Path) -> str:
     return text[start : end + len(_END)] + "\n"
 
 
-def begins_at(path: Path) -> datetime:
+def not_before_of(path: Path) -> datetime:
     """notBefore of a PEM file's first certificate. Raises OSError, ValueError."""
     return _validity(path)[0]
 
 
-def ends_at(path: Path) -> datetime:
+def not_after_of(path: Path) -> datetime:
     """notAfter of a PEM file's first certificate. Raises OSError, ValueError."""
     return _validity(path)[1]
 

@@ -30,7 +30,7 @@ PeerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """How a peer is called in commands, rows and logs: never by its address."""
 
 
-class ResultObject(StrEnum):
+class ResultObjectKind(StrEnum):
     """One kind of object that a result consists of."""
 
     SR = "sr"
@@ -79,19 +79,19 @@ class Peer(BaseModel):
     """Gives us the images of a study that we name."""
     results: Literal["c-store", "stow-rs"] | None = None
     """Gets the results."""
-    result_objects: tuple[ResultObject, ...] = (ResultObject.SR, ResultObject.CAPTURE)
+    result_objects: tuple[ResultObjectKind, ...] = (ResultObjectKind.SR, ResultObjectKind.CAPTURE)
     """Which objects of a result it takes."""
     storage_commitment: bool = False
     """Is asked to confirm that it keeps the results (PS3.4 annex J)."""
 
     @model_validator(mode="after")
-    def _words_fit_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         for breaks, sentence in _RULES:
             if breaks(self):
                 raise ValueError(sentence)
         return self
 
-    def ways(self) -> set[str]:
+    def roles(self) -> set[str]:
         """All that it does for us."""
         return {way for way in (self.search, self.count, self.retrieve, self.results) if way}
 
@@ -102,7 +102,7 @@ _RULES: tuple[tuple[Callable[[Peer], bool], str], ...] = (
     *(
         (
             lambda peer, way=way: (
-                way in peer.ways() and not (peer.ae_title and peer.host and peer.port)
+                way in peer.roles() and not (peer.ae_title and peer.host and peer.port)
             ),
             f"{way} needs ae_title, host and port",
         )
@@ -110,7 +110,7 @@ _RULES: tuple[tuple[Callable[[Peer], bool], str], ...] = (
     ),
     *(
         (
-            lambda peer, way=way: way in peer.ways() and not peer.dicomweb,
+            lambda peer, way=way: way in peer.roles() and not peer.dicomweb,
             f"{way} needs dicomweb, the base URL",
         )
         for way in sorted(_BY_WEB)
@@ -161,11 +161,11 @@ class Peers(tuple[Peer, ...]):
             f"No system is called {name!r}; the file that PNEUMO_PEERS names has: {known}.",
         )
 
-    def that(self, does: Literal["search", "count", "retrieve", "results"]) -> Peers:
+    def with_role(self, does: Literal["search", "count", "retrieve", "results"]) -> Peers:
         """Those that do this for us."""
         return Peers(peer for peer in self if getattr(peer, does))
 
-    def one_that(
+    def single_with_role(
         self, does: Literal["search", "count", "retrieve", "results"], name: str | None = None
     ) -> Peer:
         """The one called `name`, or else the only one that does this.
@@ -181,7 +181,7 @@ class Peers(tuple[Peer, ...]):
                     "another system.",
                 )
             return peer
-        able = self.that(does)
+        able = self.with_role(does)
         if not able:
             raise Rejected(
                 "PEER_CANNOT",

@@ -14,7 +14,7 @@ from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 
-def accepting_context(settings: Settings) -> ssl.SSLContext:
+def server_context(settings: Settings) -> ssl.SSLContext:
     """For connections that come to us; with `listen_tls` "mutual" the caller shows a certificate.
 
     Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
@@ -33,7 +33,7 @@ def accepting_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def probing_context(settings: Settings) -> ssl.SSLContext:
+def probe_context(settings: Settings) -> ssl.SSLContext:
     """For our own question whether our listener answers: asked by address, so no name is checked.
 
     Raises Rejected TLS_FILE_UNUSABLE.
@@ -47,7 +47,7 @@ def probing_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def calling_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
+def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
     """For our connections to `peer`: its name and signature are checked, our certificate is shown.
 
     Raises Rejected TLS_FILE_UNUSABLE.

@@ -12,7 +12,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker.peers.peers_file import Peer, authorization
-from worker.peers.tls import calling_context
+from worker.peers.tls import client_context
 from worker.settings import Settings
 
 
@@ -27,14 +27,14 @@ def web_session(
     """
     context = None
     if (peer.dicomweb or "").startswith("https://"):
-        context = calling_context(settings, peer)
+        context = client_context(settings, peer)
     token = authorization(peer)
     session = requests.Session()
     session.trust_env = False  # no .netrc, no proxy: what is asked stands in the file of peers
     session.max_redirects = 0  # nor is it carried to where somebody else says
     session.headers.update(token)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _ToPeer(context, on_connected))
+        session.mount(scheme, _PeerAdapter(context, on_connected))
     return session
 
 
@@ -49,7 +49,7 @@ def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
     return None
 
 
-class _ToPeer(HTTPAdapter):
+class _PeerAdapter(HTTPAdapter):
     """Connections by the TLS context that the site's certificates make, and by nothing else."""
 
     def __init__(self, context: ssl.SSLContext | None, on_connected: Callable[[], None]) -> None:

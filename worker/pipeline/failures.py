@@ -14,17 +14,17 @@ from db.studies.results import park, schedule_retry
 from db.values import Claim
 from db.vocabulary.enums import FailureKind
 from db.vocabulary.errors import StaleClaim
-from worker.errors import ErrorKind, Later
+from worker.errors import ErrorKind, Postponed
 from worker.failure_kinds import DEVICE_FAILED, Failure, classify
-from worker.logging import get_logger, keep_traceback
-from worker.pipeline.process_exit import leave
+from worker.logging import get_logger, log_traceback
+from worker.pipeline.process_exit import exit_process
 from worker.settings import Settings
 from worker.transactions import in_transaction
 
 log = get_logger(__name__)
 
 
-class Settlement(StrEnum):
+class FailureOutcome(StrEnum):
     """How a failed attempt was settled."""
 
     RETRY = "retry"
@@ -57,12 +57,12 @@ class RetryPolicy:
         return min(self.base_s * 2.0**retries, self.ceiling_s) * (0.5 + jitter)
 
 
-def settle_failure(
+def handle_failure(
     claimed: Claim, error: Exception, database: Database, settings: Settings
-) -> Settlement:
+) -> FailureOutcome:
     """Retry or park the study of a failed attempt; if the database is away, the lease settles it."""
-    if isinstance(error, Later):
-        return _hand_back(claimed, error, database)
+    if isinstance(error, Postponed):
+        return _release(claimed, error, database)
     failure = classify(error)
     policy = RetryPolicy(
         base_s=settings.retry_base_s,
@@ -70,13 +70,13 @@ def settle_failure(
         max_retries=settings.max_retries,
     )
     delay_s = None
-    if failure.waits_s is not None:
-        delay_s = failure.waits_s
+    if failure.retry_after_s is not None:
+        delay_s = failure.retry_after_s
     elif failure.kind in (ErrorKind.TRANSIENT, ErrorKind.RESOURCE):
         delay_s = policy.delay_s(claimed.retries, jitter=random.random())  # noqa: S311
     reference = (
-        keep_traceback(error, log, code=failure.code, attempt=claimed.token)
-        if failure.waits_s is None  # nothing of ours failed, and it may be said every minute
+        log_traceback(error, log, code=failure.code, attempt=claimed.token)
+        if failure.retry_after_s is None  # nothing of ours failed, and it may be said every minute
         else ""
     )
     try:
@@ -89,22 +89,22 @@ def settle_failure(
             ),
         )
     except StaleClaim:
-        return Settlement.OVERTAKEN
-    settlement = Settlement.PARKED if delay_s is None else Settlement.RETRY
+        return FailureOutcome.OVERTAKEN
+    settlement = FailureOutcome.PARKED if delay_s is None else FailureOutcome.RETRY
     log.warning("attempt_failed", code=failure.code, kind=failure.kind.value, ends=settlement.value)
     if failure.code == DEVICE_FAILED:
-        leave("device_failed")  # every later study in this process would fail the same way
+        exit_process("device_failed")  # every later study in this process would fail the same way
     return settlement
 
 
-def _hand_back(claimed: Claim, error: Later, database: Database) -> Settlement:
+def _release(claimed: Claim, error: Postponed, database: Database) -> FailureOutcome:
     """No failure, and no trace of one: the study only waits."""
     try:
         in_transaction(database, lambda session: release(session, claimed, delay_s=error.wait_s))
     except StaleClaim:
-        return Settlement.OVERTAKEN
+        return FailureOutcome.OVERTAKEN
     log.debug("handed_back", code=error.code)
-    return Settlement.RETRY
+    return FailureOutcome.RETRY
 
 
 def _park(session: Session, claimed: Claim, failure: Failure, reference: str) -> None:
@@ -126,5 +126,5 @@ def _retry(session: Session, claimed: Claim, failure: Failure, delay_s: float) -
         sentence=failure.sentence,
         kind=FailureKind(failure.kind.value),
         delay_s=delay_s,
-        counts=failure.waits_s is None,
+        counts=failure.retry_after_s is None,
     )

@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 from db.engine.session import Database
-from db.ledger.heartbeats import beat
+from db.ledger.heartbeats import record_heartbeat
 from worker.inference.model_holder import ModelHolder
 from worker.logging import get_logger
-from worker.pipeline.process_exit import leave
+from worker.pipeline.process_exit import exit_process
 from worker.pipeline.worker_identity import WorkerIdentity
 
 log = get_logger(__name__)
@@ -46,7 +46,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             try:
-                self._leave_if_stuck()
+                self._exit_if_stuck()
                 self._beat()
                 self._models.follow()
             except Exception as error:  # noqa: BLE001  the thread must outlive any outage
@@ -58,7 +58,7 @@ class Heartbeat:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.touch()
         with self._database.transaction() as session:
-            beat(
+            record_heartbeat(
                 session,
                 worker_name=self._identity.name,
                 lanes=self._identity.lanes,
@@ -67,9 +67,9 @@ class Heartbeat:
                 shadow=model.shadow.status() if model.shadow else None,
             )
 
-    def _leave_if_stuck(self) -> None:
+    def _exit_if_stuck(self) -> None:
         if self._models.current.batcher.stuck_for() > STUCK_AFTER_S:
-            leave("inference_stuck", seconds=STUCK_AFTER_S)
+            exit_process("inference_stuck", seconds=STUCK_AFTER_S)
 
 
 def alive_file(folder: Path, worker_name: str) -> Path:

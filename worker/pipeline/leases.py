@@ -11,7 +11,7 @@ from db.engine.session import Database
 from db.studies.claims import renew_leases
 from db.values import Claim
 from worker.logging import get_logger
-from worker.pipeline.process_exit import leave
+from worker.pipeline.process_exit import exit_process
 
 log = get_logger(__name__)
 
@@ -64,7 +64,7 @@ class LeaseKeeper:
                 held = sorted(self._held)
                 oldest = min(self._held.values(), default=time.monotonic())
             if time.monotonic() - oldest > self._limit_s:
-                leave("study_hangs", seconds=self._limit_s)
+                exit_process("study_hangs", seconds=self._limit_s)
             if held:
                 self._renew(held)
 

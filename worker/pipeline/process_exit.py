@@ -15,7 +15,7 @@ EXIT_SOFTWARE = 70
 """EX_SOFTWARE: the supervisor starts a fresh process, leases bring the studies back."""
 
 
-def leave(event: str, **details: object) -> NoReturn:
+def exit_process(event: str, **details: object) -> NoReturn:
     """Say why, show where every thread stands, and end at once: no clean-up could be trusted."""
     log.critical(event, exit_code=EXIT_SOFTWARE, **details)
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)

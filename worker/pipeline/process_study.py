@@ -25,7 +25,7 @@ from db.values import (
 from db.vocabulary.enums import InstanceState, Lane, Verdict
 from db.vocabulary.errors import StaleClaim
 from worker.errors import Rejected, Transient
-from worker.imaging.eligibility import judge
+from worker.imaging.eligibility import check_eligibility
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import preprocess
@@ -33,12 +33,12 @@ from worker.imaging.reading import read_dataset, read_header
 from worker.imaging.refusals import Refusal, RefusedInstance
 from worker.inference.active_model import ActiveModel
 from worker.inference.assessment import NOT_ASSESSED
-from worker.inference.prior_predictions import predictions_that_stand, with_earlier
+from worker.inference.prior_predictions import latest_prior_predictions, with_prior_predictions
 from worker.inference.shadow import ShadowFrame
-from worker.inference.verdict import judge_probability, judge_study
+from worker.inference.verdict import frame_verdict, study_verdict
 from worker.logging import get_logger
 from worker.model.predictor import Score
-from worker.pipeline.failures import settle_failure
+from worker.pipeline.failures import handle_failure
 from worker.pipeline.runtime import Runtime
 from worker.pipeline.stopwatch import Stopwatch
 from worker.transactions import in_transaction
@@ -49,7 +49,7 @@ FRAMES_FOR_SHADOW = 32
 """Frames of a study whose input is kept for the shadow: a large one must not fill the memory."""
 
 
-class StudyEnd(StrEnum):
+class ProcessingOutcome(StrEnum):
     """What came of one message."""
 
     STORED = "stored"
@@ -77,7 +77,7 @@ class QueuedFrame:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedInstance:
+class PreparedInstance:
     """An instance before inference has answered: refused, or with frames in the queue."""
 
     instance: ClaimedInstance
@@ -86,7 +86,7 @@ class JudgedInstance:
     frames: tuple[QueuedFrame, ...] = ()
 
 
-def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
+def process_study(study_key: str, runtime: Runtime) -> ProcessingOutcome:
     """Bring one study to its result; every failure ends in a row, none in silence."""
     claimed = in_transaction(
         runtime.database,
@@ -100,19 +100,19 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
     )
     if claimed is None:
         log.info("message_dropped")
-        return StudyEnd.DROPPED
+        return ProcessingOutcome.DROPPED
     with runtime.leases.held(claimed):
         try:
-            claimed = runtime.retriever.with_images(claimed)
+            claimed = runtime.retriever.ensure_images(claimed)
             model = runtime.model
             outcome, watch, judged = read_study(claimed, runtime, model)
             store(claimed, outcome, runtime)
         except StaleClaim:
             log.warning("claim_overtaken", attempt=claimed.token)
-            return StudyEnd.OVERTAKEN
+            return ProcessingOutcome.OVERTAKEN
         except Exception as error:  # noqa: BLE001  settled by kind: retried, parked, never lost
-            return StudyEnd(
-                settle_failure(claimed, error, runtime.database, runtime.settings).value
+            return ProcessingOutcome(
+                handle_failure(claimed, error, runtime.database, runtime.settings).value
             )
     log.info(
         "study_stored",
@@ -121,13 +121,13 @@ def process_study(study_key: str, runtime: Runtime) -> StudyEnd:
         seconds=round(watch.total(), 3),
     )
     if model.shadow:
-        model.shadow.look_at(claimed, frames_for_shadow(judged))
-    return StudyEnd.STORED
+        model.shadow.submit_study(claimed, frames_for_shadow(judged))
+    return ProcessingOutcome.STORED
 
 
 def read_study(
     claimed: Claim, runtime: Runtime, model: ActiveModel
-) -> tuple[StudyOutcome, Stopwatch, list[JudgedInstance]]:
+) -> tuple[StudyOutcome, Stopwatch, list[PreparedInstance]]:
     """Judge and infer every instance of a claimed study that this model has not predicted yet.
 
     An instance whose file has left keeps its earlier outcome.
@@ -136,27 +136,31 @@ def read_study(
         raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
     stat = claimed.lane is Lane.STAT
-    known = [p for instance in claimed.instances for p in predictions_kept(instance, model)]
-    judged: list[JudgedInstance] = []
+    known = [p for instance in claimed.instances for p in existing_predictions(instance, model)]
+    judged: list[PreparedInstance] = []
     for instance in claimed.instances:
-        if is_open(instance) and not predictions_kept(instance, model):
+        if is_assessable(instance) and not existing_predictions(instance, model):
             room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in judged)
             keep = room if model.shadow else 0
-            judged.append(judge_instance(instance, model, runtime, watch, stat=stat, keep=keep))
+            judged.append(prepare_instance(instance, model, runtime, watch, stat=stat, keep=keep))
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in judged)
-    stands = predictions_that_stand(claimed.instances, but_of=model.record.id)
-    return with_earlier(conclude(instances, known, model, watch), stands), watch, judged
+    stands = latest_prior_predictions(claimed.instances, excluding_model=model.record.id)
+    return (
+        with_prior_predictions(study_outcome(instances, known, model, watch), stands),
+        watch,
+        judged,
+    )
 
 
-def is_open(instance: ClaimedInstance) -> bool:
+def is_assessable(instance: ClaimedInstance) -> bool:
     """Whether an instance may still be assessed: what a model refused, another may not."""
     if instance.file_removed:
         return False
     return instance.state is not InstanceState.REFUSED or instance.refusal_code == NOT_ASSESSED
 
 
-def predictions_kept(instance: ClaimedInstance, model: ActiveModel) -> list[PriorPrediction]:
+def existing_predictions(instance: ClaimedInstance, model: ActiveModel) -> list[PriorPrediction]:
     """What this model said of the instance in an earlier revision; that stands and is not redone."""
     version = model.manifest.preprocessing.version
     return [
@@ -166,7 +170,7 @@ def predictions_kept(instance: ClaimedInstance, model: ActiveModel) -> list[Prio
     ]
 
 
-def judge_instance(
+def prepare_instance(
     instance: ClaimedInstance,
     model: ActiveModel,
     runtime: Runtime,
@@ -174,7 +178,7 @@ def judge_instance(
     *,
     stat: bool,
     keep: int,
-) -> JudgedInstance:
+) -> PreparedInstance:
     """Read one file, apply the eligibility table, put its frames before the network.
 
     `keep`: of so many frames the network's input is kept for the shadow.
@@ -183,9 +187,9 @@ def judge_instance(
         with watch.step("read"):
             path = runtime.storage.path_of(instance.file_name)
             header = read_header(path)
-            judgement = judge(header, model.policy)
+            judgement = check_eligibility(header, model.policy)
             if judgement.refusals:
-                return JudgedInstance(instance=instance, refusals=judgement.refusals)
+                return PreparedInstance(instance=instance, refusals=judgement.refusals)
             dataset = read_dataset(path)
         frames: list[QueuedFrame] = []
         for number in judgement.frame_numbers:
@@ -198,21 +202,21 @@ def judge_instance(
                 QueuedFrame(frame_number=number, record=normalised.record, score=score, tensor=kept)
             )
     except RefusedInstance as refused:
-        return JudgedInstance(instance=instance, refusals=(refused.refusal,))
+        return PreparedInstance(instance=instance, refusals=(refused.refusal,))
     except FileNotFoundError:
         raise Transient(
             "FILE_MISSING",
             "A file of this study is not in the intake folder. Check that this worker sees the "
             "intake folder of the listener (PNEUMO_STATE_DIR), then run `pneumo retry`.",
         ) from None
-    return JudgedInstance(
+    return PreparedInstance(
         instance=instance,
         warnings=tuple(asdict(warning) for warning in judgement.warnings),
         frames=tuple(frames),
     )
 
 
-def outcome_of(judged: JudgedInstance, model: ActiveModel) -> InstanceOutcome:
+def outcome_of(judged: PreparedInstance, model: ActiveModel) -> InstanceOutcome:
     """Wait for the network's answers about one instance."""
     if judged.refusals:
         return InstanceOutcome(
@@ -235,7 +239,7 @@ def outcome_of(judged: JudgedInstance, model: ActiveModel) -> InstanceOutcome:
     )
 
 
-def frames_for_shadow(judged: Sequence[JudgedInstance]) -> list[ShadowFrame]:
+def frames_for_shadow(judged: Sequence[PreparedInstance]) -> list[ShadowFrame]:
     """What the shadow is to look at: every frame that went before the active model."""
     return [
         ShadowFrame(
@@ -262,7 +266,7 @@ def prediction_of(
         logit=score.logit,
         probability=score.probability,
         threshold=threshold,
-        verdict=judge_probability(score.probability, threshold),
+        verdict=frame_verdict(score.probability, threshold),
         distance=score.distance,
         device=model.predictor.device_name,
         normalisation=frame.record.to_dict(),
@@ -270,7 +274,7 @@ def prediction_of(
     )
 
 
-def conclude(
+def study_outcome(
     instances: tuple[InstanceOutcome, ...],
     known: Sequence[PriorPrediction],
     model: ActiveModel,
@@ -278,7 +282,7 @@ def conclude(
 ) -> StudyOutcome:
     """The study's result from those of its instances, new and known."""
     new = [p.probability for instance in instances for p in instance.predictions]
-    study = judge_study([*new, *(p.probability for p in known)], model.manifest.threshold)
+    study = study_verdict([*new, *(p.probability for p in known)], model.manifest.threshold)
     return StudyOutcome(
         verdict=study.verdict,
         probability=study.probability,
@@ -317,5 +321,5 @@ def store(claimed: Claim, outcome: StudyOutcome, runtime: Runtime) -> None:
     in_transaction(
         runtime.database,
         lambda session: store_result(session, claimed, outcome),
-        patience_s=runtime.settings.lease_s / 2,
+        timeout_s=runtime.settings.lease_s / 2,
     )

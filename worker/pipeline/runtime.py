@@ -15,12 +15,12 @@ from db.vocabulary.enums import Lane
 from worker.archive.retrieve.retriever import Retriever
 from worker.inference.active_model import ActiveModel
 from worker.inference.model_holder import ModelHolder
-from worker.maintenance.disk_keeper import DiskKeeper
+from worker.maintenance.disk_maintenance import DiskMaintenance
 from worker.pipeline.heartbeat import Heartbeat
 from worker.pipeline.leases import LeaseKeeper
 from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import Settings, current_settings
-from worker.storage.opening import storage_to_fetch_to
+from worker.storage.storage_factory import retrieve_storage
 
 
 class Runtime:
@@ -31,7 +31,7 @@ class Runtime:
         self.settings = settings
         self.identity = identity
         self.database = Database(settings.database_url)
-        self.storage = storage_to_fetch_to(settings, self.database)
+        self.storage = retrieve_storage(settings, self.database)
         self.retriever = Retriever(settings, self.database, self.storage)
         self.models = ModelHolder(self.database, settings)
         self.leases = LeaseKeeper(
@@ -40,7 +40,7 @@ class Runtime:
             renewal_s=settings.lease_renewal_s,
             limit_s=settings.study_limit_s,
         )
-        self.disk_keeper = DiskKeeper(settings, self.database, self.retriever.disk)
+        self.disk_keeper = DiskMaintenance(settings, self.database, self.retriever.disk)
         self.heartbeat = Heartbeat(self.database, identity, self.models, settings.alive_dir)
 
     @property

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from db.deliveries.commitment import forget_answered
+from db.deliveries.commitment import delete_obsolete_requests
 from db.deliveries.publication import due_for_delivery, mark_deliveries_published, sweep_deliveries
 from db.engine.session import Database
 from db.values.deliveries import Urgency
@@ -21,10 +21,10 @@ log = get_logger(__name__)
 
 BATCH = 50
 """Most deliveries published in one turn."""
-ENOUGH = 200
+QUEUE_LIMIT = 200
 """With so many messages of one urgency waiting none is added to them: the rows keep the rest."""
 
-FORGET_EVERY_S = 60.0
+FORGET_INTERVAL_S = 60.0
 """Between two looks for questions about storage commitment that nobody waits for any more."""
 
 
@@ -42,13 +42,13 @@ class DeliveryRelay:
     """One relay's part in deliveries."""
 
     def __init__(self, settings: Settings, database: Database, broker: DeliveryBroker) -> None:
-        self._site = settings
+        self._settings = settings
         self._database = database
         self._broker = broker
         self._file = DestinationsFile(settings, database)
         self._forget_at = 0.0
 
-    def turn(self) -> int:
+    def run_once(self) -> int:
         """How many were published. Never raises."""
         try:
             self._file.follow()
@@ -69,9 +69,9 @@ class DeliveryRelay:
     def _forget(self) -> None:
         if time.monotonic() < self._forget_at:
             return
-        self._forget_at = time.monotonic() + FORGET_EVERY_S
+        self._forget_at = time.monotonic() + FORGET_INTERVAL_S
         with self._database.transaction() as session:
-            forget_answered(session)
+            delete_obsolete_requests(session)
 
     def _publish(self) -> int:
         """Publish, then mark, as for studies: a death in between makes a second message."""
@@ -80,8 +80,8 @@ class DeliveryRelay:
             due = due_for_delivery(
                 session,
                 limit=BATCH,
-                requeue_after_s=self._site.requeue_after_s,
-                in_queue=ENOUGH,
+                requeue_after_s=self._settings.requeue_after_s,
+                in_queue=QUEUE_LIMIT,
                 waiting=waiting,
             )
         for delivery in due:

@@ -31,7 +31,7 @@ from db.studies.publication import (
 )
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Lane, Priority
-from worker.archive.completeness import run_beside
+from worker.archive.completeness import start_completeness_thread
 from worker.celery import (
     ACCEPT,
     DELIVER,
@@ -41,7 +41,7 @@ from worker.celery import (
     key_of_priority,
     make_app,
 )
-from worker.intake.drop_folder import overdue, priority_of
+from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
 from worker.maintenance.housekeeping import Housekeeping
 from worker.relay.deliveries import DeliveryRelay
@@ -50,14 +50,14 @@ from worker.storage.disk_condition import DiskCondition
 
 log = get_logger(__name__)
 
-LEAVE_S = 2.0
+SHUTDOWN_TIMEOUT_S = 2.0
 """How long an archive that is being asked may hold up our leaving."""
 BATCH = 200
 """Most studies published in one turn; the next turn follows at once while there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
+class RelayPass:
     """What one turn of the relay did."""
 
     taken_back: int = 0
@@ -127,46 +127,46 @@ class Relay:
     """One relay; `turn` does everything once."""
 
     def __init__(self, settings: Settings, database: Database, broker: Broker) -> None:
-        self._site = settings
+        self._settings = settings
         self._database = database
         self._broker = broker
-        self._nudged: dict[str, float] = {}
+        self._republished: dict[str, float] = {}
         self._disk = DiskCondition(settings, database)
         self._housekeeping = Housekeeping(settings, database)
         self._deliveries = DeliveryRelay(settings, database, broker)
 
-    def turn(self) -> Turn:
+    def run_once(self) -> RelayPass:
         """Look at the disk, sweep, close, age, tidy, publish."""
-        self._disk.turn()
+        self._disk.run_once()
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
         for study in swept:
             log.warning("claim_ran_out", study_key=study.study_key, action=study.action.value)
         with self._database.transaction() as session:
             closed = close_idle_studies(session)
-            aged = age_routine(session, after_s=self._site.stat_after_s)
-        self._housekeeping.turn()
-        return Turn(
+            aged = age_routine(session, after_s=self._settings.stat_after_s)
+        self._housekeeping.run_once()
+        return RelayPass(
             taken_back=len(swept),
             closed=len(closed),
             aged=aged,
             published=self._publish_due(),
-            handed_over=self._nudge_handed_over(),
-            deliveries=self._deliveries.turn(),  # last: no study waits for it
+            handed_over=self._republish_handovers(),
+            deliveries=self._deliveries.run_once(),  # last: no study waits for it
         )
 
-    def _nudge_handed_over(self) -> int:
+    def _republish_handovers(self) -> int:
         """A message for each folder whose own was lost; at most one for each `requeue_after_s`."""
-        lying = overdue(self._site, older_than_s=self._site.handover_patience_s)
+        lying = overdue_folders(self._settings, older_than_s=self._settings.handover_patience_s)
         now = time.monotonic()
         due = [
             name
             for name in lying
-            if now - self._nudged.get(name, -math.inf) >= self._site.requeue_after_s
+            if now - self._republished.get(name, -math.inf) >= self._settings.requeue_after_s
         ]
         for name in due:
             self._broker.publish_handover(name)
-        self._nudged = {n: now if n in due else self._nudged[n] for n in lying}
+        self._republished = {n: now if n in due else self._republished[n] for n in lying}
         return len(due)
 
     def _publish_due(self) -> int:
@@ -188,7 +188,7 @@ class Relay:
             due = due_for_publication(
                 session,
                 limit=BATCH,
-                requeue_after_s=self._site.requeue_after_s,
+                requeue_after_s=self._settings.requeue_after_s,
                 broker_was_wiped=broker_was_wiped,
                 waiting_in_broker=waiting,
             )
@@ -211,14 +211,14 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGINT, leave)
     database, broker = Database(settings.database_url), Broker(settings, make_app(settings))
     relay, alive = Relay(settings, database, broker), alive_file(settings)
-    counting = run_beside(settings, stop)
+    counting = start_completeness_thread(settings, stop)
     log.info("relay_started")
     while not stop.is_set():
         try:
-            turn = relay.turn()
+            turn = relay.run_once()
             alive.parent.mkdir(parents=True, exist_ok=True)
             alive.touch()
-            if turn != Turn():
+            if turn != RelayPass():
                 log.info("relay_turn", **turn.__dict__)
         except (BrokerError, redis.RedisError) as error:
             log.warning("broker_away", error_type=type(error).__qualname__)
@@ -226,7 +226,7 @@ def run(settings: Settings) -> None:
             log.warning("relay_turn_failed", error_type=type(error).__qualname__)
         stop.wait(settings.relay_interval_s)
     if counting is not None:
-        counting.join(LEAVE_S)
+        counting.join(SHUTDOWN_TIMEOUT_S)
     broker.close()
     database.dispose()
     log.info("relay_stopped")

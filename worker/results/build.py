@@ -7,16 +7,16 @@ from io import BytesIO
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
-from worker.results.outcome import ResultOfStudy
 from worker.results.patient_consistency import check_one_patient
+from worker.results.result_settings import ResultSettings
 from worker.results.secondary_capture import PictureOf, build_captures
 from worker.results.structured_report import build_report
-from worker.results.wording import ResultWords
+from worker.results.study_result import StudyResult
 
 
 def build_results(
-    result: ResultOfStudy,
-    words: ResultWords,
+    result: StudyResult,
+    words: ResultSettings,
     picture_of: PictureOf,
     *,
     report: bool = True,

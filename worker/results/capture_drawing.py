@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from worker.results.capture_text import CaptureWords, Tone
+from worker.results.capture_text import CaptureText, Tone
 from worker.results.heat_map import Colour, with_heat
 from worker.results.picture import Picture, resized
 from worker.results.typography import Style, font_for, wrapped
 
 WIDTH, HEIGHT = 1024, 1280
 MARGIN = 40
-MOST_DETAILS = 7
+MAX_DETAILS = 7
 """Lines under the scale of a radiograph, its legend among them; the notice has room for more."""
 
 BLACK: Colour = (0, 0, 0)
@@ -44,15 +44,15 @@ class Line:
     colour: Colour
     """RGB."""
     x: int
-    """Where it starts; with `to_the_left`, where it ends."""
+    """Where it starts; with `right_aligned`, where it ends."""
     y: int
     """Its top."""
-    to_the_left: bool = False
+    right_aligned: bool = False
     """Whether it ends at x."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class CaptureLayout:
     """Where everything goes."""
 
     lines: tuple[Line, ...]
@@ -65,9 +65,9 @@ class Page:
     """Where the scale stands; None without a probability."""
 
 
-def draw(words: CaptureWords, picture: Picture | None, font: Path | None) -> np.ndarray:
+def draw(words: CaptureText, picture: Picture | None, font: Path | None) -> np.ndarray:
     """RGB uint8 (HEIGHT, WIDTH, 3); without a picture, a notice in letters alone."""
-    page = lay_out(words, font, room=MOST_DETAILS if picture else None)
+    page = lay_out(words, font, room=MAX_DETAILS if picture else None)
     canvas = Image.new("RGB", (WIDTH, HEIGHT))
     if picture:
         _paste_radiograph(canvas, picture, words.tone.value, page.panel_top - MARGIN // 2)
@@ -81,12 +81,12 @@ def draw(words: CaptureWords, picture: Picture | None, font: Path | None) -> np.
             line.words,
             fill=line.colour,
             font=font_for(line.style, font),
-            anchor="ra" if line.to_the_left else "la",
+            anchor="ra" if line.right_aligned else "la",
         )
     return np.asarray(canvas)
 
 
-def lay_out(words: CaptureWords, font: Path | None, *, room: int | None) -> Page:
+def lay_out(words: CaptureText, font: Path | None, *, room: int | None) -> CaptureLayout:
     """Set all lines, from the foot upwards. `room`: most lines of details; None: what fits."""
     width = WIDTH - 2 * MARGIN
     foot = list(wrapped(words.disclaimer, font_for(Style.FOOT, font), width))
@@ -109,7 +109,9 @@ def lay_out(words: CaptureWords, font: Path | None, *, room: int | None) -> Page
     lines += _headline(words, headline_top)
     if scale_top is not None:
         lines += _scale_labels(words, scale_top)
-    return Page(lines=tuple(lines), foot_top=foot_top, panel_top=headline_top, scale_top=scale_top)
+    return CaptureLayout(
+        lines=tuple(lines), foot_top=foot_top, panel_top=headline_top, scale_top=scale_top
+    )
 
 
 def _stack(words: list[str], style: Style, colour: Colour, top: int) -> list[Line]:
@@ -123,7 +125,7 @@ def _shortened(lines: list[str], most: int) -> list[str]:
     return lines if len(lines) <= most else [*lines[: most - 1], _MORE]
 
 
-def _headline(words: CaptureWords, top: int) -> list[Line]:
+def _headline(words: CaptureText, top: int) -> list[Line]:
     found = Line(
         words=words.headline, style=Style.HEADLINE, colour=words.tone.value, x=MARGIN, y=top
     )
@@ -132,13 +134,15 @@ def _headline(words: CaptureWords, top: int) -> list[Line]:
     number, right = words.numbers[0], WIDTH - MARGIN
     lines = [
         found,
-        Line(words=number, style=Style.HEADLINE, colour=WHITE, x=right, y=top, to_the_left=True),
+        Line(words=number, style=Style.HEADLINE, colour=WHITE, x=right, y=top, right_aligned=True),
     ]
     large, body = font_for(Style.HEADLINE, None), font_for(Style.BODY, None)
     end = round(right - large.getlength(number) - 18)
     if end - body.getlength(_CAPTION) > MARGIN + large.getlength(words.headline) + 18:
         lines.append(
-            Line(words=_CAPTION, style=Style.BODY, colour=SOFT, x=end, y=top + 17, to_the_left=True)
+            Line(
+                words=_CAPTION, style=Style.BODY, colour=SOFT, x=end, y=top + 17, right_aligned=True
+            )
         )
     return lines
 
@@ -191,7 +195,7 @@ def _paste_scale(
     canvas.paste(strip.resize((WIDTH, 44), Image.Resampling.BOX), (0, top))
 
 
-def _scale_labels(words: CaptureWords, top: int) -> list[Line]:
+def _scale_labels(words: CaptureText, top: int) -> list[Line]:
     """`threshold 0.586` under its line, 0 and 1 at the ends where they do not touch it."""
     font, y = font_for(Style.BODY, None), top + 46
     label = f"threshold {words.numbers[1]}"
@@ -202,5 +206,5 @@ def _scale_labels(words: CaptureWords, top: int) -> list[Line]:
         lines.append(Line(words="0", style=Style.BODY, colour=SOFT, x=MARGIN, y=y))
     if left + length < WIDTH - MARGIN - 50:
         end = WIDTH - MARGIN
-        lines.append(Line(words="1", style=Style.BODY, colour=SOFT, x=end, y=y, to_the_left=True))
+        lines.append(Line(words="1", style=Style.BODY, colour=SOFT, x=end, y=y, right_aligned=True))
     return lines

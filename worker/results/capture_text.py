@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from worker.imaging.header_values import integer
-from worker.results.outcome import FrameOutcome, InstanceOutcome, ResultOfStudy, Verdict
 from worker.results.patient_consistency import header_of_report
+from worker.results.result_settings import ResultSettings
 from worker.results.structured_report import replaced_sentences
 from worker.results.study_clock import StudyClock
-from worker.results.wording import ResultWords
+from worker.results.study_result import FrameResult, InstanceResult, ResultVerdict, StudyResult
 
 
 class Tone(Enum):
@@ -25,26 +25,26 @@ class Tone(Enum):
     """Grey: neither."""
 
 
-MOST_DIGITS = 6
+MAX_DIGITS = 6
 """After the point; more do not fit, and nobody reads them."""
 _TAG = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\) ")
 _FOUND = {
-    Verdict.POSITIVE: ("Pneumonia present", Tone.PRESENT),
-    Verdict.NEGATIVE: ("Pneumonia absent", Tone.ABSENT),
-    Verdict.REJECTED: ("Not evaluated", Tone.NOT_EVALUATED),
+    ResultVerdict.POSITIVE: ("Pneumonia present", Tone.PRESENT),
+    ResultVerdict.NEGATIVE: ("Pneumonia absent", Tone.ABSENT),
+    ResultVerdict.REJECTED: ("Not evaluated", Tone.NOT_EVALUATED),
 }
 _MARKED = (
     "Colour: where the model looked most within this picture. Its strength is relative, and no "
     "probability."
 )
 _UNMARKED = {
-    Verdict.POSITIVE: "Nothing is marked: no part of this picture stood out.",
-    Verdict.NEGATIVE: "Nothing is marked: the result is below the threshold.",
+    ResultVerdict.POSITIVE: "Nothing is marked: no part of this picture stood out.",
+    ResultVerdict.NEGATIVE: "Nothing is marked: the result is below the threshold.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptureWords:
+class CaptureText:
     """Everything that is written on one capture."""
 
     headline: str
@@ -67,27 +67,27 @@ class CaptureWords:
         """Probability and threshold with as many digits as it takes to see which is greater."""
         if self.probability is None:
             return "", f"{self.threshold:.3f}"
-        for digits in range(3, MOST_DIGITS + 1):
+        for digits in range(3, MAX_DIGITS + 1):
             shown = f"{self.probability:.{digits}f}", f"{self.threshold:.{digits}f}"
             if shown[0] != shown[1] or self.probability == self.threshold:
                 return shown
         return (f"<{shown[1]}", shown[1]) if self.probability < self.threshold else shown
 
 
-def words_for_image(
-    result: ResultOfStudy, item: InstanceOutcome, words: ResultWords, *, marked: bool
-) -> CaptureWords:
+def image_text(
+    result: StudyResult, item: InstanceResult, words: ResultSettings, *, marked: bool
+) -> CaptureText:
     """What stands under the radiograph. `marked`: whether any of it is tinted."""
     frame = item.leading_frame
     clock = StudyClock.of(item.header, words)
     headline, tone = _FOUND[frame.verdict]
     details = (
-        f"{result.model.name} {result.model.version}  ·  {clock.for_people(frame.predicted_at)}",
+        f"{result.model.name} {result.model.version}  ·  {clock.for_display(frame.predicted_at)}",
         _which(result, item, frame),
         *map(_without_tag, frame.warnings),
         *_of_the_study(result, words, clock),
     )
-    return CaptureWords(
+    return CaptureText(
         headline=headline,
         tone=tone,
         probability=frame.probability,
@@ -98,22 +98,22 @@ def words_for_image(
     )
 
 
-def words_for_notice(result: ResultOfStudy, words: ResultWords) -> CaptureWords:
+def notice_text(result: StudyResult, words: ResultSettings) -> CaptureText:
     """What stands on the one capture of a study of which nothing was evaluated."""
     clock = StudyClock.of(header_of_report(result), words)
-    headline, tone = _FOUND[Verdict.REJECTED]
+    headline, tone = _FOUND[ResultVerdict.REJECTED]
     reasons = [
         f"Image {number}: {_without_tag(item.not_evaluated.sentence)}"
         for number, item in enumerate(result.in_order, start=1)
         if item.not_evaluated
     ]
-    return CaptureWords(
+    return CaptureText(
         headline=headline,
         tone=tone,
         probability=None,
         threshold=result.model.threshold,
         details=(
-            f"{result.model.name} {result.model.version}  ·  {clock.for_people(result.finished_at)}",
+            f"{result.model.name} {result.model.version}  ·  {clock.for_display(result.finished_at)}",
             "This says neither that there is pneumonia nor that there is none.",
             *replaced_sentences(result, words, clock),
             *reasons,
@@ -127,7 +127,7 @@ def _without_tag(sentence: str) -> str:
     return _TAG.sub("", sentence)
 
 
-def _which(result: ResultOfStudy, item: InstanceOutcome, frame: FrameOutcome) -> str:
+def _which(result: StudyResult, item: InstanceResult, frame: FrameResult) -> str:
     """Which image this is; the same number as in the structured report."""
     number = result.in_order.index(item) + 1
     parts = [f"Image {number} of {len(result.instances)}"]
@@ -138,7 +138,7 @@ def _which(result: ResultOfStudy, item: InstanceOutcome, frame: FrameOutcome) ->
     return "  ·  ".join(parts)
 
 
-def _of_the_study(result: ResultOfStudy, words: ResultWords, clock: StudyClock) -> list[str]:
+def _of_the_study(result: StudyResult, words: ResultSettings, clock: StudyClock) -> list[str]:
     """What the reader of one image must know of the others."""
     said = replaced_sentences(result, words, clock)
     if len(result.evaluated) > 1:

@@ -13,15 +13,15 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from worker.results.character_set import character_set_for
 from worker.results.codes import PROCESSING_EQUIPMENT
-from worker.results.outcome import ResultOfStudy
 from worker.results.patient_and_study import copy_patient_and_study
+from worker.results.result_settings import ResultSettings
 from worker.results.study_clock import StudyClock
-from worker.results.uids import IMPLEMENTATION_CLASS_UID, MAKE, device_uid
-from worker.results.wording import ResultWords
+from worker.results.study_result import StudyResult
+from worker.results.uids import IMPLEMENTATION_CLASS_UID, UID_SCHEME_VERSION, device_uid
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class ObjectPlacement:
     """Where an object stands within its study."""
 
     sop_class_uid: str
@@ -40,7 +40,9 @@ class Place:
     """From 1 within the series."""
 
 
-def shell(result: ResultOfStudy, source: Dataset, words: ResultWords, place: Place) -> Dataset:
+def base_dataset(
+    result: StudyResult, source: Dataset, words: ResultSettings, place: ObjectPlacement
+) -> Dataset:
     """A dataset with file meta, patient, study, series, equipment and SOP common modules.
 
     `source`: the header whose patient and study it has.
@@ -74,18 +76,18 @@ def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return item
 
 
-def _file_meta(place: Place) -> FileMetaDataset:
+def _file_meta(place: ObjectPlacement) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(place.sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(place.sop_instance_uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
-    meta.ImplementationVersionName = f"PNEUMO_RESULT_{MAKE}"
+    meta.ImplementationVersionName = f"PNEUMO_RESULT_{UID_SCHEME_VERSION}"
     return meta
 
 
-def _add_series(dataset: Dataset, place: Place) -> None:
+def _add_series(dataset: Dataset, place: ObjectPlacement) -> None:
     dataset.Modality = place.modality
     dataset.SeriesInstanceUID = place.series_instance_uid
     dataset.SeriesNumber = place.series_number
@@ -93,9 +95,9 @@ def _add_series(dataset: Dataset, place: Place) -> None:
     dataset.InstanceNumber = place.instance_number
 
 
-def _add_equipment(dataset: Dataset, result: ResultOfStudy, words: ResultWords) -> None:
+def _add_equipment(dataset: Dataset, result: StudyResult, words: ResultSettings) -> None:
     """PS3.3 C.7.5.2 Enhanced General Equipment: the model is the device, its digest the serial number."""
-    versions = [result.model.label, f"results {MAKE}"]
+    versions = [result.model.label, f"results {UID_SCHEME_VERSION}"]
     for holder in (dataset, contributing := Dataset()):
         holder.Manufacturer = words.manufacturer
         holder.ManufacturerModelName = words.device_name
@@ -109,7 +111,7 @@ def _add_equipment(dataset: Dataset, result: ResultOfStudy, words: ResultWords) 
 
 
 def _add_sop_common(
-    dataset: Dataset, result: ResultOfStudy, clock: StudyClock, place: Place
+    dataset: Dataset, result: StudyResult, clock: StudyClock, place: ObjectPlacement
 ) -> None:
     dataset.SOPClassUID = place.sop_class_uid
     dataset.SOPInstanceUID = place.sop_instance_uid

@@ -10,7 +10,7 @@ from worker.results.picture import resized
 
 Colour = tuple[int, int, int]
 
-STRONGEST = 0.45
+MAX_OPACITY = 0.45
 """Share of colour at the hottest place: the anatomy stays visible below it."""
 STARTS, FULL = 0.35, 0.95
 """Heat at which the tint begins, and at which it is strongest."""
@@ -30,7 +30,7 @@ def with_heat(pixels: np.ndarray, heat: np.ndarray, colour: Colour) -> np.ndarra
         return grey
     smooth = _smooth(heat, pixels.shape)
     tint = np.asarray(colour, dtype=np.float32) / 255
-    share = STRONGEST * _ramp(smooth, STARTS, FULL)
+    share = MAX_OPACITY * _ramp(smooth, STARTS, FULL)
     share = np.maximum(share, _contour(smooth))
     return grey + (tint - grey) * share[:, :, None]
 

@@ -22,16 +22,22 @@ from pydicom.sr.coding import Code
 
 from worker.imaging.header_values import text
 from worker.results import codes
-from worker.results.outcome import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
 from worker.results.sop_classes import frame_to_reference, is_image
 from worker.results.study_clock import StudyClock
+from worker.results.study_result import (
+    FrameResult,
+    InstanceResult,
+    ModelUsed,
+    ResultVerdict,
+    StudyResult,
+)
 from worker.results.uids import ResultUids
 
-NO_PICTURE = "Assessed before, and not kept: there is no picture of it with this report."
+IMAGE_NOT_KEPT = "Assessed before, and not kept: there is no picture of it with this report."
 
 
 def measurement_groups(
-    result: ResultOfStudy, uids: ResultUids, clock: StudyClock
+    result: StudyResult, uids: ResultUids, clock: StudyClock
 ) -> Iterator[MeasurementsAndQualitativeEvaluations]:
     """One group for each predicted frame and for each image that was left out, in order."""
     for number, item in enumerate(result.in_order, start=1):
@@ -70,14 +76,14 @@ def comment(words: str) -> TextContentItem:
 
 
 def _evaluated(
-    item: InstanceOutcome,
-    frame: FrameOutcome,
+    item: InstanceResult,
+    frame: FrameResult,
     name: str,
     model: ModelUsed,
     uids: ResultUids,
     clock: StudyClock,
 ) -> MeasurementsAndQualitativeEvaluations:
-    positive = frame.verdict is Verdict.POSITIVE
+    positive = frame.verdict is ResultVerdict.POSITIVE
     summary = codes.Summary.WITH_FINDINGS if positive else codes.Summary.WITHOUT_FINDINGS
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(item, frame.frame_number, name, uids),
@@ -97,12 +103,12 @@ def _evaluated(
     group[0].ContentSequence.append(_source(item, frame.frame_number))
     group[0].ContentSequence.extend([comment(sentence) for sentence in frame.warnings])
     if not item.is_here:
-        group[0].ContentSequence.append(comment(NO_PICTURE))
+        group[0].ContentSequence.append(comment(IMAGE_NOT_KEPT))
     return group
 
 
 def _not_evaluated(
-    item: InstanceOutcome, name: str, model: ModelUsed, uids: ResultUids
+    item: InstanceResult, name: str, model: ModelUsed, uids: ResultUids
 ) -> MeasurementsAndQualitativeEvaluations:
     """No finding, no probability: an image of which nothing is known must not look like a negative."""
     group = MeasurementsAndQualitativeEvaluations(
@@ -121,13 +127,13 @@ def _not_evaluated(
 
 
 def _tracking(
-    item: InstanceOutcome, frame_number: int, name: str, uids: ResultUids
+    item: InstanceResult, frame_number: int, name: str, uids: ResultUids
 ) -> TrackingIdentifier:
     label = f"{name}, frame {frame_number}" if len(item.frames) > 1 else name
     return TrackingIdentifier(identifier=label, uid=uids.tracking(item.uid, frame_number))
 
 
-def _source(item: InstanceOutcome, frame_number: int | None) -> ContentItem:
+def _source(item: InstanceResult, frame_number: int | None) -> ContentItem:
     """The image; something that is none (a report, a presentation state) as a composite object."""
     sop_class_uid = text(item.header, "SOPClassUID") or ""
     if not is_image(sop_class_uid):

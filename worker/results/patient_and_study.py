@@ -63,15 +63,15 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     """Copy the modules; type 2 elements that are missing or malformed come out empty."""
     target.StudyInstanceUID = source.StudyInstanceUID
     for keyword in TYPE_2:
-        target.add(sound_element(source, keyword) or _empty(keyword))
-    trial = CLINICAL_TRIAL if sound_element(source, "ClinicalTrialSponsorName") else ()
+        target.add(valid_element(source, keyword) or _empty(keyword))
+    trial = CLINICAL_TRIAL if valid_element(source, "ClinicalTrialSponsorName") else ()
     for keyword in (*OPTIONAL, *trial):
-        element = sound_element(source, keyword)
+        element = valid_element(source, keyword)
         if element is not None:
             target.add(element)
 
 
-def sound_element(source: Dataset, keyword: str) -> DataElement | None:
+def valid_element(source: Dataset, keyword: str) -> DataElement | None:
     """A copy of the element if it is there, has a value, and the value has its form."""
     try:
         element = deepcopy(source[keyword])

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 
 from worker.errors import Rejected
 from worker.imaging.header_values import text
-from worker.results.outcome import ResultOfStudy
-from worker.results.patient_and_study import TYPE_2, sound_element
+from worker.results.patient_and_study import TYPE_2, valid_element
+from worker.results.study_result import StudyResult
 
 _NAMES = ("PatientID", "IssuerOfPatientID")
 """By which a PACS tells patients apart (PS3.3 C.7.1.1)."""
@@ -22,7 +22,7 @@ _PERSON = (*_NAMES, "PatientName", "PatientBirthDate", "PatientSex")
 _FILLED = (*TYPE_2, "IssuerOfPatientID")
 
 
-def check_one_patient(result: ResultOfStudy) -> None:
+def check_one_patient(result: StudyResult) -> None:
     """Refuse objects about several patients, since they would be filed under one of them.
 
     Blanks around an id are padding, capitals count (PS3.5 6.2, LO); images without an id agree with
@@ -41,7 +41,7 @@ def check_one_patient(result: ResultOfStudy) -> None:
             )
 
 
-def header_of_report(result: ResultOfStudy) -> Dataset:
+def header_of_report(result: StudyResult) -> Dataset:
     """Patient and study as the report and the notice have them.
 
     Of an image whose file is here, with a Patient ID if there is such a one, of an evaluated one
@@ -55,10 +55,10 @@ def header_of_report(result: ResultOfStudy) -> Dataset:
             not item.frames,
         ),
     )
-    return completed(items[0].header, result)
+    return fill_missing(items[0].header, result)
 
 
-def completed(header: Dataset, result: ResultOfStudy) -> Dataset:
+def fill_missing(header: Dataset, result: StudyResult) -> Dataset:
     """The header with what it leaves empty of patient and study taken from the other images.
 
     Of such alone as speak of the same person, and in letters that it can write.
@@ -67,7 +67,7 @@ def completed(header: Dataset, result: ResultOfStudy) -> Dataset:
     for other in (item.header for item in result.in_order):
         if _may_be_one_person(whole, other):
             for keyword in _FILLED:
-                element = None if sound_element(whole, keyword) else sound_element(other, keyword)
+                element = None if valid_element(whole, keyword) else valid_element(other, keyword)
                 if element is not None and _is_writable(element, other, header):
                     whole[keyword] = element
     return whole

@@ -9,15 +9,15 @@ from pydicom.sr.coding import Code
 
 from worker.imaging.header_values import text
 from worker.results import codes
-from worker.results.outcome import ResultOfStudy
-from worker.results.patient_and_study import sound_element
+from worker.results.patient_and_study import valid_element
+from worker.results.study_result import StudyResult
 
 _RADIOGRAPHY = {"CR", "DX"}
 _LONGEST = {"CodeValue": 16, "CodingSchemeDesignator": 16, "CodeMeaning": 64}
 """SH, SH and LO (PS3.5 6.2)."""
 
 
-def procedures_reported(result: ResultOfStudy, source: Dataset) -> list[Code]:
+def procedures_reported(result: StudyResult, source: Dataset) -> list[Code]:
     """A chest radiograph if anything was evaluated as one; else the source's codes; else what the
     modality tells.
     """
@@ -30,7 +30,7 @@ def procedures_reported(result: ResultOfStudy, source: Dataset) -> list[Code]:
 
 def _codes_of(source: Dataset) -> Iterator[Code]:
     """The items of Procedure Code Sequence (0008,1032) that are whole (PS3.3 8.8)."""
-    element = sound_element(source, "ProcedureCodeSequence")
+    element = valid_element(source, "ProcedureCodeSequence")
     for item in element.value if element is not None else ():
         parts = {keyword: text(item, keyword) or "" for keyword in _LONGEST}
         if all(0 < len(part) <= _LONGEST[keyword] for keyword, part in parts.items()):

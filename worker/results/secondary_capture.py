@@ -22,26 +22,26 @@ from pydicom.uid import (
 
 from worker.imaging.header_values import text
 from worker.results.capture_drawing import draw
-from worker.results.capture_text import CaptureWords, words_for_image, words_for_notice
+from worker.results.capture_text import CaptureText, image_text, notice_text
 from worker.results.codes import SOURCE_IMAGE
-from worker.results.common_modules import Place, coded, reference, shell
-from worker.results.outcome import InstanceOutcome, ResultOfStudy, Verdict
-from worker.results.patient_and_study import sound_element
-from worker.results.patient_consistency import completed, header_of_report
+from worker.results.common_modules import ObjectPlacement, base_dataset, coded, reference
+from worker.results.patient_and_study import valid_element
+from worker.results.patient_consistency import fill_missing, header_of_report
 from worker.results.picture import Picture
+from worker.results.result_settings import ResultSettings
 from worker.results.sop_classes import frame_to_reference
+from worker.results.study_result import InstanceResult, ResultVerdict, StudyResult
 from worker.results.uids import ResultUids
-from worker.results.wording import ResultWords
 
 SERIES_NUMBER = 9102
 LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K}
 
-PictureOf = Callable[[InstanceOutcome, int], Picture]
+PictureOf = Callable[[InstanceResult, int], Picture]
 """Gives the picture of an instance's frame, counted from 1; asked for one at a time."""
 
 
 def build_captures(
-    result: ResultOfStudy, words: ResultWords, picture_of: PictureOf
+    result: StudyResult, words: ResultSettings, picture_of: PictureOf
 ) -> Iterator[Dataset]:
     """The captures of one result, in order; of each instance the frame that decides about it.
 
@@ -56,13 +56,13 @@ def build_captures(
 
 
 def _capture(
-    result: ResultOfStudy, words: ResultWords, item: InstanceOutcome, number: int, picture: Picture
+    result: StudyResult, words: ResultSettings, item: InstanceResult, number: int, picture: Picture
 ) -> Dataset:
     uid = ResultUids.of(result, words).capture(item.uid)
-    marked = item.leading_frame.verdict is Verdict.POSITIVE and bool(picture.heat.any())
-    said = words_for_image(result, item, words, marked=marked)
-    source = completed(item.header, result)
-    dataset = shell(result, source, words, _place(result, words, uid, number))
+    marked = item.leading_frame.verdict is ResultVerdict.POSITIVE and bool(picture.heat.any())
+    said = image_text(result, item, words, marked=marked)
+    source = fill_missing(item.header, result)
+    dataset = base_dataset(result, source, words, _place(result, words, uid, number))
     dataset.BodyPartExamined = "CHEST"
     what = "Grad-CAM of {} over the radiograph" if marked else "Radiograph as {} saw it"
     _add_image(dataset, said, what.format(result.model.label))
@@ -73,10 +73,10 @@ def _capture(
     return dataset
 
 
-def _notice(result: ResultOfStudy, words: ResultWords) -> Dataset:
+def _notice(result: StudyResult, words: ResultSettings) -> Dataset:
     uid = ResultUids.of(result, words).capture()
-    said = words_for_notice(result, words)
-    dataset = shell(result, header_of_report(result), words, _place(result, words, uid, 1))
+    said = notice_text(result, words)
+    dataset = base_dataset(result, header_of_report(result), words, _place(result, words, uid, 1))
     _add_image(dataset, said, f"Notice that {result.model.label} evaluated nothing")
     dataset.Laterality = dataset.PatientOrientation = None
     dataset.BurnedInAnnotation = "NO"
@@ -84,8 +84,8 @@ def _notice(result: ResultOfStudy, words: ResultWords) -> Dataset:
     return dataset
 
 
-def _place(result: ResultOfStudy, words: ResultWords, uid: str, number: int) -> Place:
-    return Place(
+def _place(result: StudyResult, words: ResultSettings, uid: str, number: int) -> ObjectPlacement:
+    return ObjectPlacement(
         sop_class_uid=SecondaryCaptureImageStorage,
         sop_instance_uid=uid,
         series_instance_uid=ResultUids.of(result, words).capture_series,
@@ -97,7 +97,7 @@ def _place(result: ResultOfStudy, words: ResultWords, uid: str, number: int) -> 
     )
 
 
-def _add_image(dataset: Dataset, said: CaptureWords, derivation: str) -> None:
+def _add_image(dataset: Dataset, said: CaptureText, derivation: str) -> None:
     """PS3.3 C.7.6.1 General Image, C.8.6.1 SC Equipment, C.8.6.2 SC Image."""
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.ConversionType = "WSD"
@@ -107,7 +107,7 @@ def _add_image(dataset: Dataset, said: CaptureWords, derivation: str) -> None:
     dataset.ImageComments = f"{said.headline}. {said.disclaimer}"
 
 
-def _add_source(dataset: Dataset, item: InstanceOutcome) -> None:
+def _add_source(dataset: Dataset, item: InstanceResult) -> None:
     """The image that it shows, and what is true of it because it is true of that one."""
     header = item.header
     source = reference(text(header, "SOPClassUID") or "", item.uid)
@@ -116,7 +116,7 @@ def _add_source(dataset: Dataset, item: InstanceOutcome) -> None:
         source.ReferencedFrameNumber = frame
     source.PurposeOfReferenceCodeSequence = coded(SOURCE_IMAGE)
     dataset.SourceImageSequence = [source]
-    orientation = sound_element(header, "PatientOrientation")
+    orientation = valid_element(header, "PatientOrientation")
     dataset.PatientOrientation = orientation.value if orientation else None
     burned_in = text(header, "BurnedInAnnotation")
     if burned_in in {"YES", "NO"}:
@@ -131,7 +131,7 @@ def _add_loss(dataset: Dataset, header: Dataset) -> None:
         return
     dataset.LossyImageCompression = "01"
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        element = sound_element(header, keyword)
+        element = valid_element(header, keyword)
         if element is not None:
             dataset.add(element)
 

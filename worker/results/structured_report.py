@@ -25,14 +25,14 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from worker.imaging.header_values import text
 from worker.results import codes
-from worker.results.common_modules import Place, reference, shell
+from worker.results.common_modules import ObjectPlacement, base_dataset, reference
 from worker.results.measurement_groups import code_item, comment, measurement_groups
-from worker.results.outcome import Predecessor, ResultOfStudy, Verdict
 from worker.results.patient_consistency import header_of_report
 from worker.results.procedure import procedures_reported
+from worker.results.result_settings import ResultSettings
 from worker.results.study_clock import StudyClock
+from worker.results.study_result import Predecessor, ResultVerdict, StudyResult
 from worker.results.uids import ResultUids, device_uid
-from worker.results.wording import ResultWords
 
 SERIES_NUMBER = 9101
 
@@ -40,33 +40,33 @@ Instance = tuple[str, str, str]
 """Series Instance UID, SOP Class UID, SOP Instance UID."""
 
 
-def build_report(result: ResultOfStudy, words: ResultWords) -> Dataset:
+def build_report(result: StudyResult, words: ResultSettings) -> Dataset:
     """The structured report of one result, ready to be sent or written."""
     uids = ResultUids.of(result, words)
     source = header_of_report(result)
-    report = shell(result, source, words, _place(result, uids))
+    report = base_dataset(result, source, words, _place(result, uids))
     _add_document(report, result, words)
     for element in _content(result, source, words, uids):
         report.add(element)
     return report
 
 
-def summary_of(result: ResultOfStudy) -> codes.Summary:
+def summary_of(result: StudyResult) -> codes.Summary:
     """Of the whole study (CID 6047)."""
     return _SUMMARIES[(result.verdict, bool(result.left_out) and bool(result.evaluated))]
 
 
 _SUMMARIES = {
     # (verdict, whether some images were evaluated and others not)
-    (Verdict.POSITIVE, False): codes.Summary.WITH_FINDINGS,
-    (Verdict.NEGATIVE, False): codes.Summary.WITHOUT_FINDINGS,
-    (Verdict.POSITIVE, True): codes.Summary.PARTLY_WITH_FINDINGS,
-    (Verdict.NEGATIVE, True): codes.Summary.PARTLY_WITHOUT_FINDINGS,
-    (Verdict.REJECTED, False): codes.Summary.NOT_EVALUATED,
+    (ResultVerdict.POSITIVE, False): codes.Summary.WITH_FINDINGS,
+    (ResultVerdict.NEGATIVE, False): codes.Summary.WITHOUT_FINDINGS,
+    (ResultVerdict.POSITIVE, True): codes.Summary.PARTLY_WITH_FINDINGS,
+    (ResultVerdict.NEGATIVE, True): codes.Summary.PARTLY_WITHOUT_FINDINGS,
+    (ResultVerdict.REJECTED, False): codes.Summary.NOT_EVALUATED,
 }
 
 
-def replaced_by(result: ResultOfStudy, words: ResultWords) -> list[Predecessor]:
+def replaced_by(result: StudyResult, words: ResultSettings) -> list[Predecessor]:
     """The reports that this one takes the place of.
 
     Of its own earlier forms those that were begun before it, so that it says the same at each try.
@@ -76,10 +76,10 @@ def replaced_by(result: ResultOfStudy, words: ResultWords) -> list[Predecessor]:
     return [*before, *takewhile(lambda form: form.sop_instance_uid != own, result.earlier_forms)]
 
 
-def replaced_sentences(result: ResultOfStudy, words: ResultWords, clock: StudyClock) -> list[str]:
+def replaced_sentences(result: StudyResult, words: ResultSettings, clock: StudyClock) -> list[str]:
     """What this result takes the place of, in words."""
     said = [
-        f"Replaces the result of {clock.for_people(before.finished_at)} "
+        f"Replaces the result of {clock.for_display(before.finished_at)} "
         f"({before.model}, revision {before.revision} of the study)."
         for before in replaced_by(result, words)
         if before is result.supersedes
@@ -89,8 +89,8 @@ def replaced_sentences(result: ResultOfStudy, words: ResultWords, clock: StudyCl
     return said
 
 
-def _place(result: ResultOfStudy, uids: ResultUids) -> Place:
-    return Place(
+def _place(result: StudyResult, uids: ResultUids) -> ObjectPlacement:
+    return ObjectPlacement(
         sop_class_uid=Comprehensive3DSRStorage,
         sop_instance_uid=uids.report,
         series_instance_uid=uids.report_series,
@@ -104,7 +104,7 @@ def _place(result: ResultOfStudy, uids: ResultUids) -> Place:
 # --- the document (PS3.3 C.17.1 and C.17.2) ---------------------------------------------------------
 
 
-def _add_document(report: Dataset, result: ResultOfStudy, words: ResultWords) -> None:
+def _add_document(report: Dataset, result: StudyResult, words: ResultSettings) -> None:
     study_uid = report.StudyInstanceUID
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
@@ -152,7 +152,7 @@ def _series_item(series_uid: str, members: Sequence[Instance]) -> Dataset:
 
 
 def _content(
-    result: ResultOfStudy, source: Dataset, words: ResultWords, uids: ResultUids
+    result: StudyResult, source: Dataset, words: ResultSettings, uids: ResultUids
 ) -> Dataset:
     clock = StudyClock.of(source, words)
     report = MeasurementReport(
@@ -166,7 +166,7 @@ def _content(
     return root
 
 
-def _observer(result: ResultOfStudy, words: ResultWords) -> ObservationContext:
+def _observer(result: StudyResult, words: ResultSettings) -> ObservationContext:
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=standard.DCM.Device,
@@ -182,7 +182,7 @@ def _observer(result: ResultOfStudy, words: ResultWords) -> ObservationContext:
 
 
 def _of_the_study(
-    result: ResultOfStudy, words: ResultWords, clock: StudyClock
+    result: StudyResult, words: ResultSettings, clock: StudyClock
 ) -> ContainerContentItem:
     """TID 1500 "Qualitative Evaluations": the study's verdict, and what goes with all of it."""
     container = ContainerContentItem(
@@ -198,10 +198,10 @@ def _of_the_study(
     return container
 
 
-_PRESENCE = {Verdict.POSITIVE: codes.PRESENT, Verdict.NEGATIVE: codes.ABSENT}
+_PRESENCE = {ResultVerdict.POSITIVE: codes.PRESENT, ResultVerdict.NEGATIVE: codes.ABSENT}
 
 
-def _status(result: ResultOfStudy) -> codes.Status:
+def _status(result: StudyResult) -> codes.Status:
     if not result.evaluated:
         return codes.Status.NOT_ATTEMPTED
     return codes.Status.PARTIALLY_SUCCEEDED if result.left_out else codes.Status.SUCCEEDED

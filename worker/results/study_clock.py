@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from pydicom.dataset import Dataset
 
 from worker.imaging.header_values import text
-from worker.results.wording import ResultWords
+from worker.results.result_settings import ResultSettings
 
 _OFFSET = re.compile(r"([+-])(\d\d)([0-5]\d)")
 
@@ -25,7 +25,7 @@ class StudyClock:
     is said of every date and time of an object, the copied ones too (PS3.3 C.12.1)."""
 
     @classmethod
-    def of(cls, source: Dataset, words: ResultWords) -> StudyClock:
+    def of(cls, source: Dataset, words: ResultSettings) -> StudyClock:
         """The clock of a study."""
         offset = text(source, "TimezoneOffsetFromUTC") or ""
         found = _OFFSET.fullmatch(offset)
@@ -46,6 +46,6 @@ class StudyClock:
         """As VR DT, with its offset, so that nobody need guess."""
         return f"{moment.astimezone(self.zone):%Y%m%d%H%M%S.%f%z}"
 
-    def for_people(self, moment: datetime) -> str:
+    def for_display(self, moment: datetime) -> str:
         """e.g. `2026-11-23 10:50 CET`."""
         return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M %Z}"

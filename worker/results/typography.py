@@ -55,7 +55,7 @@ def _font(path: Path, size: int) -> FreeTypeFont:
         ) from None
 
 
-def check_letters(words: str, chosen: Path | None) -> None:
+def check_glyphs(words: str, chosen: Path | None) -> None:
     """Whether the disclaimer's font has all of its letters; a row of boxes would disclaim nothing.
 
     Raises Rejected FONT_UNREADABLE, LETTER_NOT_IN_FONT.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from worker.results.outcome import ModelUsed, ResultOfStudy
-from worker.results.wording import ResultWords
+from worker.results.result_settings import ResultSettings
+from worker.results.study_result import ModelUsed, StudyResult
 
 _NAMESPACE = uuid.UUID("6d0e9a4c-58a5-5a7e-9a52-2f3f1c7a7e11")
 """Never to be changed: every UID that was ever sent follows from it."""
 
-MAKE = "2"
+UID_SCHEME_VERSION = "2"
 """Version of how our objects look. Raised with every change to their content or their rendering,
 since one SOP Instance UID must never stand for two contents (PS3.5 9.1)."""
 
@@ -44,13 +44,13 @@ class ResultUids:
     """Revision of the study."""
     model: ModelUsed
     """Whose result it is."""
-    words: ResultWords
+    words: ResultSettings
     """The site's words: with others the objects would have another content."""
     without: tuple[str, ...] = ()
     """SOP Instance UIDs of images whose files had left: likewise."""
 
     @classmethod
-    def of(cls, result: ResultOfStudy, words: ResultWords) -> ResultUids:
+    def of(cls, result: StudyResult, words: ResultSettings) -> ResultUids:
         """The UIDs of a result."""
         return cls(
             study_key=result.study_key,
@@ -84,6 +84,6 @@ class ResultUids:
         return uid_of("tracking", self.study_key, source_uid, str(frame_number))
 
     def _uid(self, *parts: str) -> str:
-        model, make = self.model, (MAKE, *self.words.as_strings)
+        model, make = self.model, (UID_SCHEME_VERSION, *self.words.as_strings)
         whose = (self.study_key, str(self.revision), model.label, model.bundle_digest)
         return uid_of(*make, *whose, *parts, *self.without)

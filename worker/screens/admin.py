@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from db.deliveries.cancel import forgo_study, holders
+from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
 from db.engine.session import Database
 from db.ledger.identity import erase_identity
 from db.ledger.model_registry import activate_model, select_shadow
 from db.studies.overview import parked_studies
 from db.studies.results import retry_parked
 from worker.errors import Rejected
-from worker.screens.console import one_study
+from worker.screens.console import resolve_study_key
 from worker.settings import Settings
 
 
@@ -40,7 +40,7 @@ def retry_studies(
         with database.reading() as session:
             keys = parked_studies(session, code=code)
     else:
-        keys = [one_study(database, asked) for asked in studies]
+        keys = [resolve_study_key(database, asked) for asked in studies]
     left_alone = 0
     for key in keys:
         with database.transaction() as session:
@@ -88,11 +88,11 @@ def erase_identity_of(settings: Settings, asked: str) -> int:
     those that are owed and those to come; 1 if all was gone already.
     """
     database = Database(settings.database_url)
-    key = one_study(database, asked)
+    key = resolve_study_key(database, asked)
     with database.transaction() as session:
-        forgone = forgo_study(session, key, actor())
+        forgone = cancel_study_deliveries(session, key, actor())
         erased = erase_identity(session, key, actor=actor())
-        hold = holders(session, key)
+        hold = destinations_with_objects(session, key)
     database.dispose()
     console = Console()
     if erased:

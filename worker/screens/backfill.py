@@ -14,7 +14,7 @@ from worker.archive.backfill import Backfill, Rate, Window
 from worker.errors import Rejected
 from worker.peers.peers_file import read_peers
 from worker.screens.console import wide_console
-from worker.screens.truncated_days import doubt_notice
+from worker.screens.truncated_days import truncation_notice
 from worker.settings import Settings
 
 STOPPED = 130
@@ -37,8 +37,8 @@ def backfill_and_show(
 ) -> int:
     """Order a span of days; 0 when all is ordered, 1 if the archive may have more, 130 if stopped."""
     console = console or wide_console()
-    archive = read_peers(settings.peers).one_that("search", peer)
-    read_peers(settings.peers).one_that("retrieve", archive.name)
+    archive = read_peers(settings.peers).single_with_role("search", peer)
+    read_peers(settings.peers).single_with_role("retrieve", archive.name)
     wanted = Backfill(
         peer=archive,
         first=first,
@@ -66,7 +66,7 @@ def backfill_and_show(
         highlight=False,
         soft_wrap=True,
     )
-    return 1 if bars.done.doubts else 0
+    return 1 if bars.done.truncations else 0
 
 
 def modalities_of(listed: str) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ class _Bars:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.done = backfill.Progress(days=0)
+        self.done = backfill.BackfillProgress(days=0)
         self.screen = Progress(
             SpinnerColumn(),
             BarColumn(BAR),
@@ -101,9 +101,9 @@ class _Bars:
         self._bar = self.screen.add_task("days", total=None)
         self._days_told = 0
 
-    def show(self, progress: backfill.Progress) -> None:
+    def show(self, progress: backfill.BackfillProgress) -> None:
         self.done = progress
-        waits = f", waits for {progress.waits_for}" if progress.waits_for else ""
+        waits = f", waits for {progress.waiting_for}" if progress.waiting_for else ""
         self.screen.update(
             self._bar,
             total=progress.days,
@@ -116,15 +116,15 @@ class _Bars:
             self._console.print(f"{of}: {_numbers(progress)}", highlight=False)
 
 
-def _numbers(progress: backfill.Progress) -> str:
+def _numbers(progress: backfill.BackfillProgress) -> str:
     return f"{progress.found} found, {progress.known} known, {progress.ordered} ordered"
 
 
-def _print_end(console: Console, done: backfill.Progress, peer_name: str) -> None:
+def _print_end(console: Console, done: backfill.BackfillProgress, peer_name: str) -> None:
     console.print(
         f"{done.days_done} of {done.days} days are done. Studies: {done.found} in {peer_name}, "
         f"{done.known} known before, {done.ordered} ordered.",
         highlight=False,
     )
-    if done.doubts:
-        console.print(doubt_notice(peer_name, done.doubts))
+    if done.truncations:
+        console.print(truncation_notice(peer_name, done.truncations))

@@ -8,7 +8,12 @@ from functools import partial
 
 from rich.console import Console
 
-from db.deliveries.cancel import StillOwed, forgo, still_owed, tell_no_more
+from db.deliveries.cancel import (
+    OutstandingDelivery,
+    cancel_deliveries,
+    cancel_updates,
+    outstanding_deliveries,
+)
 from db.engine.session import Database
 from worker.errors import Rejected
 from worker.screens.admin import actor
@@ -16,13 +21,13 @@ from worker.screens.console import wide_console
 from worker.settings import Settings
 from worker.transactions import in_transaction
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 """Deliveries that are locked together."""
-SHORTEST = 6
+MIN_KEY_LENGTH = 6
 """Signs of a key; fewer may mean another study as well."""
 
 
-def forgo_and_show(
+def cancel_deliveries_and_show(
     settings: Settings,
     keys: Sequence[str],
     *,
@@ -37,21 +42,21 @@ def forgo_and_show(
     `sure` is told how many, and raises if the person is not. `asked`: whether --forgo was said
     alone. Raises Rejected FORGO_WHICH.
     """
-    if not asked or not (keys or destination) or any(len(key) < SHORTEST for key in keys):
+    if not asked or not (keys or destination) or any(len(key) < MIN_KEY_LENGTH for key in keys):
         raise Rejected(
             "FORGO_WHICH",
-            f"Say which, and nothing else: keys of deliveries or studies (or {SHORTEST} signs of "
+            f"Say which, and nothing else: keys of deliveries or studies (or {MIN_KEY_LENGTH} signs of "
             "their beginnings), or --destination NAME for all that it is owed, or both.",
         )
     console = console or wide_console()
     database = Database(settings.database_url)
     try:
         with database.reading() as session:
-            chosen = still_owed(session, destination=destination, keys=keys)
+            chosen = outstanding_deliveries(session, destination=destination, keys=keys)
         if not dry_run:
             if chosen:
                 sure(f"Let go of {_counted(chosen)}, for good?")
-            _let_go(database, chosen, None if keys else destination)
+            _cancel(database, chosen, None if keys else destination)
     finally:
         database.dispose()
     missing = [
@@ -66,16 +71,18 @@ def forgo_and_show(
     return 1 if missing else 0
 
 
-def _let_go(database: Database, chosen: Sequence[StillOwed], destination: str | None) -> None:
+def _cancel(
+    database: Database, chosen: Sequence[OutstandingDelivery], destination: str | None
+) -> None:
     keys, who = [item.delivery_key for item in chosen], actor()
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        in_transaction(database, partial(forgo, delivery_keys=part, actor=who))
+    for start in range(0, len(keys), BATCH_SIZE):
+        part = keys[start : start + BATCH_SIZE]
+        in_transaction(database, partial(cancel_deliveries, delivery_keys=part, actor=who))
     if destination is not None:
-        in_transaction(database, lambda session: tell_no_more(session, destination))
+        in_transaction(database, lambda session: cancel_updates(session, destination))
 
 
-def _counted(chosen: Sequence[StillOwed]) -> str:
+def _counted(chosen: Sequence[OutstandingDelivery]) -> str:
     """ "3 results (2 owed to archive, 1 to web)"."""
     by_destination = Counter(item.destination for item in chosen)
     listed = ", ".join(f"{count} owed to {name}" for name, count in sorted(by_destination.items()))

@@ -39,8 +39,8 @@ def condition_notices(wrong: Sequence[Condition]) -> list[Text]:
     return [
         Text.assemble(
             (f"{condition.subject}: {condition.code}. ", "bold red"),
-            f"{condition.sentence} Since {moment(condition.since)} UTC, met {condition.times} "
-            f"time(s), last at {moment(condition.seen_at)}.",
+            f"{condition.sentence} Since {format_time(condition.since)} UTC, met {condition.times} "
+            f"time(s), last at {format_time(condition.seen_at)}.",
         )
         for condition in wrong
     ]
@@ -52,7 +52,7 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, datetime):
-        return moment(value)
+        return format_time(value)
     return _short(value)
 
 
@@ -62,11 +62,11 @@ def _short(value: object) -> str:
     return text[:12] if len(text) in (32, 64) and text.isalnum() else text
 
 
-def moment(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def one_study(database: Database, asked: str) -> str:
+def resolve_study_key(database: Database, asked: str) -> str:
     """The study key meant by a key, the beginning of one, or a Study Instance UID."""
     with database.reading() as session:
         key = find_study(session, asked)

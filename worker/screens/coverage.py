@@ -14,12 +14,12 @@ from rich.text import Text
 
 from db.engine.session import Database
 from worker.archive.backfill import days_between
-from worker.archive.coverage import Covered, DayCoverage, cover_day
+from worker.archive.coverage import CoverageStatus, DayCoverage, cover_day
 from worker.errors import Rejected
 from worker.peers.peers_file import Peer, read_peers
 from worker.screens.backfill import modalities_of
 from worker.screens.console import wide_console
-from worker.screens.truncated_days import doubt_notice
+from worker.screens.truncated_days import truncation_notice
 from worker.settings import Settings
 
 DAYS_SHOWN = 62
@@ -38,22 +38,24 @@ def show_coverage(
 ) -> int:
     """A line a day (or a month) and the codes; 0 if everything was predicted or refused, else 1."""
     console = console or wide_console()
-    archive = read_peers(settings.peers).one_that("search", peer)
+    archive = read_peers(settings.peers).single_with_role("search", peer)
     wanted = modalities_of(modalities)
     days = list(days_between(first, last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
     covered = _cover(archive, settings, days, wanted, console)
-    total = sum((day.counts for day in covered), Counter[Covered]())
+    total = sum((day.counts for day in covered), Counter[CoverageStatus]())
     console.print(_days(covered, total))
-    if codes := sum((day.codes for day in covered), Counter[tuple[Covered, str]]()):
+    if codes := sum((day.codes for day in covered), Counter[tuple[CoverageStatus, str]]()):
         console.print(_codes(codes))
     if listing is not None:
         _write(listing, covered)
-        console.print(f"{total[Covered.NEVER_SEEN]} Study Instance UIDs never seen: {listing}")
-    doubts = {day.day: day.doubt for day in covered if day.doubt is not None}
+        console.print(
+            f"{total[CoverageStatus.NEVER_SEEN]} Study Instance UIDs never seen: {listing}"
+        )
+    doubts = {day.day: day.truncation for day in covered if day.truncation is not None}
     if doubts:
-        console.print(doubt_notice(archive.name, doubts))
+        console.print(truncation_notice(archive.name, doubts))
     return 0 if _settled(total) == total.total() and not doubts else 1
 
 
@@ -72,12 +74,12 @@ def _cover(
     return covered
 
 
-def _days(covered: Sequence[DayCoverage], total: Counter[Covered]) -> Table:
+def _days(covered: Sequence[DayCoverage], total: Counter[CoverageStatus]) -> Table:
     by_month = len(covered) > DAYS_SHOWN
     table = Table(Column("month" if by_month else "study day", no_wrap=True))
-    for heading in ("PACS", *(what.value for what in Covered), "done"):
+    for heading in ("PACS", *(what.value for what in CoverageStatus), "done"):
         table.add_column(heading, justify="right", no_wrap=" " not in heading)
-    lines: dict[str, Counter[Covered]] = {}
+    lines: dict[str, Counter[CoverageStatus]] = {}
     for day in covered:
         label = day.day.strftime("%Y-%m") if by_month else day.day.isoformat()
         lines.setdefault(label, Counter()).update(day.counts)
@@ -88,28 +90,28 @@ def _days(covered: Sequence[DayCoverage], total: Counter[Covered]) -> Table:
     return table
 
 
-def _numbers(counts: Counter[Covered]) -> list[Text]:
+def _numbers(counts: Counter[CoverageStatus]) -> list[Text]:
     """Zeros step back, what needs somebody stands out."""
     cells = [Text(str(counts.total()))]
-    for what in Covered:
+    for what in CoverageStatus:
         style = "dim" if not counts[what] else _STYLE.get(what, "")
         cells.append(Text(str(counts[what]), style))
     return [*cells, Text(_share(counts))]
 
 
-_STYLE = {Covered.FAILED: "bold red", Covered.NEVER_SEEN: "yellow"}
+_STYLE = {CoverageStatus.FAILED: "bold red", CoverageStatus.NEVER_SEEN: "yellow"}
 
 
-def _share(counts: Counter[Covered]) -> str:
+def _share(counts: Counter[CoverageStatus]) -> str:
     """Whole per cents; 100 only where nothing is open."""
     return f"{100 * _settled(counts) // counts.total()} %" if counts.total() else ""
 
 
-def _settled(counts: Counter[Covered]) -> int:
-    return counts[Covered.PREDICTED] + counts[Covered.REFUSED]
+def _settled(counts: Counter[CoverageStatus]) -> int:
+    return counts[CoverageStatus.PREDICTED] + counts[CoverageStatus.REFUSED]
 
 
-def _codes(codes: Counter[tuple[Covered, str]]) -> Table:
+def _codes(codes: Counter[tuple[CoverageStatus, str]]) -> Table:
     table = Table("became", "code")
     table.add_column("studies", justify="right")
     for (what, code), count in codes.most_common():

@@ -9,18 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from db.deliveries.claims import retry_delivery
-from db.deliveries.overview import destinations_at_a_glance, parked_deliveries
+from db.deliveries.overview import destination_summaries, parked_deliveries
 from db.engine.session import Database
-from db.ledger.conditions import conditions
-from db.studies.retention import Leaving
+from db.ledger.conditions import active_conditions
+from db.studies.retention import RemovableTotals
 from db.values import LiveWorker
-from db.values.deliveries import DestinationGlance, ParkedDelivery
+from db.values.deliveries import DestinationSummary, ParkedDelivery
 from db.vocabulary.enums import DeliveryState
 from worker.celery import DELIVERY
 from worker.errors import Rejected
-from worker.screens.console import condition_notices, moment, wide_console
+from worker.screens.console import condition_notices, format_time, wide_console
 from worker.settings import Settings
-from worker.storage.disk import in_words
+from worker.storage.disk import format_bytes
 
 RESULT_FILES_GONE = "RESULT_FILES_GONE"
 SHOWN = 20
@@ -38,9 +38,9 @@ def show_deliveries(
     console = console or wide_console()
     database = Database(settings.database_url)
     with database.reading() as session:
-        glances = destinations_at_a_glance(session)
+        glances = destination_summaries(session)
         waiting_for_people = parked_deliveries(session, destination=destination)
-        wrong = [c for c in conditions(session) if c.subject.startswith(SUBJECTS)]
+        wrong = [c for c in active_conditions(session) if c.subject.startswith(SUBJECTS)]
     database.dispose()
     if destination is not None:
         glances = [_named(glances, destination)]
@@ -85,7 +85,7 @@ def retry_deliveries(
     return 1 if missing else 0
 
 
-def deliveries_table(glances: Sequence[DestinationGlance]) -> Table:
+def deliveries_table(glances: Sequence[DestinationSummary]) -> Table:
     """One line for each destination."""
     shown = [state for state in DeliveryState if state is not DeliveryState.SENDING]
     table = Table("destination", title="Results on their way", title_justify="left")
@@ -104,13 +104,13 @@ def deliveries_table(glances: Sequence[DestinationGlance]) -> Table:
             glance.name if glance.is_active else f"{glance.name} (not in the file)",
             *(str(counts.get(state, 0)) for state in shown),
             "" if oldest is None else f"{oldest:.0f} s",
-            moment(glance.probe_at) if glance.failures and glance.probe_at else "",
+            format_time(glance.probe_at) if glance.failures and glance.probe_at else "",
         )
     return table
 
 
 def delivery_notices(
-    glances: Sequence[DestinationGlance], workers: Sequence[LiveWorker] | None = None
+    glances: Sequence[DestinationSummary], workers: Sequence[LiveWorker] | None = None
 ) -> list[Text]:
     """What an operator should do now; nothing when all is well. `workers`: those that live."""
     notices = []
@@ -138,7 +138,7 @@ def delivery_notices(
     return notices
 
 
-def _parked_notices(glance: DestinationGlance) -> list[Text]:
+def _parked_notices(glance: DestinationSummary) -> list[Text]:
     """How many wait for a person, why, and what that person does."""
     if not glance.parked_by_code:
         return []
@@ -161,12 +161,12 @@ def _parked_notices(glance: DestinationGlance) -> list[Text]:
     return notices
 
 
-def kept_notices(kept: Leaving | None) -> list[Text]:
+def retained_file_notices(kept: RemovableTotals | None) -> list[Text]:
     """Files that the retention rule would let go, were it not for a result that is owed."""
     if kept is None or not kept.files:
         return []
     what = (
-        f"{kept.files} files ({in_words(kept.size)}) of {kept.studies} studies stay beyond their "
+        f"{kept.files} files ({format_bytes(kept.size)}) of {kept.studies} studies stay beyond their "
         "term, since results are still owed. "
     )
     return [
@@ -177,7 +177,7 @@ def kept_notices(kept: Leaving | None) -> list[Text]:
     ]
 
 
-def _named(glances: Sequence[DestinationGlance], name: str) -> DestinationGlance:
+def _named(glances: Sequence[DestinationSummary], name: str) -> DestinationSummary:
     for glance in glances:
         if glance.name == name:
             return glance

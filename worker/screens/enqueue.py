@@ -13,7 +13,7 @@ from rich.text import Text
 from db.engine.session import Database
 from db.values import Acceptance, StudySummary
 from db.vocabulary.enums import InstanceReceipt, Priority, StudyState, Verdict
-from worker.intake.accept import Enqueued, enqueue_paths, wait_for
+from worker.intake.accept import EnqueueResult, enqueue_paths, wait_for_studies
 from worker.intake.manifest import read_manifests
 from worker.screens.console import COLOUR, RESEARCH_ONLY
 from worker.settings import Settings
@@ -50,10 +50,10 @@ def enqueue_and_show(
     database.dispose()
     if wait_s is None and taken:
         console.print("Results: `pneumo show STUDY`, or next time `pneumo enqueue --wait`.")
-    return 1 if enqueued.refused or unfinished(results) else 0
+    return 1 if enqueued.refused or has_unfinished(results) else 0
 
 
-def _show_refused(enqueued: Enqueued, console: Console) -> None:
+def _show_refused(enqueued: EnqueueResult, console: Console) -> None:
     if enqueued.skipped:
         console.print(f"{enqueued.skipped} files in folders were no DICOM and were skipped.")
     for refused in enqueued.refused:
@@ -71,7 +71,7 @@ def wait_and_show(
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("waiting for results", total=len(keys))
-        return wait_for(
+        return wait_for_studies(
             database,
             keys,
             timeout_s=wait_s,
@@ -114,6 +114,6 @@ def _receipts(acceptance: Acceptance) -> str:
     return ", ".join(f"{count} {receipt.value}" for receipt, count in counts.items() if count)
 
 
-def unfinished(results: Sequence[StudySummary]) -> bool:
+def has_unfinished(results: Sequence[StudySummary]) -> bool:
     """Whether something that was waited for has no result."""
     return any(r.state is not StudyState.DONE or r.verdict is Verdict.FAILED for r in results)

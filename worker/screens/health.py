@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from worker.errors import Rejected
 from worker.settings import Settings
 
-WORKER_WITHIN_S = 20.0
+WORKER_MAX_AGE_S = 20.0
 """A worker touches its file every 5 s, some seconds later while it waits for its database."""
-RELAY_WITHIN_S = 30.0
+RELAY_MAX_AGE_S = 30.0
 """The relay touches its file after every turn that reached database and broker."""
 
-WATCH_WITHIN_S = 60.0
+WATCH_MAX_AGE_S = 60.0
 """The watcher touches its file after every look; a database that is away holds it for 30 s."""
 
 
@@ -39,12 +39,12 @@ def check(part: str, settings: Settings) -> Health:
 
 def worker_health(settings: Settings) -> Health:
     """A worker whose heartbeat is fresh; any on this machine will do."""
-    return _fresh("worker", settings, "w-*.alive", WORKER_WITHIN_S)
+    return _fresh("worker", settings, "w-*.alive", WORKER_MAX_AGE_S)
 
 
 def relay_health(settings: Settings) -> Health:
     """A relay whose last complete turn is not long ago."""
-    return _fresh("relay", settings, "relay.alive", RELAY_WITHIN_S)
+    return _fresh("relay", settings, "relay.alive", RELAY_MAX_AGE_S)
 
 
 def listener_health(settings: Settings) -> Health:
@@ -58,7 +58,7 @@ def listener_health(settings: Settings) -> Health:
 
 def watch_health(settings: Settings) -> Health:
     """A watcher whose last look through its folder is not long ago."""
-    return _fresh("watcher", settings, "watch.alive", WATCH_WITHIN_S)
+    return _fresh("watcher", settings, "watch.alive", WATCH_MAX_AGE_S)
 
 
 def _fresh(name: str, settings: Settings, pattern: str, within_s: float) -> Health:

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from db.engine.session import Database
-from db.values import Ordered, StudySummary
+from db.values import OrderConfirmation, StudySummary
 from db.vocabulary.enums import Priority
 from worker.archive.order import order_study
 from worker.screens.console import RESEARCH_ONLY, wide_console
-from worker.screens.enqueue import outcome_cells, unfinished, wait_and_show
+from worker.screens.enqueue import has_unfinished, outcome_cells, wait_and_show
 from worker.settings import Settings
 
 
@@ -55,10 +55,10 @@ def order_and_show(
         console.print(RESEARCH_ONLY, style="dim")
     elif wait_s is None:
         console.print("Results: `pneumo show STUDY`, or next time `--wait`.")
-    return 1 if unfinished(results) else 0
+    return 1 if has_unfinished(results) else 0
 
 
-def _table(ordered: Sequence[Ordered], results: Sequence[StudySummary]) -> Table:
+def _table(ordered: Sequence[OrderConfirmation], results: Sequence[StudySummary]) -> Table:
     by_key = {result.study_key: result for result in results}
     table = Table(Column("study", no_wrap=True), "order", "state")
     for heading in _OUTCOME if results else ():

@@ -6,7 +6,7 @@ from datetime import date
 
 from rich.console import Console
 
-from db.deliveries.past_results import Belated
+from db.deliveries.past_results import PastResultOutcome
 from db.engine.session import Database
 from worker.delivery.past_results import Owed, owe_results
 from worker.errors import Rejected
@@ -18,7 +18,7 @@ SHOWN = 20
 """Studies without files that are listed."""
 
 
-def owe_and_show(
+def enqueue_past_results_and_show(
     settings: Settings,
     *,
     asked: bool = True,
@@ -59,12 +59,12 @@ def owe_and_show(
 def _show(owed: Owed, destination: str, console: Console, *, dry_run: bool) -> None:
     would = "would be" if dry_run else "are now"
     console.print(
-        f"{owed.counts[Belated.OWED]} results {would} owed to {destination}; "
-        f"{owed.counts[Belated.OWED_BEFORE]} were before."
+        f"{owed.counts[PastResultOutcome.ENQUEUED]} results {would} owed to {destination}; "
+        f"{owed.counts[PastResultOutcome.ALREADY_ENQUEUED]} were before."
     )
-    if count := owed.counts[Belated.NOT_WANTED]:
+    if count := owed.counts[PastResultOutcome.NOT_WANTED]:
         console.print(f"{count} left out: nothing was evaluated (PNEUMO_RESULTS_FOR_REJECTED).")
-    if count := owed.counts[Belated.ERASED]:
+    if count := owed.counts[PastResultOutcome.ERASED]:
         console.print(f"{count} left out: their identity was erased.")
     if owed.without_files:
         console.print(

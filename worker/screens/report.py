@@ -15,7 +15,7 @@ from worker.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class ReportTable:
     """How `pneumo report` prints one of the analysts' views."""
 
     view: str
@@ -27,7 +27,7 @@ class Page:
 
 
 REPORT = (
-    Page(
+    ReportTable(
         view="v1_studies",
         title="Studies",
         columns=(
@@ -35,7 +35,7 @@ REPORT = (
             "instances", "error_code", "turnaround_seconds",
         ),
     ),
-    Page(
+    ReportTable(
         view="v1_predictions",
         title="Predictions",
         columns=(
@@ -43,13 +43,13 @@ REPORT = (
             "device", "view_position",
         ),
     ),
-    Page(
+    ReportTable(
         view="v1_refusals_by_code",
         title="Refusals by code",
         columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
     ),
-    Page(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
-    Page(
+    ReportTable(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
+    ReportTable(
         view="v1_shadow_agreement",
         title="Shadow beside active model",
         columns=(
@@ -57,7 +57,7 @@ REPORT = (
             "shadow_probability", "shadow_verdict", "agrees",
         ),
     ),
-    Page(
+    ReportTable(
         view="v1_deliveries",
         title="Results on their way to the PACS",
         columns=(
@@ -68,7 +68,7 @@ REPORT = (
 )  # fmt: skip
 """What `pneumo report` prints, in order."""
 
-NEVER_CUT = {
+NEVER_TRUNCATED = {
     "study_key", "model_version", "probability", "refusal_code", "active_probability",
     "shadow_probability",
 }  # fmt: skip
@@ -94,7 +94,7 @@ def show_report(settings: Settings, console: Console | None = None) -> None:
 
 
 def _view_table(
-    page: Page, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
+    page: ReportTable, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
 ) -> Table:
     places = [columns.index(column) for column in page.columns or columns]
     count = f"newest {len(rows)} of {total} rows" if total > len(rows) else "all rows"
@@ -102,7 +102,7 @@ def _view_table(
     table.title_justify = table.caption_justify = "left"
     for place in places:
         name = columns[place]
-        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_CUT)
+        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_TRUNCATED)
     for row in rows:
         table.add_row(*[cell(row[place]) for place in places])
     return table

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 from rich.table import Table
 
-from db.deliveries.overview import names_of_gone
+from db.deliveries.overview import names_of_removed_images
 from db.deliveries.predecessors import predecessor_of
 from db.engine.session import Database
 from db.ledger.model_registry import list_models
@@ -22,8 +22,8 @@ from worker.errors import Rejected, Resource
 from worker.inference.active_model import find_bundle
 from worker.model.bundle import load_bundle
 from worker.results.build import to_bytes
-from worker.results.wording import ResultWords
-from worker.screens.console import RESEARCH_ONLY, one_study, wide_console
+from worker.results.result_settings import ResultSettings
+from worker.screens.console import RESEARCH_ONLY, resolve_study_key, wide_console
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
@@ -37,12 +37,12 @@ def show_results(
     MODEL_BUNDLE_MISSING, and what ResultWords says of the settings; Resource RESULTS_NOT_WRITTEN.
     """
     console = console or wide_console()
-    words = ResultWords.of(settings)
+    words = ResultSettings.of(settings)
     database = Database(settings.database_url)
     try:
-        detail = _finished(database, one_study(database, asked))
+        detail = _finished(database, resolve_study_key(database, asked))
         with database.reading() as session:
-            gone = names_of_gone(session, detail.summary.study_key)
+            gone = names_of_removed_images(session, detail.summary.study_key)
         bundle = load_bundle(find_bundle(_model_of(database, detail), settings))
         finding = _finding(database, detail)
     finally:

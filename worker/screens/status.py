@@ -13,28 +13,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from db.deliveries.overview import destinations_at_a_glance
+from db.deliveries.overview import destination_summaries
 from db.engine.session import Database
-from db.ledger.audit import verify
-from db.ledger.conditions import conditions
+from db.ledger.audit import verify_chains
+from db.ledger.conditions import active_conditions
 from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import list_models
 from db.studies.orders import unfetched_orders
 from db.studies.overview import overview
-from db.studies.retention import count_kept_as_owed
+from db.studies.retention import count_kept_as_outstanding
 from db.values import (
     LiveWorker,
     Overview,
 )
 from db.vocabulary.enums import Lane, StudyState, Verdict
-from worker.intake.drop_folder import refused_count
-from worker.intake.watched_folder import refused_files
-from worker.screens.console import COLOUR, condition_notices, moment, wide_console
-from worker.screens.deliveries import deliveries_table, delivery_notices, kept_notices
+from worker.intake.drop_folder import count_refused_folders
+from worker.intake.watched_folder import count_refused_files
+from worker.screens.console import COLOUR, condition_notices, format_time, wide_console
+from worker.screens.deliveries import deliveries_table, delivery_notices, retained_file_notices
 from worker.settings import Settings
-from worker.storage.disk import Level, room_of, watch_of
+from worker.storage.disk import DiskLevel, disk_monitor_of, disk_space_of
 
-SEEN_WITHIN_S = 30.0
+LIVE_WORKER_MAX_AGE_S = 30.0
 """A worker that beat within so long counts as alive (it beats every 5 s)."""
 
 
@@ -44,12 +44,12 @@ def show_status(settings: Settings, console: Console | None = None) -> None:
     database = Database(settings.database_url)
     with database.reading() as session:
         glance = overview(session)
-        workers = live_workers(session, within_s=SEEN_WITHIN_S)
-        wrong = conditions(session)
-        destinations = destinations_at_a_glance(session)
+        workers = live_workers(session, within_s=LIVE_WORKER_MAX_AGE_S)
+        wrong = active_conditions(session)
+        destinations = destination_summaries(session)
         unfetched = unfetched_orders(session)
         kept = (
-            count_kept_as_owed(session, keep_days=settings.keep_files_days)
+            count_kept_as_outstanding(session, keep_days=settings.keep_files_days)
             if destinations and settings.keep_files_days
             else None
         )
@@ -66,7 +66,7 @@ def show_status(settings: Settings, console: Console | None = None) -> None:
         *_order_notices(unfetched),
         *condition_notices(wrong),
         *delivery_notices(destinations, workers),
-        *kept_notices(kept),
+        *retained_file_notices(kept),
     ]:
         console.print(notice)
 
@@ -76,7 +76,7 @@ def show_audit_report(settings: Settings, console: Console | None = None) -> int
     console = console or wide_console()
     database = Database(settings.database_url)
     with database.reading() as session:
-        report = verify(session)
+        report = verify_chains(session)
     database.dispose()
     if report.ok:
         console.print(f"[green]The audit trail is unbroken[/]: {report.records} records verified.")
@@ -100,7 +100,7 @@ def show_models(settings: Settings, console: Console | None = None) -> None:
             f"{model.threshold:.4f}",
             f"{model.temperature:.4f}",
             model.bundle_digest[:12],
-            moment(model.registered_at),
+            format_time(model.registered_at),
         )
     console.print(table)
 
@@ -139,7 +139,7 @@ def _workers_table(workers: Sequence[LiveWorker]) -> Table:
             ",".join(worker.lanes),
             worker.device,
             _models_of(worker),
-            moment(worker.started_at),
+            format_time(worker.started_at),
             f"{(datetime.now(UTC) - worker.seen_at).total_seconds():.0f} s ago",
         )
     return table
@@ -175,15 +175,15 @@ def _broker_line(settings: Settings) -> str:
 def _disk_line(settings: Settings) -> str:
     """Room as this process sees it, whether or not a relay runs that would note a condition."""
     try:
-        room = room_of(settings.intake_dir)
+        room = disk_space_of(settings.intake_dir)
     except OSError:
         return "[bold red]Disk: the intake folder cannot be reached.[/] Check that it is mounted."
     takes = {
-        Level.ENOUGH: "",
-        Level.LOW: " [yellow]That is little.[/]",
-        Level.NEARLY_FULL: " [bold red]No new studies are taken over.[/]",
+        DiskLevel.ENOUGH: "",
+        DiskLevel.LOW: " [yellow]That is little.[/]",
+        DiskLevel.NEARLY_FULL: " [bold red]No new studies are taken over.[/]",
     }
-    return f"Disk: {room}.{takes[watch_of(settings).level()]}"
+    return f"Disk: {room}.{takes[disk_monitor_of(settings).level()]}"
 
 
 def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
@@ -208,7 +208,7 @@ def _notices(glance: Overview, workers: Sequence[LiveWorker]) -> list[str]:
 
 def _handover_notices(settings: Settings) -> list[str]:
     """What bridges handed over and could not be taken over."""
-    refused = refused_count(settings)
+    refused = count_refused_folders(settings)
     if not refused:
         return []
     return [
@@ -221,7 +221,7 @@ def _handover_notices(settings: Settings) -> list[str]:
 
 def _watch_notices(settings: Settings) -> list[str]:
     """What lay in the watched folder and could not be taken over."""
-    refused = refused_files(settings.watch_folder) if settings.watch_folder else 0
+    refused = count_refused_files(settings.watch_folder) if settings.watch_folder else 0
     if not refused:
         return []
     said = f"[bold red]{refused} file(s) of the watched folder were refused.[/]"

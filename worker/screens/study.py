@@ -12,7 +12,7 @@ from rich.text import Text
 from db.engine.session import Database
 from db.studies.overview import find_study, study_detail
 from db.values import AttemptDetail, AuditDetail, InstanceDetail, StudyDetail, StudySummary
-from worker.screens.console import COLOUR, RESEARCH_ONLY, cell, moment, wide_console
+from worker.screens.console import COLOUR, RESEARCH_ONLY, cell, format_time, wide_console
 from worker.settings import Settings
 
 
@@ -55,7 +55,7 @@ def _summary_lines(summary: StudySummary) -> Text:
         text.append(summary.state.value.upper())
     text.append(
         f"\n{summary.priority.value}, came by {summary.source.value}, revision {summary.revision}, "
-        f"{summary.attempts} attempt(s), received {moment(summary.received_at)}"
+        f"{summary.attempts} attempt(s), received {format_time(summary.received_at)}"
     )
     if summary.turnaround_seconds is not None:
         text.append(f", turn-around {summary.turnaround_seconds:.2f} s")
@@ -79,7 +79,7 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
-            f"left {moment(instance.file_removed_at)}" if instance.file_removed_at else "here",
+            f"left {format_time(instance.file_removed_at)}" if instance.file_removed_at else "here",
             Text.assemble((refusal.code, "bold"), f" {refusal.tag or ''}\n{refusal.sentence}")
             if refusal
             else "",
@@ -152,7 +152,7 @@ def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
             attempt.lane.value,
             attempt.outcome + (f" {attempt.error_code}" if attempt.error_code else ""),
             *("" if value is None else f"{value:.3f}" for value in seconds),
-            moment(attempt.started_at),
+            format_time(attempt.started_at),
         )
     return table
 
@@ -162,5 +162,5 @@ def _audit_table(records: Sequence[AuditDetail]) -> Table:
     table.title_justify = "left"
     for record in records:
         detail = ", ".join(f"{key}={cell(value)}" for key, value in record.detail.items())
-        table.add_row(moment(record.occurred_at), record.event, record.actor, detail)
+        table.add_row(format_time(record.occurred_at), record.event, record.actor, detail)
     return table

@@ -8,34 +8,34 @@ from rich.console import Console
 from rich.table import Table
 
 from db.engine.session import Database
-from db.studies.retention import Leaving, count_due_to_leave, count_kept_as_owed
+from db.studies.retention import RemovableTotals, count_kept_as_outstanding, count_removable
 from worker.errors import Resource
 from worker.maintenance.orphans import (
     FOLDERS,
-    Swept,
-    sweep_half_written,
+    SweptFiles,
+    sweep_alive_files,
     sweep_orphans,
-    sweep_signs_of_life,
+    sweep_part_files,
 )
-from worker.maintenance.retention import BATCH, Left, let_files_leave
+from worker.maintenance.retention import BATCH, RemovedFiles, remove_expired_files
 from worker.screens.admin import actor
 from worker.settings import Settings
-from worker.storage.disk import in_words, room_of
+from worker.storage.disk import disk_space_of, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tidied:
+class TidyResult:
     """What was removed, or would be."""
 
-    left: Left
+    left: RemovedFiles
     """Files of finished studies."""
-    orphans: Swept
+    orphans: SweptFiles
     """Files that no row needs."""
-    kept_as_owed: Leaving | None = None
+    kept_for_deliveries: RemovableTotals | None = None
     """Would leave, but for a result that is still owed; None: not counted."""
     half_written: int | None = None
     """Left in mid-write; None: not counted."""
-    signs_of_life: int | None = None
+    stale_alive_files: int | None = None
     """Of processes that are gone; None: not counted."""
 
 
@@ -47,8 +47,8 @@ def show_tidying(settings: Settings, *, dry_run: bool, console: Console | None =
     console = console or Console()
     database = Database(settings.database_url)
     try:
-        done = would_tidy(settings, database) if dry_run else tidy(settings, database)
-        room = room_of(settings.intake_dir)
+        done = preview_tidy(settings, database) if dry_run else tidy(settings, database)
+        room = disk_space_of(settings.intake_dir)
     except OSError as error:
         raise Resource(
             "INTAKE_NOT_TIDIED",
@@ -62,40 +62,40 @@ def show_tidying(settings: Settings, *, dry_run: bool, console: Console | None =
     return 0
 
 
-def tidy(settings: Settings, database: Database) -> Tidied:
+def tidy(settings: Settings, database: Database) -> TidyResult:
     """Everything that may leave, leaves."""
-    left = batch = let_files_leave(settings, database, actor=actor())
+    left = batch = remove_expired_files(settings, database, actor=actor())
     while batch.studies == BATCH:
-        batch = let_files_leave(settings, database, actor=actor())
+        batch = remove_expired_files(settings, database, actor=actor())
         left += batch
-    return Tidied(
+    return TidyResult(
         left=left,
         orphans=_orphans(settings, database, dry_run=False),
-        half_written=sweep_half_written(settings),
-        signs_of_life=sweep_signs_of_life(settings),
+        half_written=sweep_part_files(settings),
+        stale_alive_files=sweep_alive_files(settings),
     )
 
 
-def would_tidy(settings: Settings, database: Database) -> Tidied:
+def preview_tidy(settings: Settings, database: Database) -> TidyResult:
     """What `tidy` would remove; nothing is changed."""
-    left, owed = Left(), None
+    left, owed = RemovedFiles(), None
     if settings.keep_files_days:
         with database.reading() as session:
-            due = count_due_to_leave(session, keep_days=settings.keep_files_days)
-            owed = count_kept_as_owed(session, keep_days=settings.keep_files_days)
-        left = Left(studies=due.studies, files=due.files, size=due.size)
+            due = count_removable(session, keep_days=settings.keep_files_days)
+            owed = count_kept_as_outstanding(session, keep_days=settings.keep_files_days)
+        left = RemovedFiles(studies=due.studies, files=due.files, size=due.size)
     orphans = _orphans(settings, database, dry_run=True)
-    return Tidied(left=left, orphans=orphans, kept_as_owed=owed)
+    return TidyResult(left=left, orphans=orphans, kept_for_deliveries=owed)
 
 
-def _orphans(settings: Settings, database: Database, *, dry_run: bool) -> Swept:
-    swept = Swept()
+def _orphans(settings: Settings, database: Database, *, dry_run: bool) -> SweptFiles:
+    swept = SweptFiles()
     for folder in FOLDERS:
         swept += sweep_orphans(settings, database, folder, dry_run=dry_run)
     return swept
 
 
-def _table(done: Tidied, settings: Settings, *, dry_run: bool) -> Table:
+def _table(done: TidyResult, settings: Settings, *, dry_run: bool) -> Table:
     days = settings.keep_files_days
     rule = (
         f"finished at least {days:g} days ago"
@@ -105,13 +105,15 @@ def _table(done: Tidied, settings: Settings, *, dry_run: bool) -> Table:
     table = Table("what", "files", "bytes", title="Would leave" if dry_run else "Left")
     table.title_justify = "left"
     left, orphans = done.left, done.orphans
-    table.add_row(f"files of {left.studies} studies, {rule}", str(left.files), in_words(left.size))
-    table.add_row("files that no row needs", str(orphans.files), in_words(orphans.size))
-    if done.kept_as_owed:
-        owed = done.kept_as_owed
+    table.add_row(
+        f"files of {left.studies} studies, {rule}", str(left.files), format_bytes(left.size)
+    )
+    table.add_row("files that no row needs", str(orphans.files), format_bytes(orphans.size))
+    if done.kept_for_deliveries:
+        owed = done.kept_for_deliveries
         what = f"stay: results of {owed.studies} studies are owed (`pneumo deliveries`)"
-        table.add_row(what, str(owed.files), in_words(owed.size))
+        table.add_row(what, str(owed.files), format_bytes(owed.size))
     if done.half_written is not None:
         table.add_row("half-written files of dead processes", str(done.half_written), "")
-        table.add_row("signs of life of dead processes", str(done.signs_of_life), "")
+        table.add_row("signs of life of dead processes", str(done.stale_alive_files), "")
     return table

@@ -7,14 +7,14 @@ from datetime import date
 
 from rich.text import Text
 
-from worker.archive.find.search import Doubt
+from worker.archive.find.search import Truncation
 
 CODE = "SEARCH_CUT_OFF"
 LISTED = 5
 """Days that are named; of more only the number is told."""
 
 
-def doubt_notice(peer_name: str, doubts: Mapping[date, Doubt]) -> Text:
+def truncation_notice(peer_name: str, doubts: Mapping[date, Truncation]) -> Text:
     """Code and sentence, certain days first."""
     days = sorted(doubts, key=lambda day: (not doubts[day].is_certain, day))
     named = ", ".join(f"{day.isoformat()} ({doubts[day].answers})" for day in days[:LISTED])

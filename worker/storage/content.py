@@ -22,9 +22,11 @@ IMPLEMENTATION_VERSION = "PNEUMO_1"
 PREAMBLE = 128
 CHUNK = 1 << 20
 _FILE_META = 0x0002
-_LONG = frozenset({b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OD", b"OF", b"OL", b"OV"})
+_LONG_LENGTH_VRS = frozenset(
+    {b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR", b"OD", b"OF", b"OL", b"OV"}
+)
 """Value representations with a length of four bytes after two that are reserved, PS3.5 7.1.2."""
-_WHAT_IT_IS = (0x0002, 0x0003, 0x0010)
+_IDENTIFYING_ELEMENTS = (0x0002, 0x0003, 0x0010)
 """Media Storage SOP Class UID, Media Storage SOP Instance UID, Transfer Syntax UID."""
 _LONGEST_VALUE = 1024
 """Bytes; a UID has 64 at the most, and some senders know no limit."""
@@ -62,7 +64,7 @@ def content_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         meta = dict(_file_meta(file))
-        what_it_is = [meta.get(element, "") for element in _WHAT_IT_IS]
+        what_it_is = [meta.get(element, "") for element in _IDENTIFYING_ELEMENTS]
         digest = hashlib.sha256(file_head(*what_it_is) if all(what_it_is) else b"")
         while chunk := file.read(CHUNK):
             digest.update(chunk)
@@ -82,7 +84,7 @@ def _file_meta(file: BinaryIO) -> Iterator[tuple[int, str]]:
         if len(header) < 8 or struct.unpack_from("<H", header)[0] != _FILE_META:
             file.seek(position)
             return
-        if header[4:6] in _LONG and len(header) == 12:
+        if header[4:6] in _LONG_LENGTH_VRS and len(header) == 12:
             position += 12 + struct.unpack_from("<I", header, 8)[0]
             continue
         length = struct.unpack_from("<H", header, 6)[0]

@@ -24,9 +24,9 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 DISK_LOW, DISK_NEARLY_FULL = "DISK_LOW", "DISK_NEARLY_FULL"
-JUDGED_EVERY_S = 1.0
+CHECK_INTERVAL_S = 1.0
 """A burst of associations asks the file system once; in a second 25 senders bring 1 GB at most."""
-ENDS_ABOVE = 1.1
+HYSTERESIS = 1.1
 """A level ends when this many times as much is free as where it begins."""
 
 NOT_STORAGE = frozenset({"1.2.840.10008.1.1", "1.2.840.10008.1.20.1"})
@@ -35,7 +35,7 @@ TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED = 0x02, 0x03, 0x02
 """Result, source and reason of an A-ASSOCIATE-RJ that asks to come back (PS3.8 9.3.4)."""
 
 
-class Level(IntEnum):
+class DiskLevel(IntEnum):
     """How much room there is."""
 
     ENOUGH = 0
@@ -46,11 +46,11 @@ class Level(IntEnum):
     """Less than PNEUMO_DISK_REFUSE_FREE: no new study is taken over."""
 
 
-CODES = {Level.LOW: DISK_LOW, Level.NEARLY_FULL: DISK_NEARLY_FULL}
+CODE_OF_LEVEL = {DiskLevel.LOW: DISK_LOW, DiskLevel.NEARLY_FULL: DISK_NEARLY_FULL}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class DiskSpace:
     """What a file system has, in bytes."""
 
     free: int
@@ -58,82 +58,82 @@ class Room:
     total: int
 
     def __str__(self) -> str:
-        return f"{in_words(self.free)} of {in_words(self.total)} are free"
+        return f"{format_bytes(self.free)} of {format_bytes(self.total)} are free"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ladder:
+class DiskThresholds:
     """Where the levels begin, as a site set them: a share of the disk ("5%") or bytes ("2GB")."""
 
     warn: str
     refuse: str
 
-    def judge(self, room: Room, before: Level) -> Level:
+    def level_for(self, room: DiskSpace, before: DiskLevel) -> DiskLevel:
         """The level that holds now, after `before`."""
-        for level, limit in ((Level.NEARLY_FULL, self.refuse), (Level.LOW, self.warn)):
+        for level, limit in ((DiskLevel.NEARLY_FULL, self.refuse), (DiskLevel.LOW, self.warn)):
             begins = bytes_of(limit, room.total)
-            ends = begins * (ENDS_ABOVE if before >= level else 1)
+            ends = begins * (HYSTERESIS if before >= level else 1)
             if room.free < ends:
                 return level
-        return Level.ENOUGH
+        return DiskLevel.ENOUGH
 
 
-class DiskWatch:
+class DiskMonitor:
     """The level of one folder's file system, asked at most once a second. For any thread."""
 
-    def __init__(self, folder: Path, ladder: Ladder) -> None:
-        self._folder, self._ladder = folder, ladder
+    def __init__(self, folder: Path, ladder: DiskThresholds) -> None:
+        self._folder, self._thresholds = folder, ladder
         self._lock = threading.Lock()
-        self._level = Level.ENOUGH
-        self.room = Room(free=0, total=0)
+        self._level = DiskLevel.ENOUGH
+        self.room = DiskSpace(free=0, total=0)
         """As it was when the level was judged."""
         self._asked_at: float | None = None
 
-    def level(self) -> Level:
+    def level(self) -> DiskLevel:
         """As it was within the last second."""
         with self._lock:
             moment = time.monotonic()
-            if self._asked_at is None or moment - self._asked_at >= JUDGED_EVERY_S:
+            if self._asked_at is None or moment - self._asked_at >= CHECK_INTERVAL_S:
                 self._asked_at = moment
                 self._judge()
             return self._level
 
     def sentence(self) -> str:
         """What holds and what to do, with figures; for an operator."""
-        if self._level is Level.NEARLY_FULL:
+        if self._level is DiskLevel.NEARLY_FULL:
             return (
-                f"{self.room} on the disk of the intake folder, less than {self._ladder.refuse} "
+                f"{self.room} on the disk of the intake folder, less than {self._thresholds.refuse} "
                 "(PNEUMO_DISK_REFUSE_FREE): no new studies are taken over, those that are here are "
                 "worked off. Make room; taking over begins again by itself."
             )
         return (
-            f"{self.room} on the disk of the intake folder, less than {self._ladder.warn} "
-            f"(PNEUMO_DISK_WARN_FREE); below {self._ladder.refuse} no new studies are taken over. "
+            f"{self.room} on the disk of the intake folder, less than {self._thresholds.warn} "
+            f"(PNEUMO_DISK_WARN_FREE); below {self._thresholds.refuse} no new studies are taken over. "
             "Make room, or let the files of finished studies leave sooner (PNEUMO_KEEP_FILES_DAYS)."
         )
 
     def _judge(self) -> None:
         try:
-            self.room = room_of(self._folder)
+            self.room = disk_space_of(self._folder)
         except OSError:  # a disk that is away: whoever writes says DISK_ERROR, with its reason
             return
-        self._level = self._ladder.judge(self.room, self._level)
+        self._level = self._thresholds.level_for(self.room, self._level)
 
 
-def watch_of(settings: Settings) -> DiskWatch:
+def disk_monitor_of(settings: Settings) -> DiskMonitor:
     """This process's one watch on the site's intake folder."""
     return _watch(settings.intake_dir, settings.disk_warn_free, settings.disk_refuse_free)
 
 
 @cache
-def _watch(folder: Path, warn: str, refuse: str) -> DiskWatch:
-    return DiskWatch(folder, Ladder(warn=warn, refuse=refuse))
+def _watch(folder: Path, warn: str, refuse: str) -> DiskMonitor:
+    return DiskMonitor(folder, DiskThresholds(warn=warn, refuse=refuse))
 
 
 def refuse_when_nearly_full(settings: Settings) -> None:
     """Called before anything is taken over. Raises Resource DISK_NEARLY_FULL."""
-    watch = watch_of(settings)
-    if watch.level() is Level.NEARLY_FULL:
+    watch = disk_monitor_of(settings)
+    if watch.level() is DiskLevel.NEARLY_FULL:
         raise Resource(
             DISK_NEARLY_FULL,
             f"{watch.sentence()} Nothing of this was taken over: what waits in a folder is then, "
@@ -141,14 +141,14 @@ def refuse_when_nearly_full(settings: Settings) -> None:
         )
 
 
-def turn_away_when_nearly_full(event: Any, settings: Settings) -> None:
+def reject_association_when_nearly_full(event: Any, settings: Settings) -> None:
     """Reject an association that may store. `event`: pynetdicom's EVT_REQUESTED.
 
     C-ECHO stays possible: a listener whose disk is full is not dead, and health checks ask it.
     """
     if event.assoc.is_rejected or not _may_store(event.assoc.requestor.primitive):
         return
-    if watch_of(settings).level() is Level.NEARLY_FULL:
+    if disk_monitor_of(settings).level() is DiskLevel.NEARLY_FULL:
         log.warning("association_rejected", reason=DISK_NEARLY_FULL)
         event.assoc.acse.send_reject(TRANSIENT, BY_PRESENTATION, LOCAL_LIMIT_EXCEEDED)
         event.assoc.kill()  # once the answer is sent, as pynetdicom does for its own rejections
@@ -159,12 +159,12 @@ def _may_store(asked: Any) -> bool:
     return any(context.abstract_syntax not in NOT_STORAGE for context in contexts)
 
 
-def room_of(folder: Path) -> Room:
+def disk_space_of(folder: Path) -> DiskSpace:
     """Room on the disk of a folder, or of where it will be made. Raises OSError."""
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent
     usage = shutil.disk_usage(folder)
-    return Room(free=usage.free, total=usage.total)
+    return DiskSpace(free=usage.free, total=usage.total)
 
 
 _UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -177,7 +177,7 @@ def bytes_of(limit: str, total: int) -> float:
     return float(limit[:-2]) * _UNITS[limit[-2:]]
 
 
-def in_words(size: int) -> str:
+def format_bytes(size: int) -> str:
     """1_900_000_000 as "1.9 GB"."""
     unit, scale = next(
         ((unit, scale) for unit, scale in reversed(_UNITS.items()) if size >= scale), ("MB", 10**6)

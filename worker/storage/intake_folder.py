@@ -54,18 +54,20 @@ class StoredFile:
 
 
 class IntakeStorage:
-    """One intake folder; made at the first file, if it `may_be_made` (worker/storage/opening.py)."""
+    """One intake folder; made at the first file, if it `may_create_folder` (worker/storage/storage_factory.py)."""
 
-    def __init__(self, folder: Path, *, may_be_made: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, folder: Path, *, may_create_folder: Callable[[], bool] = lambda: True
+    ) -> None:
         self.folder = folder
-        self._may_be_made = may_be_made
+        self._may_create_folder = may_create_folder
 
     def begin(self) -> PartFile:
         """A new file of which nothing is written yet.
 
         Raises Resource DISK_FULL, DISK_ERROR or INTAKE_FOLDER_MISSING.
         """
-        if not (self.folder / INCOMING).is_dir() and not self._may_be_made():
+        if not (self.folder / INCOMING).is_dir() and not self._may_create_folder():
             raise _missing()
         with _as_resource():
             return PartFile(self.folder)
@@ -98,7 +100,7 @@ class IntakeStorage:
         with suppress(OSError):
             self.path_of(name).unlink(missing_ok=True)
 
-    def sweep_leftovers(self, *, older_than_s: float) -> int:
+    def sweep_part_files(self, *, older_than_s: float) -> int:
         """Delete what processes that died in mid-write left behind; says how many files.
 
         What cannot be removed stays, with a line in the log: whoever tidies has better to do than to
@@ -140,7 +142,7 @@ class PartFile:
     """A file that is being written aside, hashed as it grows; without a name until it is kept.
 
     One thread at a time. What is never kept vanishes: when it is discarded, with its last
-    reference, or at the end of the process, and after a kill by `sweep_leftovers`.
+    reference, or at the end of the process, and after a kill by `sweep_part_files`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -149,7 +151,7 @@ class PartFile:
         """Where it lies until it is kept; it may be read there."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         self._descriptor = os.open(self.path, flags, 0o640)
-        self._undo = weakref.finalize(self, _throw_away, self._descriptor, self.path)
+        self._undo = weakref.finalize(self, _close_and_unlink, self._descriptor, self.path)
         self._digest = hashlib.sha256()
         self._our_head = False
         self._size = self._on_its_way = 0
@@ -161,9 +163,9 @@ class PartFile:
         with _as_resource():
             _write_all(self._descriptor, memoryview(piece))
             if self._size - self._on_its_way >= EARLY_BYTES:
-                self._set_out()
+                self._start_writeback()
 
-    def has_our_head(self) -> None:
+    def mark_own_file_head(self) -> None:
         """It begins with `content.file_head`; else `keep` reads it again for its content's digest."""
         self._our_head = True
 
@@ -185,7 +187,7 @@ class PartFile:
             size=self._size,
         )
 
-    def _set_out(self) -> None:
+    def _start_writeback(self) -> None:
         """Let the disk begin with what is there, so that `keep` has less to wait for.
 
         Linux takes this advice as "write it back now"; pages that are still dirty stay in memory.
@@ -199,7 +201,7 @@ class PartFile:
         self._undo()
 
 
-def _throw_away(descriptor: int, path: Path) -> None:
+def _close_and_unlink(descriptor: int, path: Path) -> None:
     with suppress(OSError):  # a device may tell only now that it failed; nobody needs this file
         os.close(descriptor)
     with suppress(OSError):

@@ -11,7 +11,7 @@ from threading import Barrier, Thread
 from time import monotonic
 
 from db.engine.session import Database
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from db.ledger.model_registry import activate_model, active_model, register_model
 from db.studies.claims import renew_leases
 from db.studies.intake import accept
@@ -89,7 +89,7 @@ def test_eight_processes_accept_the_same_study_at_once(url, database):
     events = Counter(events_of(database, told[0][0]))
     assert events == {"study_accepted": 1, "study_received_again": 7}
     with database.reading() as session:
-        assert verify(session).ok
+        assert verify_chains(session).ok
 
 
 def at_once(count, work):
@@ -138,7 +138,7 @@ def test_results_of_many_studies_at_once_leave_whole_chains(database):
     assert errors == []
     assert one(database, "SELECT count(*) FROM prediction") == 24
     with database.reading() as session:
-        report = verify(session)
+        report = verify_chains(session)
     assert (report.ok, report.first_broken) == (True, None)
     assert report.records == 24 * 3 + 2  # accepted, recorded, finished; registered, activated
 
@@ -209,7 +209,7 @@ def test_everything_at_once_leaves_nothing_lost_and_nothing_twice(database):
     recorded = "SELECT count(*) FROM audit_record WHERE event = 'prediction_recorded'"
     assert one(database, recorded) == 16 + late
     with database.reading() as session:
-        assert verify(session).ok
+        assert verify_chains(session).ok
 
 
 def test_eight_new_workers_register_and_activate_the_same_model_at_once(database):

@@ -15,13 +15,13 @@ from training.predictions import Predictions
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 SMALL = PreprocessingSpec(size=64)
 FINGERPRINT = "f" * 64
 
 
-def small_manifest(version: str = "9.9.0", **changes: Any) -> Manifest:
+def small_manifest(version: str = "9.9.0", **changes: Any) -> BundleManifest:
     """Of a network that looks at 64 x 64 pixels."""
     values = {"temperature": 1.25, "bias": 0.0, "threshold": 0.4, **changes}
     return manifest_of(model_version=version, preprocessing=SMALL, **values)

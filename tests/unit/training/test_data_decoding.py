@@ -20,7 +20,7 @@ from training.data.decoding import decode_plane
 from worker.errors import Rejected
 from worker.imaging.eligibility import EligibilityPolicy
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
-from worker.pipeline.process_study import judge_instance
+from worker.pipeline.process_study import prepare_instance
 from worker.pipeline.stopwatch import Stopwatch
 from worker.storage.intake_folder import IntakeStorage
 
@@ -45,7 +45,7 @@ def tensor_in_worker(path: Path, spec: PreprocessingSpec) -> torch.Tensor:
     model = SimpleNamespace(
         policy=EligibilityPolicy(), manifest=SimpleNamespace(preprocessing=spec), batcher=batcher
     )
-    judged = judge_instance(
+    judged = prepare_instance(
         ClaimedInstance(id=1, file_name=path.name, state=InstanceState.PENDING, prior=()),
         model,
         SimpleNamespace(storage=IntakeStorage(path.parent)),

@@ -9,7 +9,7 @@ import pytest
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from tests.builders.dicom import write_instance
 from tests.builders.installation import ROOT
 from worker.intake.accept import accept_study
@@ -132,5 +132,5 @@ def test_erasing_takes_the_identity_and_leaves_the_chain_whole(state, tmp_path):
     assert (first.returncode, second.returncode) == (0, 1)
     assert "nothing was left to erase" in second.stdout
     with database.transaction() as session:
-        assert verify(session).ok
+        assert verify_chains(session).ok
     database.dispose()

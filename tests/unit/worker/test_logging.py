@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from worker.logging import configure_logging, frames_of, get_logger, keep_traceback
+from worker.logging import configure_logging, get_logger, log_traceback, traceback_frames
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_kept_traceback_holds_frames_and_no_words(written):
     try:
         fail()
     except ValueError as error:
-        reference = keep_traceback(error, get_logger("test"), code="BUG")
+        reference = log_traceback(error, get_logger("test"), code="BUG")
     (line,) = written()
     assert line["reference"] == reference
     assert line["error_type"] == "ValueError"
@@ -63,5 +63,5 @@ def test_causes_come_before_what_they_caused():
         except ValueError as cause:
             raise KeyError("x") from cause
     except KeyError as error:
-        frames = frames_of(error)
+        frames = traceback_frames(error)
     assert frames.index("raised ValueError") < frames.index("raised KeyError")

@@ -23,7 +23,7 @@ class FoundStudy:
     """(0020,1208) Number of Study Related Instances."""
 
 
-class Whole(Enum):
+class AnswerCompleteness(Enum):
     """Whether an answer holds all that there is."""
 
     YES = "yes"
@@ -39,7 +39,7 @@ class Answer:
     """The studies that one question brought, each once."""
 
     studies: tuple[FoundStudy, ...] = field(repr=False)
-    whole: Whole = Whole.YES
+    completeness: AnswerCompleteness = AnswerCompleteness.YES
     error: PneumoError | None = None
     """What ended it early; to be raised by who cannot ask for less."""
 

@@ -11,10 +11,23 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
 from worker.archive import errors
-from worker.archive.associations import OUT_OF_RESOURCES, PENDING, SUCCESS, association, of_status
-from worker.archive.contexts import NATIVE
-from worker.archive.find.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
+from worker.archive.associations import (
+    OUT_OF_RESOURCES,
+    PENDING,
+    SUCCESS,
+    association,
+    error_of_status,
+)
+from worker.archive.find.answers import (
+    Answer,
+    AnswerCompleteness,
+    Archive,
+    FoundStudy,
+    Keys,
+    distinct,
+)
 from worker.archive.find.found_study import found_study
+from worker.archive.presentation_contexts import NATIVE_SYNTAXES
 from worker.errors import PneumoError
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
@@ -23,9 +36,9 @@ _RETURNED = ("StudyInstanceUID", "ModalitiesInStudy", "NumberOfStudyRelatedInsta
 
 
 @contextmanager
-def by_c_find(peer: Peer, settings: Settings) -> Iterator[Archive]:
+def open_c_find(peer: Peer, settings: Settings) -> Iterator[Archive]:
     """An archive asked by C-FIND. Raises as `association`."""
-    asked = [build_context(StudyRootFind, list(NATIVE[:2]))]
+    asked = [build_context(StudyRootFind, list(NATIVE_SYNTAXES[:2]))]
     with association(peer, settings, asked) as opened:
         yield _CFind(peer, opened)
 
@@ -78,7 +91,7 @@ class _CFind:
         if error is None:
             return Answer(studies=studies)
         if studies or last.Status in OUT_OF_RESOURCES:
-            return Answer(studies=studies, whole=Whole.NO, error=error)
+            return Answer(studies=studies, completeness=AnswerCompleteness.NO, error=error)
         raise error
 
     def _error_of(self, last: Dataset) -> PneumoError | None:
@@ -89,5 +102,5 @@ class _CFind:
         if code == SUCCESS:
             return None
         if code in OUT_OF_RESOURCES:
-            return of_status(self._peer, code)
+            return error_of_status(self._peer, code)
         return errors.search_failed(self._peer, f"status {code:04X}")

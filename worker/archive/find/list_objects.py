@@ -12,7 +12,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from worker.archive import errors
 from worker.archive.associations import association, refuse_status
-from worker.archive.contexts import NATIVE, RADIOGRAPHS
+from worker.archive.presentation_contexts import NATIVE_SYNTAXES, RADIOGRAPHS
 from worker.imaging.header_values import text
 from worker.imaging.identifiers import is_uid
 from worker.peers.peers_file import Peer
@@ -47,7 +47,9 @@ class ListedObject:
 
 def list_objects(peer: Peer, settings: Settings, study_instance_uid: str) -> list[ListedObject]:
     """Every object of a study, series by series. Raises as `association`, RETRIEVE_FAILED."""
-    with association(peer, settings, [build_context(StudyRootFind, list(NATIVE[:2]))]) as opened:
+    with association(
+        peer, settings, [build_context(StudyRootFind, list(NATIVE_SYNTAXES[:2]))]
+    ) as opened:
         series = _ask(
             peer,
             opened,

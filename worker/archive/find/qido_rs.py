@@ -11,25 +11,32 @@ import requests
 from dicomweb_client import DICOMwebClient
 
 from worker.archive import errors
-from worker.archive.find.answers import Answer, Archive, FoundStudy, Keys, Whole, distinct
+from worker.archive.dicomweb import dicomweb_session, error_of_status, timeouts
+from worker.archive.find.answers import (
+    Answer,
+    AnswerCompleteness,
+    Archive,
+    FoundStudy,
+    Keys,
+    distinct,
+)
 from worker.archive.find.found_study import found_study
-from worker.archive.web import of_status, session_with, timeouts
-from worker.errors import Away
+from worker.errors import Unavailable
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
-PAGE = 200
+PAGE_SIZE = 200
 """Studies asked for at once; servers that give fewer are asked on all the same."""
-FEW = 10
+MIN_PAGE_SIZE = 10
 """No server has pages of fewer studies: so many or more, without a second page, may be cut off."""
-MORE = "299"
+WARNING_TRUNCATED = "299"
 """Warning of a server whose limit cut its answer off (PS3.18 8.3.4.4)."""
 
 
 @contextmanager
-def by_qido(peer: Peer, settings: Settings) -> Iterator[Archive]:
-    """An archive asked by QIDO-RS. Raises as `session_with`."""
-    with session_with(peer, settings) as session:
+def open_qido(peer: Peer, settings: Settings) -> Iterator[Archive]:
+    """An archive asked by QIDO-RS. Raises as `dicomweb_session`."""
+    with dicomweb_session(peer, settings) as session:
         yield _Qido(peer, settings, session)
 
 
@@ -55,7 +62,7 @@ class _Qido:
             if "StudyInstanceUID" in filters or not answers:
                 return Answer(studies=distinct(found))
             if known.issuperset(study.study_instance_uid for study in studies):
-                return Answer(studies=distinct(found), whole=self._of_repeated(len(answers)))
+                return Answer(studies=distinct(found), completeness=self._of_repeated(len(answers)))
             given += len(answers)
 
     def instances(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
@@ -63,7 +70,7 @@ class _Qido:
             lambda: self._client.search_for_instances(
                 study_instance_uid=study_instance_uid,
                 series_instance_uid=series_instance_uid,
-                limit=PAGE,
+                limit=PAGE_SIZE,
             ),
             may_be_absent=True,
         )
@@ -73,7 +80,7 @@ class _Qido:
     def _page(self, filters: Keys, *, offset: int) -> list[Any]:
         return self._listed(
             lambda: self._client.search_for_studies(
-                limit=PAGE,
+                limit=PAGE_SIZE,
                 offset=offset,
                 fields=["ModalitiesInStudy", "NumberOfStudyRelatedInstances"],
                 search_filters=dict(filters),
@@ -94,22 +101,22 @@ class _Qido:
             status = error.response.status_code if error.response is not None else 0
             if status == HTTPStatus.NOT_FOUND and may_be_absent:
                 return []
-            told = of_status(self._peer, status)
-            if isinstance(told, Away):
+            told = error_of_status(self._peer, status)
+            if isinstance(told, Unavailable):
                 raise told from None
             raise errors.search_failed(self._peer, f"HTTP status {status}") from None
         if not isinstance(answers, list):
             raise errors.search_failed(self._peer, "its answer is no list")
         return answers
 
-    def _of_repeated(self, page: int) -> Whole:
+    def _of_repeated(self, page: int) -> AnswerCompleteness:
         """A server that knows no offset: it gives its first page again, whatever page is asked."""
         if self._warned:
-            return Whole.NO
-        return Whole.UNSURE if page >= FEW else Whole.YES
+            return AnswerCompleteness.NO
+        return AnswerCompleteness.UNSURE if page >= MIN_PAGE_SIZE else AnswerCompleteness.YES
 
     def _look(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        self._warned = response.headers.get("Warning", "").startswith(MORE)
+        self._warned = response.headers.get("Warning", "").startswith(WARNING_TRUNCATED)
 
 
 _TAGS = {

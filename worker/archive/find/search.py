@@ -8,14 +8,21 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from worker.archive.find.answers import Archive, FoundStudy
-from worker.archive.find.c_find import by_c_find
-from worker.archive.find.qido_rs import by_qido
-from worker.archive.find.truncated_answers import Doubt, whole_day
+from worker.archive.find.c_find import open_c_find
+from worker.archive.find.qido_rs import open_qido
+from worker.archive.find.truncated_answers import Truncation, find_whole_day
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 __all__ = [
-    "Archive", "Doubt", "FoundDay", "FoundStudy", "asking", "count_images", "find_day", "look_up",
+    "Archive",
+    "FoundDay",
+    "FoundStudy",
+    "Truncation",
+    "count_images",
+    "find_day",
+    "look_up",
+    "open_search",
 ]  # fmt: skip
 
 
@@ -25,7 +32,7 @@ class FoundDay:
 
     studies: tuple[FoundStudy, ...] = field(repr=False)
     """Each once."""
-    doubt: Doubt | None = None
+    truncation: Truncation | None = None
     """Why it may have more than it told."""
 
 
@@ -37,19 +44,19 @@ def find_day(
     Asked modality by modality, as matching takes a single value, and looked over again: many
     archives do not match (0008,0061), or do not even give it; what does not say its modalities is
     kept, since eligibility is judged image by image anyway. An answer that was cut off is asked for
-    again in shorter spans of time. Raises as `association` and `session_with`.
+    again in shorter spans of time. Raises as `association` and `dicomweb_session`.
     """
     found: dict[str, FoundStudy] = {}
-    doubt: Doubt | None = None
+    doubt: Truncation | None = None
     wanted = frozenset(modalities)
-    with asking(peer, settings, str(peer.search)) as archive:
+    with open_search(peer, settings, str(peer.search)) as archive:
         for modality in sorted(wanted) or [""]:
-            told, unsure = whole_day(archive, day, modality, limit=peer.search_limit)
+            told, unsure = find_whole_day(archive, day, modality, limit=peer.search_limit)
             doubt = doubt or unsure
             for study in told:
                 if not wanted or not study.modalities or study.modalities & wanted:
                     found.setdefault(study.study_instance_uid, study)
-    return FoundDay(studies=tuple(found.values()), doubt=doubt)
+    return FoundDay(studies=tuple(found.values()), truncation=doubt)
 
 
 def count_images(
@@ -78,7 +85,7 @@ def look_up(archive: Archive, study_instance_uid: str) -> FoundStudy | None:
 
 
 @contextmanager
-def asking(peer: Peer, settings: Settings, way: str) -> Iterator[Archive]:
+def open_search(peer: Peer, settings: Settings, way: str) -> Iterator[Archive]:
     """A connection over which any number of questions can be asked, by "c-find" or "qido-rs"."""
-    with (by_qido if way == "qido-rs" else by_c_find)(peer, settings) as archive:
+    with (open_qido if way == "qido-rs" else open_c_find)(peer, settings) as archive:
         yield archive

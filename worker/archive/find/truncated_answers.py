@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from worker.archive.find.answers import Answer, Archive, FoundStudy, Keys, Whole
+from worker.archive.find.answers import Answer, AnswerCompleteness, Archive, FoundStudy, Keys
 
 DAY_MINUTES = 24 * 60
 REFUSED_OUTRIGHT_MINUTES = 180
@@ -19,7 +19,7 @@ REFUSED_OUTRIGHT_MINUTES = 180
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doubt:
+class Truncation:
     """Why an archive may have more than it told."""
 
     is_certain: bool
@@ -49,44 +49,44 @@ class _Span:
         return f"{self.begin // 60:02}{self.begin % 60:02}00-{last // 60:02}{last % 60:02}59.999999"
 
 
-def whole_day(
+def find_whole_day(
     archive: Archive, day: date, modality: str = "", *, limit: int | None = None
-) -> tuple[tuple[FoundStudy, ...], Doubt | None]:
+) -> tuple[tuple[FoundStudy, ...], Truncation | None]:
     """The studies of a day, and why there may be more. `limit`: the archive's own, if it is known.
 
     Raises as `Archive.studies`; Away too if it refuses spans short and long.
     """
     keys = {"StudyDate": day.strftime("%Y%m%d"), "ModalitiesInStudy": modality}
     answer = archive.studies(keys)
-    asked = _Asked(archive, keys, limit)
+    asked = _DaySearch(archive, keys, limit)
     if asked.is_suspicious(answer):
         asked.split(_Span(begin=0, end=DAY_MINUTES), answer)
         asked.note_without_time(answer)
-    return tuple((answer.by_uid | asked.found).values()), asked.doubt
+    return tuple((answer.by_uid | asked.found).values()), asked.truncation
 
 
-def looks_like_a_limit(answers: int) -> bool:
+def is_likely_limit(answers: int) -> bool:
     """Limits are round: 100, 250, 500, 1000, 2048."""
     is_power_of_two = answers & (answers - 1) == 0
     return answers >= 50 and (answers % 50 == 0 or is_power_of_two)
 
 
-class _Asked:
+class _DaySearch:
     """One day's questions and what they brought."""
 
     def __init__(self, archive: Archive, keys: Keys, limit: int | None) -> None:
         self._archive, self._keys, self._limit = archive, keys, limit
         self.found: dict[str, FoundStudy] = {}
         """By the spans of time, the whole day's answer not among them."""
-        self.doubt: Doubt | None = None
+        self.truncation: Truncation | None = None
         self._answers = False
         """Whether it has answered to anything as it should."""
 
     def is_suspicious(self, answer: Answer) -> bool:
-        if answer.whole is not Whole.YES:
+        if answer.completeness is not AnswerCompleteness.YES:
             return True
         count = len(answer.studies)
-        return looks_like_a_limit(count) if self._limit is None else count >= self._limit
+        return is_likely_limit(count) if self._limit is None else count >= self._limit
 
     def split(self, span: _Span, cut: Answer) -> None:
         """Ask for both halves of a span whose answer may be cut off, and on until it is whole."""
@@ -98,7 +98,7 @@ class _Asked:
         halves = [(half, self._ask(half)) for half in span.halves()]
         for _, answer in halves:
             self.found |= answer.by_uid
-            self._answers = self._answers or answer.whole is not Whole.NO
+            self._answers = self._answers or answer.completeness is not AnswerCompleteness.NO
         if _ignores_time(cut, [answer for _, answer in halves]):
             self._note(cut)
             return
@@ -109,12 +109,14 @@ class _Asked:
     def note_without_time(self, cut: Answer) -> None:
         """Studies without a time are in no span: where a day was cut off, some may be missing."""
         without_time = cut.by_uid.keys() - self.found.keys()
-        if without_time and (cut.whole is Whole.NO or self.found.keys() - cut.by_uid.keys()):
+        if without_time and (
+            cut.completeness is AnswerCompleteness.NO or self.found.keys() - cut.by_uid.keys()
+        ):
             self._note(cut)
 
     def _is_cut_too(self, half: Answer, cut: Answer) -> bool:
         """Of what the archive cut off without a word, a half that has fewer studies is whole."""
-        if half.whole is Whole.NO:
+        if half.completeness is AnswerCompleteness.NO:
             return True
         return len(half.studies) >= len(cut.studies) if cut.studies else self.is_suspicious(half)
 
@@ -126,9 +128,9 @@ class _Asked:
         return self._archive.studies(self._keys | {"StudyTime": span.matching()})
 
     def _note(self, cut: Answer) -> None:
-        is_certain = cut.whole is Whole.NO
-        if self.doubt is None or (is_certain and not self.doubt.is_certain):
-            self.doubt = Doubt(is_certain=is_certain, answers=len(cut.studies))
+        is_certain = cut.completeness is AnswerCompleteness.NO
+        if self.truncation is None or (is_certain and not self.truncation.is_certain):
+            self.truncation = Truncation(is_certain=is_certain, answers=len(cut.studies))
 
 
 def _ignores_time(cut: Answer, halves: list[Answer]) -> bool:

@@ -21,18 +21,18 @@ from pynetdicom import build_role, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
 from worker.archive import errors
-from worker.archive.associations import PENDING, SUCCESS, association, of_status
-from worker.archive.contexts import contexts
+from worker.archive.associations import PENDING, SUCCESS, association, error_of_status
 from worker.archive.find.list_objects import list_objects
-from worker.archive.retrieve.received_images import Fetched, Fetching
-from worker.errors import Away, PneumoError, Transient
-from worker.logging import get_logger, keep_traceback
+from worker.archive.presentation_contexts import c_get_contexts
+from worker.archive.retrieve.retrieval import Retrieval, RetrieveResult
+from worker.errors import PneumoError, Transient, Unavailable
+from worker.logging import get_logger, log_traceback
 from worker.settings import Settings
 from worker.storage.content import encode_file
 
 log = get_logger(__name__)
 
-OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
+STATUS_OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0xA700, 0xC000
 """What we answer to an image that we cannot keep (PS3.4 B.2.3)."""
 SOME_FAILED = 0xB000
 """Sub-operations complete, one or more failures (PS3.4 C.4.3.1.4)."""
@@ -42,19 +42,19 @@ Get = Callable[[Dataset], Dataset]
 """Retrieve what an identifier names; the last answer."""
 
 
-def fetch(fetching: Fetching, settings: Settings) -> Fetched:
+def retrieve_study(fetching: Retrieval, settings: Settings) -> RetrieveResult:
     """Every image of the study. Raises as `association`, RETRIEVE_..., and what refused all."""
-    with _getting(fetching, settings) as get:
+    with _open_c_get(fetching, settings) as get:
         last = get(identifier(fetching.study_instance_uid))
     if "Status" not in last or last.Status in PENDING:
         fetching.refuse_broken_off()
         raise errors.away(fetching.peer, "broke off, or did not answer in time")
     try:
         return _conclude(fetching, last)
-    except Away:
+    except Unavailable:
         raise
     except Transient as error:
-        return _one_by_one(fetching, settings, error)
+        return _retrieve_one_by_one(fetching, settings, error)
 
 
 def identifier(study_instance_uid: str) -> Dataset:
@@ -72,10 +72,12 @@ def sub_operations(status: Dataset, word: str) -> int | None:
 
 
 @contextmanager
-def _getting(fetching: Fetching, settings: Settings, also: Collection[str] = ()) -> Iterator[Get]:
+def _open_c_get(
+    fetching: Retrieval, settings: Settings, also: Collection[str] = ()
+) -> Iterator[Get]:
     """An association over which C-GETs are made; what comes is kept. `also`: as in `contexts`."""
-    peer, taker = fetching.peer, _Taker(fetching)
-    asked = contexts(also)
+    peer, taker = fetching.peer, _StoreHandler(fetching)
+    asked = c_get_contexts(also)
     storage = {str(context.abstract_syntax) for context in asked} - {str(StudyRootGet)}
     roles = [build_role(sop_class, scp_role=True) for sop_class in sorted(storage)]
     handlers = [(evt.EVT_C_STORE, taker.take)]
@@ -101,49 +103,51 @@ def _getting(fetching: Fetching, settings: Settings, also: Collection[str] = ())
         yield get
 
 
-class _Taker:
+class _StoreHandler:
     """Keeps what comes; what went wrong is remembered, since an answer can only be a status."""
 
-    def __init__(self, fetching: Fetching) -> None:
+    def __init__(self, fetching: Retrieval) -> None:
         self._fetching = fetching
         self.error: PneumoError | None = None
 
     def take(self, event: Any) -> int:
         """The status that an image gets."""
         if self.error is not None:
-            return OUT_OF_RESOURCES
+            return STATUS_OUT_OF_RESOURCES
         try:
             self._fetching.refuse_too_late()
             sent_as = str(event.request.AffectedSOPInstanceUID)
             kept = self._fetching.keep([encode_file(event)], sent_as=sent_as)
         except PneumoError as error:
             self.error = error
-            return OUT_OF_RESOURCES
+            return STATUS_OUT_OF_RESOURCES
         except Exception as error:  # noqa: BLE001  pynetdicom would answer, and tell nobody
-            keep_traceback(error, log, code="RETRIEVE_FAILED")
+            log_traceback(error, log, code="RETRIEVE_FAILED")
             self.error = errors.failed(self._fetching.peer, "an image could not be kept")
             return CANNOT_UNDERSTAND
         return SUCCESS if kept else CANNOT_UNDERSTAND
 
 
-def _conclude(fetching: Fetching, last: Dataset) -> Fetched:
+def _conclude(fetching: Retrieval, last: Dataset) -> RetrieveResult:
     """What the last answer says, against what is here."""
     peer, here, refused = fetching.peer, len(fetching.images), len(fetching.refused)
     completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
     failed = sub_operations(last, "Failed") or 0
     every_one_failed = last.Status == NONE_PERFORMED and failed
     if last.Status not in (SUCCESS, SOME_FAILED) and not every_one_failed:
-        raise of_status(peer, int(last.Status))
+        raise error_of_status(peer, int(last.Status))
     expected = max(here + refused, completed + failed)
     if failed > refused or (last.Status == SOME_FAILED and not here + refused):
         raise errors.incomplete(peer, here, expected)
     fetching.refuse_nothing_kept()
     if not here and not completed:
         raise errors.not_there(peer)
-    return fetching.fetched(expected)
+    return fetching.result(expected)
 
 
-def _one_by_one(fetching: Fetching, settings: Settings, as_a_whole: Transient) -> Fetched:
+def _retrieve_one_by_one(
+    fetching: Retrieval, settings: Settings, as_a_whole: Transient
+) -> RetrieveResult:
     """What did not come as a whole. Raises `as_a_whole` where the archive cannot say what there is."""
     peer = fetching.peer
     try:
@@ -152,7 +156,7 @@ def _one_by_one(fetching: Fetching, settings: Settings, as_a_whole: Transient) -
         raise as_a_whole from None
     missing = [it for it in listed if it.sop_instance_uid not in fetching.came]
     classes = dict.fromkeys(it.sop_class_uid for it in missing if it.sop_class_uid)
-    with _getting(fetching, settings, also=classes) as get:
+    with _open_c_get(fetching, settings, also=classes) as get:
         for it in missing:
             wanted = identifier(fetching.study_instance_uid)
             wanted.QueryRetrieveLevel = "IMAGE"
@@ -167,4 +171,4 @@ def _one_by_one(fetching: Fetching, settings: Settings, as_a_whole: Transient) -
         raise errors.incomplete(peer, len(fetching.images), len(listed))
     log.warning("study_comes_without", peer=peer.name, not_given=len(still), of=len(listed))
     expected = max(len(listed), len(fetching.images) + len(fetching.refused) + len(still))
-    return fetching.fetched(expected, not_given=len(still))
+    return fetching.result(expected, not_given=len(still))

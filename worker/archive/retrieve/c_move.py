@@ -11,10 +11,10 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove as StudyRootMove
 
 from worker.archive import errors
-from worker.archive.associations import PENDING, SUCCESS, association, of_status
-from worker.archive.contexts import NATIVE
+from worker.archive.associations import PENDING, SUCCESS, association, error_of_status
+from worker.archive.presentation_contexts import NATIVE_SYNTAXES
 from worker.archive.retrieve.c_get import SOME_FAILED, identifier, sub_operations
-from worker.archive.retrieve.received_images import Fetched, Fetching
+from worker.archive.retrieve.retrieval import Retrieval, RetrieveResult
 from worker.settings import Settings
 
 DESTINATION_UNKNOWN = 0xA801
@@ -23,25 +23,25 @@ UNABLE_TO_PROCESS = 0xC000
 """The first of 4096; Orthanc says it of an unknown destination, and of an unknown study."""
 
 
-def fetch(fetching: Fetching, settings: Settings) -> Fetched:
+def retrieve_study(fetching: Retrieval, settings: Settings) -> RetrieveResult:
     """Have the study sent to us. Raises as `association`, MOVE_DESTINATION_UNKNOWN, RETRIEVE_...
 
     An archive answers its last only after every image was answered by our listener, so that all of
     them have their rows then.
     """
     peer = fetching.peer
-    asked = [build_context(StudyRootMove, list(NATIVE[:2]))]
+    asked = [build_context(StudyRootMove, list(NATIVE_SYNTAXES[:2]))]
     wanted = identifier(fetching.study_instance_uid)
     last = Dataset()
     # Some archives say nothing until all is sent: it has all the time that there is.
-    with association(peer, settings, asked, answer_s=fetching.seconds_left()) as opened:
+    with association(peer, settings, asked, response_timeout_s=fetching.seconds_left()) as opened:
         for status, _ in opened.send_c_move(wanted, settings.ae_title, StudyRootMove):
             last = status
             fetching.refuse_too_late()
     return _conclude(fetching, settings, last)
 
 
-def _conclude(fetching: Fetching, settings: Settings, last: Dataset) -> Fetched:
+def _conclude(fetching: Retrieval, settings: Settings, last: Dataset) -> RetrieveResult:
     peer = fetching.peer
     if "Status" not in last or last.Status in PENDING:
         raise errors.away(peer, "broke off, or did not answer in time")
@@ -52,11 +52,11 @@ def _conclude(fetching: Fetching, settings: Settings, last: Dataset) -> Fetched:
             peer, f"status {last.Status:04X}: perhaps it does not know {settings.ae_title}"
         )
     if last.Status not in (SUCCESS, SOME_FAILED):
-        raise of_status(peer, int(last.Status))
+        raise error_of_status(peer, int(last.Status))
     completed = (sub_operations(last, "Completed") or 0) + (sub_operations(last, "Warning") or 0)
     failed = sub_operations(last, "Failed") or 0
     if failed and not completed:
         raise errors.incomplete(peer, 0, failed)
     if not completed:
         raise errors.not_there(peer)
-    return Fetched(images=(), expected=completed + failed)
+    return RetrieveResult(images=(), expected=completed + failed)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from email.message import Message
 
-LONGEST_HEADER = 65_536
+MAX_HEADER_BYTES = 65_536
 
 
-class BrokenMessage(Exception):
+class MultipartError(Exception):
     """The message ends too early, or is no multipart message."""
 
 
@@ -33,7 +33,7 @@ def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]
     reader = _Reader(chunks, b"\r\n--" + boundary)
     for _ in reader.until_delimiter():
         pass  # a preamble is to be ignored
-    while reader.another_part():
+    while reader.next_part():
         body = reader.until_delimiter()
         yield body
         for _ in body:
@@ -59,15 +59,15 @@ class _Reader:
             yield self._take(found)
         self._take(len(self._delimiter))
 
-    def another_part(self) -> bool:
+    def next_part(self) -> bool:
         """After a delimiter: False if it closed the message, else its header is read over."""
         while len(self._held) < 2:
             self._fill()
         if self._held.startswith(b"--"):
             return False
         while (found := self._held.find(b"\r\n\r\n")) < 0:
-            if len(self._held) > LONGEST_HEADER:
-                raise BrokenMessage
+            if len(self._held) > MAX_HEADER_BYTES:
+                raise MultipartError
             self._fill()
         self._take(found + 4)
         return True
@@ -80,5 +80,5 @@ class _Reader:
     def _fill(self) -> None:
         chunk = next(self._chunks, b"")
         if not chunk:
-            raise BrokenMessage
+            raise MultipartError
         self._held += chunk

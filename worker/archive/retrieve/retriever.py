@@ -17,18 +17,18 @@ from db.studies.orders import instances_here, origin_of, record_fetch
 from db.studies.transitions import FETCHED_BY_US
 from db.values import ClaimedInstance, Origin, ReceivedStudy
 from db.vocabulary.enums import Priority, RetrieveWay
-from db.vocabulary.errors import FetchedOtherwise
+from db.vocabulary.errors import FetchedContentDiffers
 from worker.archive import errors
-from worker.archive.circuit_breaker import Pauses
-from worker.archive.find.search import FoundStudy, asking, look_up
+from worker.archive.circuit_breaker import CircuitBreaker
+from worker.archive.find.search import FoundStudy, look_up, open_search
 from worker.archive.retrieve import c_get, c_move, wado_rs
-from worker.archive.retrieve.fetch_disk import NO_ROOM, OwnDisk
-from worker.archive.retrieve.not_moved import not_moved
-from worker.archive.retrieve.received_images import NOT_GIVEN, Fetched, Fetching, Images
-from worker.archive.retrieve.thread_limit import Turns
-from worker.errors import Away, PneumoError, Rejected, Resource, Transient
+from worker.archive.retrieve.disk import NO_ROOM_CODES, RetrieveDisk
+from worker.archive.retrieve.missing_objects import find_missing_objects
+from worker.archive.retrieve.retrieval import NOT_GIVEN, Images, Retrieval, RetrieveResult
+from worker.archive.retrieve.thread_limit import RetrieveLimit
+from worker.errors import PneumoError, Rejected, Resource, Transient, Unavailable
 from worker.intake.own_results import is_own_result
-from worker.intake.received import received_study
+from worker.intake.received_study import received_study
 from worker.logging import get_logger
 from worker.peers.peers_file import Peer, read_peers
 from worker.settings import Settings
@@ -42,9 +42,9 @@ BY_ADDRESS = "by-address"
 SHARE_OF_LIMIT = 0.5
 """Of `study_limit_s`, for fetching; the rest is for the network's work."""
 _WAYS = {
-    RetrieveWay.WADO_RS: wado_rs.fetch,
-    RetrieveWay.C_GET: c_get.fetch,
-    RetrieveWay.C_MOVE: c_move.fetch,
+    RetrieveWay.WADO_RS: wado_rs.retrieve_study,
+    RetrieveWay.C_GET: c_get.retrieve_study,
+    RetrieveWay.C_MOVE: c_move.retrieve_study,
 }
 
 
@@ -52,14 +52,14 @@ class Retriever:
     """What a worker fetches with; its memory of archives that are away is this process's."""
 
     def __init__(self, settings: Settings, database: Database, storage: IntakeStorage) -> None:
-        self._site = settings
+        self._settings = settings
         self._database = database
         self._storage = storage
-        self._pauses = Pauses(settings)
-        self._turns = Turns(settings.fetches_at_once)
-        self.disk = OwnDisk(settings, database, self._pauses)
+        self._breaker = CircuitBreaker(settings)
+        self._limit = RetrieveLimit(settings.fetches_at_once)
+        self.disk = RetrieveDisk(settings, database, self._breaker)
 
-    def with_images(self, claimed: Claim) -> Claim:
+    def ensure_images(self, claimed: Claim) -> Claim:
         """The claim with all instances of its study, their files on this disk.
 
         Raises Away while the archive, the site's words about it or a full disk are at fault,
@@ -76,13 +76,13 @@ class Retriever:
             return claimed
         began = time.monotonic()
         try:
-            self.disk.refuse_without_room()
-            peer = peer_of(origin, self._site)
-            self._pauses.refuse_paused(errors.subject_of(peer))
-            with self._turns.one(stat=Priority(claimed.priority) is Priority.STAT):
+            self.disk.refuse_when_full()
+            peer = archive_of(origin, self._settings)
+            self._breaker.refuse_when_open(errors.subject_of(peer))
+            with self._limit.slot(stat=Priority(claimed.priority) is Priority.STAT):
                 fetched = self._fetch(origin, peer)
-        except Away as error:
-            raise self._noted(error) from None
+        except Unavailable as error:
+            raise self._record_failure(error) from None
         instances = self._record(claimed, peer, fetched, absent)
         log.info(
             "study_fetched",
@@ -98,21 +98,21 @@ class Retriever:
         names = {instance.file_name for instance in instances if not instance.file_removed}
         return frozenset(name for name in names if not self._storage.path_of(name).is_file())
 
-    def _fetch(self, origin: Origin, peer: Peer) -> Fetched:
-        fetching = Fetching(
+    def _fetch(self, origin: Origin, peer: Peer) -> RetrieveResult:
+        fetching = Retrieval(
             peer=peer,
             study_instance_uid=origin.study_instance_uid,
             storage=self._storage,
-            deadline=time.monotonic() + self._site.study_limit_s * SHARE_OF_LIMIT,
+            deadline=time.monotonic() + self._settings.study_limit_s * SHARE_OF_LIMIT,
         )
         nobody = {"tls_certificate": None, "tls_key": None}
-        settings = self._site if origin.peer else self._site.model_copy(update=nobody)
+        settings = self._settings if origin.peer else self._settings.model_copy(update=nobody)
         try:
             fetched = _WAYS[origin.way](fetching, settings)
         except (Transient, Rejected) as error:
-            raise self._by_what_it_knows(error, origin, peer) from None
+            raise self._classify_by_search(error, origin, peer) from None
         except Resource as error:
-            if error.code in NO_ROOM:
+            if error.code in NO_ROOM_CODES:
                 raise self.disk.away(error) from None
             raise
         if fetched.expected is None and peer.count:
@@ -120,7 +120,7 @@ class Retriever:
             return replace(fetched, expected=found.instances if found else None)
         return fetched
 
-    def _by_what_it_knows(self, error: PneumoError, origin: Origin, peer: Peer) -> PneumoError:
+    def _classify_by_search(self, error: PneumoError, origin: Origin, peer: Peer) -> PneumoError:
         """Some archives only say "unable" of an unknown study, some say "unknown" of one they have."""
         says = {errors.RETRIEVE_FAILED, errors.STUDY_NOT_IN_ARCHIVE}
         if error.code not in says or not (peer.count or peer.search):
@@ -132,11 +132,11 @@ class Retriever:
         return error
 
     def _look_up(self, origin: Origin, peer: Peer) -> FoundStudy | None:
-        with asking(peer, self._site, str(peer.count or peer.search)) as archive:
+        with open_search(peer, self._settings, str(peer.count or peer.search)) as archive:
             return look_up(archive, origin.study_instance_uid)
 
     def _record(
-        self, claimed: Claim, peer: Peer, fetched: Fetched, absent: frozenset[str]
+        self, claimed: Claim, peer: Peer, fetched: RetrieveResult, absent: frozenset[str]
     ) -> tuple[ClaimedInstance, ...]:
         """Rows, and the end of the condition; nothing if fewer are here than the archive has."""
         subject = errors.subject_of(peer)
@@ -171,12 +171,12 @@ class Retriever:
                     missing=missing,
                 ),
             )
-        except FetchedOtherwise as error:
+        except FetchedContentDiffers as error:
             raise Rejected(error.code, error.sentence) from None
-        self._pauses.succeeded(subject)
+        self._breaker.record_success(subject)
         in_transaction(self._database, lambda session: end_condition(session, subject))
         if received is not None:
-            self.disk.has_room()
+            self.disk.record_room()
         return instances
 
     def _not_moved(
@@ -187,18 +187,18 @@ class Retriever:
         with self._database.reading() as session:
             origin = origin_of(session, claimed)
         uid = origin.study_instance_uid if origin else ""
-        found = not_moved(peer, self._site, self._database, uid, here)
+        found = find_missing_objects(peer, self._settings, self._database, uid, here)
         if not here:
             if found is not None and found.own and not found.others:
                 raise errors.not_there(peer)
-            raise self._noted(errors.moved_elsewhere(peer, self._site.ae_title))
+            raise self._record_failure(errors.moved_elsewhere(peer, self._settings.ae_title))
         if found is None:  # then it is not known what is missing
             return {}, 0
         if not found.others or found.may_hold_radiograph:
             return {}, found.own
         return {NOT_GIVEN: len(found.others)}, found.own
 
-    def _without_own(self, fetched: Fetched) -> Images:
+    def _without_own(self, fetched: RetrieveResult) -> Images:
         """What the archive keeps of ours in the study is no image of it."""
         return tuple(
             (stored, header)
@@ -206,7 +206,7 @@ class Retriever:
             if not is_own_result(header, self._database)
         )
 
-    def _noted(self, error: Away) -> Away:
+    def _record_failure(self, error: Unavailable) -> Unavailable:
         """With the time to wait; a failure that was met, and not only remembered, is on record."""
         if error.wait_s:
             return error
@@ -214,10 +214,10 @@ class Retriever:
             self._database,
             lambda session: note_condition(session, error.subject, error.code, error.sentence),
         )
-        return self._pauses.failed(error)
+        return self._breaker.record_failure(error)
 
 
-def peer_of(origin: Origin, settings: Settings) -> Peer:
+def archive_of(origin: Origin, settings: Settings) -> Peer:
     """The archive of an origin. Raises Away if this process's file of peers does not have it."""
     if origin.base_url is not None:
         return Peer.model_validate(

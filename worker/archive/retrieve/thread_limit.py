@@ -11,50 +11,50 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.errors import Later
+from worker.errors import Postponed
 
-SOONEST_S, LATEST_S = 1.0, 600.0
+MIN_WAIT_S, MAX_WAIT_S = 1.0, 600.0
 """Bounds of the wait; another process may have a turn long before."""
-FIRST_GUESS_S = 2.0
+INITIAL_MEAN_S = 2.0
 """How long a fetch takes, before one of this process's has shown it."""
-WEIGHT = 0.2
+SMOOTHING = 0.2
 """Of each fetch, in the mean."""
 
 
-class Turns:
+class RetrieveLimit:
     """The turns of one process. For any thread."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._taken = 0
-        self._mean_s = FIRST_GUESS_S
+        self._mean_s = INITIAL_MEAN_S
         self._last_at = 0.0
         """When the turn of the last that was handed back comes, by the monotonic clock."""
         self._lock = threading.Lock()
 
     @contextmanager
-    def one(self, *, stat: bool) -> Iterator[None]:
+    def slot(self, *, stat: bool) -> Iterator[None]:
         """A turn while the block runs; STAT always gets one. Raises Later if all are taken."""
         with self._lock:
             if self._taken >= self._at_once and not stat:
-                raise Later(
+                raise Postponed(
                     "FETCHES_AT_ONCE",
                     f"{self._taken} studies are being fetched by this worker, as many as "
                     "PNEUMO_FETCHES_AT_ONCE allows; this one comes again by itself.",
-                    wait_s=self._until_turn(),
+                    wait_s=self._wait_s(),
                 )
             self._taken += 1
         began = time.monotonic()
         try:
             yield
             with self._lock:
-                self._mean_s += WEIGHT * (time.monotonic() - began - self._mean_s)
+                self._mean_s += SMOOTHING * (time.monotonic() - began - self._mean_s)
         finally:
             with self._lock:
                 self._taken -= 1
 
-    def _until_turn(self) -> float:
+    def _wait_s(self) -> float:
         moment = time.monotonic()
-        after = max(self._last_at, moment + SOONEST_S) + self._mean_s / self._at_once
-        self._last_at = min(after, moment + LATEST_S)
+        after = max(self._last_at, moment + MIN_WAIT_S) + self._mean_s / self._at_once
+        self._last_at = min(after, moment + MAX_WAIT_S)
         return self._last_at - moment

@@ -13,9 +13,9 @@ import requests
 import urllib3
 
 from worker.archive import errors
-from worker.archive.retrieve.multipart import BrokenMessage, boundary_of, parts
-from worker.archive.retrieve.received_images import Fetched, Fetching
-from worker.archive.web import refuse_status, session_with, timeouts
+from worker.archive.dicomweb import dicomweb_session, refuse_status, timeouts
+from worker.archive.retrieve.multipart import MultipartError, boundary_of, parts
+from worker.archive.retrieve.retrieval import Retrieval, RetrieveResult
 from worker.settings import Settings
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -26,19 +26,19 @@ Alone, without a second choice and its weight: Orthanc refuses a request that ha
 CHUNK = 1 << 18
 
 
-def fetch(fetching: Fetching, settings: Settings) -> Fetched:
-    """Every image of the study. Raises as `session_with`, RETRIEVE_INCOMPLETE, what refused all."""
+def retrieve_study(fetching: Retrieval, settings: Settings) -> RetrieveResult:
+    """Every image of the study. Raises as `dicomweb_session`, RETRIEVE_INCOMPLETE, what refused all."""
     peer = fetching.peer
     url = f"{(peer.dicomweb or '').rstrip('/')}/studies/{fetching.study_instance_uid}"
     headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
     with (
-        session_with(peer, settings) as session,
+        dicomweb_session(peer, settings) as session,
         session.get(url, headers=headers, stream=True, timeout=timeouts(settings)) as response,
     ):
         refuse_status(peer, response.status_code)
         try:
             _keep_all(fetching, response)
-        except BrokenMessage:
+        except MultipartError:
             raise errors.incomplete(peer, len(fetching.images), None) from None
         except urllib3.exceptions.HTTPError:
             fetching.refuse_broken_off()
@@ -46,10 +46,10 @@ def fetch(fetching: Fetching, settings: Settings) -> Fetched:
     fetching.refuse_nothing_kept()
     if not fetching.images:
         raise errors.not_there(peer)
-    return fetching.fetched(None)
+    return fetching.result(None)
 
 
-def _keep_all(fetching: Fetching, response: requests.Response) -> None:
+def _keep_all(fetching: Retrieval, response: requests.Response) -> None:
     chunks = _chunks(fetching, response)
     content_type = response.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
@@ -64,7 +64,7 @@ def _keep_all(fetching: Fetching, response: requests.Response) -> None:
         fetching.keep(part)
 
 
-def _chunks(fetching: Fetching, response: requests.Response) -> Iterator[bytes]:
+def _chunks(fetching: Retrieval, response: requests.Response) -> Iterator[bytes]:
     """What has come, as soon as it has come: a trickle must not outlast the deadline unseen."""
     while chunk := response.raw.read1(CHUNK, decode_content=True):
         fetching.refuse_too_late()

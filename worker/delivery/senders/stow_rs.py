@@ -12,7 +12,7 @@ from worker.delivery.errors import DestinationFailed, away, certificate, fails
 from worker.delivery.render import MadeObject
 from worker.delivery.senders.stow_answer import judge
 from worker.errors import Rejected
-from worker.peers.associations import CONNECT_S, why_tls_failed
+from worker.peers.associations import CONNECT_TIMEOUT_S, tls_failure_reason
 from worker.peers.peers_file import Peer
 from worker.peers.web_sessions import tls_error_in, web_session
 from worker.settings import Settings
@@ -100,7 +100,7 @@ def _post(
         f"{(peer.dicomweb or '').rstrip('/')}/studies",
         data=body,
         headers=headers,
-        timeout=(min(CONNECT_S, settings.delivery_timeout_s), settings.delivery_timeout_s),
+        timeout=(min(CONNECT_TIMEOUT_S, settings.delivery_timeout_s), settings.delivery_timeout_s),
         allow_redirects=False,
         stream=True,  # the answer is read up to a limit
     ) as answer:
@@ -110,7 +110,7 @@ def _post(
 def _told(peer: Peer, error: Exception, *, connected: bool) -> DestinationFailed:
     """With TLS 1.3 our certificate is refused after the handshake, when the connection stands."""
     if tls := tls_error_in(error):
-        return certificate(peer.name, why_tls_failed(tls))
+        return certificate(peer.name, tls_failure_reason(tls))
     if not connected:
         return away(peer.name)
     return fails(peer.name, f"no answer, {type(error).__name__}")

@@ -7,7 +7,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event, select
 
-from db.deliveries.cancel import forgo, forgo_study, still_owed, tell_no_more
+from db.deliveries.cancel import (
+    cancel_deliveries,
+    cancel_study_deliveries,
+    cancel_updates,
+    outstanding_deliveries,
+)
 from db.deliveries.claims import (
     begin_delivery,
     finish_delivery,
@@ -16,23 +21,23 @@ from db.deliveries.claims import (
     retry_delivery,
 )
 from db.deliveries.commitment import (
-    ask_for_commitment,
-    forget_answered,
-    forgo_commitment,
-    put_off_commitment,
-    settle_commitment,
+    cancel_commitment,
+    delete_obsolete_requests,
+    postpone_commitment,
+    record_commitment_report,
+    request_commitment,
 )
-from db.deliveries.destinations import note_failure, note_success, probe_in
-from db.deliveries.overview import destinations_at_a_glance, own_results, parked_deliveries
-from db.deliveries.past_results import Belated, Span, owe_belatedly
+from db.deliveries.destinations import postpone_probe, record_failure, record_success
+from db.deliveries.overview import destination_summaries, own_results, parked_deliveries
+from db.deliveries.past_results import PastResultOutcome, Period, enqueue_past_results
 from db.deliveries.predecessors import objects_begun
 from db.deliveries.publication import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
-from db.deliveries.rows import QUESTIONS_KEPT
+from db.deliveries.rows import REQUESTS_KEPT
 from db.engine.clock import now
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from db.ledger.identity import erase_identity
 from db.models import ResultDelivery
-from db.studies.retention import count_kept_as_owed, due_to_leave
+from db.studies.retention import count_kept_as_outstanding, removable_studies
 from db.values.deliveries import CommitmentOutcome, DeliverySweep, Urgency
 from db.vocabulary.enums import DeliveryState, FailureKind, Priority, Verdict
 from db.vocabulary.errors import StaleClaim
@@ -457,7 +462,7 @@ def test_what_somebody_ordered_afterwards_goes_last_even_if_it_was_stat(database
         found = due_for_delivery(session, limit=9, requeue_after_s=60)
     assert [(item.delivery_key, item.urgency) for item in found] == [
         (key_to(database, routine), Urgency.ROUTINE),
-        (key_to(database, belated), Urgency.BELATED),
+        (key_to(database, belated), Urgency.PAST_RESULT),
     ]
 
 
@@ -500,8 +505,8 @@ def test_a_stat_result_is_the_probe_of_a_destination_that_is_away(database):
 
 def away(database, name="archive", delay_s=60.0):
     with database.transaction() as session:
-        note_failure(session, name)
-        probe_in(session, name, delay_s)
+        record_failure(session, name)
+        postpone_probe(session, name, delay_s)
 
 
 def test_while_a_destination_is_away_one_at_a_time_probes_it(database):
@@ -518,8 +523,8 @@ def test_while_a_destination_is_away_one_at_a_time_probes_it(database):
     assert claimed(database, probe)
     assert [claimed(database, key) for key in others] == [None, None]
     with database.transaction() as session:
-        assert note_success(session, "archive")
-        assert not note_success(session, "archive")
+        assert record_success(session, "archive")
+        assert not record_success(session, "archive")
     assert len(due(database)) == 2
 
 
@@ -591,7 +596,7 @@ def test_files_are_needed_until_all_is_delivered(database):
     other = finish_one(database, uid=uid_of(2))
     sent(database, claimed(database, due(database)[0]))
     with database.reading() as session:
-        leaving = due_to_leave(session, keep_days=0, limit=10)
+        leaving = removable_studies(session, keep_days=0, limit=10)
     assert [one(database, "SELECT study_key FROM study WHERE id = :id", id=i) for i in leaving] == [
         key
     ]
@@ -603,14 +608,14 @@ def test_files_are_needed_until_all_is_delivered(database):
 
 def let_go(database, **which):
     with database.transaction() as session:
-        keys = [item.delivery_key for item in still_owed(session, **which)]
-        return forgo(session, keys, "operator:ada")
+        keys = [item.delivery_key for item in outstanding_deliveries(session, **which)]
+        return cancel_deliveries(session, keys, "operator:ada")
 
 
 def may_leave(database):
     with database.reading() as session:
-        kept = count_kept_as_owed(session, keep_days=0)
-        return len(due_to_leave(session, keep_days=0, limit=10)), kept.studies, kept.files
+        kept = count_kept_as_outstanding(session, keep_days=0)
+        return len(removable_studies(session, keep_days=0, limit=10)), kept.studies, kept.files
 
 
 def test_what_is_let_go_is_not_sent_and_needs_no_files(database):
@@ -651,11 +656,11 @@ def test_a_destination_that_was_let_go_is_told_nothing_until_it_is_back(database
     key = finish_one(database)
     sent(database, claimed(database))
     with database.transaction() as session:
-        assert not tell_no_more(session, "archive"), "it stands in the file"
+        assert not cancel_updates(session, "archive"), "it stands in the file"
     destined(database, "other")
     if let_it_go:
         with database.transaction() as session:
-            assert tell_no_more(session, "archive")
+            assert cancel_updates(session, "archive")
     revise(database, key)
     newest = "SELECT destination FROM result_delivery WHERE revision = 2 ORDER BY 1"
     assert rows(database, newest) == [("other",)] if let_it_go else [("archive",), ("other",)]
@@ -679,16 +684,16 @@ def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
     destined(database)
     key = finish_one(database, 1)
     with database.transaction() as session:
-        assert forgo_study(session, key, "operator:ada") == 1
+        assert cancel_study_deliveries(session, key, "operator:ada") == 1
         assert erase_identity(session, key, "operator:ada")
     revise(database, key)
     assert states(database) == ["forgone"]
     destined(database, "web")
     begins = long_ago(database)
     with database.transaction() as session:
-        span = Span(begins=begins, ends=now(session))
-        (study,) = owe_belatedly(session, "web", span, actor="operator:ada")
-    assert study.became is Belated.ERASED
+        span = Period(begins=begins, ends=now(session))
+        (study,) = enqueue_past_results(session, "web", span, actor="operator:ada")
+    assert study.outcome is PastResultOutcome.ERASED
     assert states(database) == ["forgone"]
 
 
@@ -700,7 +705,7 @@ def test_a_parked_one_is_shown_and_sent_round_again(database):
         park_delivery(session, claim, code="REFUSED", sentence="No.", kind=FailureKind.REJECTED)
     with database.reading() as session:
         (parked,) = parked_deliveries(session)
-        (glance,) = destinations_at_a_glance(session)
+        (glance,) = destination_summaries(session)
         assert parked_deliveries(session, destination="web") == []
     assert (parked.study_key, parked.error_code) == (key, "REFUSED")
     assert glance.by_state == {DeliveryState.PARKED: 1}
@@ -721,13 +726,13 @@ def awaiting(database, uid="2.25.1"):
     destined(database)
     finish_one(database)
     claim = claimed(database)
-    sent(database, claim, transaction_uid=uid, ask_again_s=3600)
+    sent(database, claim, transaction_uid=uid, repeat_after_s=3600)
     return claim.delivery_key
 
 
 def report(database, uid="2.25.1", kept=(), failed=None, most=3):
     with database.transaction() as session:
-        return settle_commitment(session, uid, kept, failed or {}, most_refusals=most)
+        return record_commitment_report(session, uid, kept, failed or {}, max_refusals=most)
 
 
 ALL = [item.sop_instance_uid for item in objects()]
@@ -757,7 +762,7 @@ def test_what_is_not_kept_is_sent_again_and_parked_if_that_goes_on(database, kep
 
 def ask(database, key, uid="2.25.2"):
     with database.transaction() as session:
-        return ask_for_commitment(session, key, transaction_uid=uid, ask_again_s=3600)
+        return request_commitment(session, key, transaction_uid=uid, repeat_after_s=3600)
 
 
 def test_a_destination_that_says_nothing_is_asked_again(database):
@@ -785,7 +790,7 @@ def asked_again(database, key, times):
 
 def silent(database):
     with database.reading() as session:
-        return [c.code for c in conditions(session)]
+        return [c.code for c in active_conditions(session)]
 
 
 def test_an_answer_to_an_earlier_question_counts(database):
@@ -801,7 +806,7 @@ def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
     assert silent(database) == []
     assert asked_again(database, key, 0) > 0
     changed(database, key, due_at=long_ago(database))
-    assert ask(database, key, "2.25.8").silent == 4
+    assert ask(database, key, "2.25.8").unanswered == 4
     assert silent(database) == ["COMMITMENT_SILENT"]
     assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
     assert silent(database) == []
@@ -812,7 +817,7 @@ ASKED = "SELECT transaction_uid FROM commitment_asked ORDER BY asked_at, transac
 
 def forgotten(database):
     with database.transaction() as session:
-        return forget_answered(session)
+        return delete_obsolete_requests(session)
 
 
 def test_questions_about_what_has_ended_are_forgotten(database):
@@ -833,13 +838,13 @@ def test_only_what_nobody_waits_for_any_more_has_ended(database, state):
 def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(database):
     """An archive that is away for a week is asked each hour, for each result."""
     key = awaiting(database)
-    for number in range(2, 2 + QUESTIONS_KEPT):
+    for number in range(2, 2 + REQUESTS_KEPT):
         changed(database, key, due_at=long_ago(database))
         assert ask(database, key, f"2.25.{number}")
         with database.transaction() as session:
-            put_off_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
+            postpone_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
     kept = {uid for (uid,) in rows(database, ASKED)}
-    assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + QUESTIONS_KEPT))}
+    assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + REQUESTS_KEPT))}
     assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
 
 
@@ -854,8 +859,8 @@ def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
 def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
     key = awaiting(database)
     with database.transaction() as session:
-        outcome = settle_commitment(
-            session, "2.25.1", [], {ALL[0]: 0x0112}, most_refusals=3, pause_s=lambda n: 600 + n
+        outcome = record_commitment_report(
+            session, "2.25.1", [], {ALL[0]: 0x0112}, max_refusals=3, pause_s=lambda n: 600 + n
         )
     assert outcome is CommitmentOutcome.SEND_AGAIN
     assert due(database) == []
@@ -866,8 +871,8 @@ def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
     awaiting(database)
     with database.transaction() as session:
-        put_off_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
+        postpone_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
     assert len(due(database)) == 1
     with database.transaction() as session:
-        forgo_commitment(session, "2.25.1")
+        cancel_commitment(session, "2.25.1")
     assert states(database) == ["sent"]

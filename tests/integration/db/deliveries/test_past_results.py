@@ -8,11 +8,11 @@ from time import monotonic, sleep
 
 import pytest
 
-from db.deliveries.past_results import Span, owe_belatedly
+from db.deliveries.past_results import Period, enqueue_past_results
 from db.deliveries.publication import due_for_delivery
 from db.engine.clock import now
 from db.engine.session import Database
-from db.studies.retention import due_to_leave, mark_removed
+from db.studies.retention import mark_removed, removable_studies
 from db.values.deliveries import Urgency
 from tests.builders.database import (
     accept_one,
@@ -38,9 +38,9 @@ def owe(database, destination="web", *, days=(-1, 1), **values):
     with database.transaction() as session:
         moment = now(session)
         begins, ends = (moment + timedelta(days=day) for day in days)
-        span = Span(begins=begins, ends=ends)
-        looked_at = owe_belatedly(session, destination, span, actor="operator:me", **values)
-    return {study.study_key: study.became.value for study in looked_at}
+        span = Period(begins=begins, ends=ends)
+        looked_at = enqueue_past_results(session, destination, span, actor="operator:me", **values)
+    return {study.study_key: study.outcome.value for study in looked_at}
 
 
 def test_what_was_finished_before_is_owed_once_counted_and_audited(database):
@@ -127,7 +127,7 @@ def test_it_says_what_the_same_result_said_to_others(database, revised):
 def test_one_whose_files_left_is_told_and_not_owed(database):
     key = finish_one(database)
     with database.transaction() as session:
-        (study_id,) = due_to_leave(session, keep_days=0, limit=9)
+        (study_id,) = removable_studies(session, keep_days=0, limit=9)
         assert mark_removed(session, study_id, keep_days=0, actor="test")
     destined(database, "web")
     assert owe(database) == {key: "files_gone"}
@@ -139,7 +139,7 @@ def test_files_of_one_that_is_owed_stay(database):
     destined(database, "web")
     owe(database)
     with database.reading() as session:
-        assert due_to_leave(session, keep_days=0, limit=9) == []
+        assert removable_studies(session, keep_days=0, limit=9) == []
 
 
 def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
@@ -157,8 +157,8 @@ def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
     leaving = Thread(target=leave)
     with database.transaction() as session:
         moment = now(session)
-        span = Span(begins=moment - timedelta(days=1), ends=moment)
-        (study,) = owe_belatedly(session, "web", span, actor="operator:me")
+        span = Period(begins=moment - timedelta(days=1), ends=moment)
+        (study,) = enqueue_past_results(session, "web", span, actor="operator:me")
         leaving.start()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         until = monotonic() + 30
@@ -166,7 +166,7 @@ def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
             sleep(0.01)
     leaving.join(timeout=30)
     database.dispose()
-    assert (study.became, left) == ("owed", [None])
+    assert (study.outcome, left) == ("owed", [None])
 
 
 @pytest.mark.parametrize(("takes_rejected", "became"), [(True, "owed"), (False, "not_wanted")])
@@ -187,4 +187,4 @@ def test_it_goes_after_all_others(database):
     finish_one(database, uid=uid_of(2))
     with database.reading() as session:
         found = due_for_delivery(session, limit=9, requeue_after_s=60)
-    assert [item.urgency for item in found] == [Urgency.ROUTINE, Urgency.BELATED]
+    assert [item.urgency for item in found] == [Urgency.ROUTINE, Urgency.PAST_RESULT]

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from db.deliveries.cancel import forgo_study, holders
-from db.deliveries.commitment import forget_answered
+from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
+from db.deliveries.commitment import delete_obsolete_requests
 from db.engine.session import Database, make_engine
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from db.ledger.identity import erase_identity
 from db.models import Base
 from db.studies.overview import VIEWS
@@ -57,9 +57,9 @@ def test_a_worker_does_all_its_work(as_role):
     rows(worker, "UPDATE result_delivery SET state = 'committed'")
 
     with worker.transaction() as session:
-        assert forget_answered(session) == 1
+        assert delete_obsolete_requests(session) == 1
         assert sweep_expired_leases(session) == []
-        assert verify(session).ok
+        assert verify_chains(session).ok
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_privacy_erases_identities_and_nothing_else(as_role):
     privacy = as_role("pneumo_privacy")
 
     with privacy.transaction() as session:
-        assert forgo_study(session, key, "operator:ada") == 1
-        assert len(holders(session, key)) == 1
+        assert cancel_study_deliveries(session, key, "operator:ada") == 1
+        assert len(destinations_with_objects(session, key)) == 1
         assert erase_identity(session, key, "operator:ada")
     with pytest.raises(DBAPIError, match="permission denied"):
         rows(privacy, "DELETE FROM study")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import insert, text
 
-from db.ledger.audit import FIRST_HASH, AuditEntry, append_all, chain_of, verify
+from db.ledger.audit import FIRST_HASH, AuditEntry, append_entries, chain_of, verify_chains
 from db.models import AuditRecord
 from db.vocabulary.enums import AuditEvent
 from tests.builders.database import (
@@ -27,7 +27,7 @@ def trail(database):
     """A trail with a chain of five records."""
     accept_many(database, 3)
     with database.transaction() as session:
-        append_all(
+        append_entries(
             session,
             [
                 AuditEntry(
@@ -40,7 +40,7 @@ def trail(database):
             ],
         )
     with database.reading() as session:
-        assert verify(session).ok
+        assert verify_chains(session).ok
     return database
 
 
@@ -62,7 +62,7 @@ def tampering(database):
 
 def check(database):
     with database.reading() as session:
-        return verify(session)
+        return verify_chains(session)
 
 
 def test_an_empty_trail_stands(database):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from db.ledger.identity import erase_identity, was_erased
 from tests.builders.database import accept_one, events_of, finish_one, one, rows
 
@@ -28,7 +28,7 @@ def test_identity_is_kept_apart_and_can_be_erased(database):
     assert "SECRET" not in everything_as_text(database)
     assert rows(database, "SELECT * FROM prediction") == before
     with database.reading() as session:
-        assert verify(session).ok
+        assert verify_chains(session).ok
     assert events_of(database, key)[-1] == "identity_erased"
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from db.ledger.heartbeats import beat, live_workers
+from db.ledger.heartbeats import live_workers, record_heartbeat
 from db.ledger.model_registry import (
     activate_model,
     active_model,
@@ -196,9 +196,13 @@ def test_the_database_itself_allows_one_shadow_that_is_not_active(two_models, st
 def test_workers_are_seen_while_they_beat(database):
     for _ in range(2):
         with database.transaction() as session:
-            beat(session, worker_name="w-1", lanes="stat,routine", device="cpu", model_name="m-1")
+            record_heartbeat(
+                session, worker_name="w-1", lanes="stat,routine", device="cpu", model_name="m-1"
+            )
     with database.transaction() as session:
-        beat(session, worker_name="w-2", lanes=["suspect"], device="cuda:0", model_name=None)
+        record_heartbeat(
+            session, worker_name="w-2", lanes=["suspect"], device="cuda:0", model_name=None
+        )
         rows_before = live_workers(session, within_s=60)
 
     assert [(w.worker_name, w.lanes, w.device, w.model_name) for w in rows_before] == [
@@ -216,7 +220,7 @@ def test_a_worker_says_how_its_shadow_fares(database):
     seen = []
     for shadow_status in (status, None):
         with database.transaction() as session:
-            beat(
+            record_heartbeat(
                 session,
                 worker_name="w-1",
                 lanes="stat",

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from db.studies.completeness import close_counted, open_studies
-from db.studies.coverage import standings
+from db.studies.completeness import close_if_complete, open_studies
+from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
 from db.studies.orders import (
     known_studies,
-    order,
     outstanding_orders,
+    place_order,
     record_fetch,
     unfetched_orders,
 )
@@ -29,7 +29,7 @@ from db.vocabulary.enums import (
     Source,
     StudyState,
 )
-from db.vocabulary.errors import FetchedOtherwise, StaleClaim
+from db.vocabulary.errors import FetchedContentDiffers, StaleClaim
 from tests.builders.database import (
     STUDY_UID,
     accept_one,
@@ -56,7 +56,7 @@ from tests.builders.database import (
 def order_one(database, uid=STUDY_UID, **values):
     wanted = {"way": RetrieveWay.C_GET, "peer": "pacs"} | values
     with database.transaction() as session:
-        return order(session, StudyOrder(study_instance_uid=uid, **wanted))
+        return place_order(session, StudyOrder(study_instance_uid=uid, **wanted))
 
 
 def receive(database, number):
@@ -201,7 +201,7 @@ def test_only_what_is_gone_is_replaced_and_only_before_it_was_judged(database):
     (replaced,) = fetch(database, claimed, instances=[other], absent={first[0].file_name})
     assert (replaced.id, replaced.file_name) == (first[0].id, "cd/other.dcm")
     rows(database, "UPDATE instance SET state = 'predicted'")
-    with pytest.raises(FetchedOtherwise):
+    with pytest.raises(FetchedContentDiffers):
         fetch(database, claimed, 1, absent={"cd/other.dcm"})
     assert one(database, "SELECT file_name FROM instance") == "cd/other.dcm"
 
@@ -239,7 +239,7 @@ def test_a_content_that_another_took_the_place_of_is_not_what_is_gone(database, 
     accept_one(database, instances=[changed])
     if judged:
         rows(database, "UPDATE instance SET state = 'predicted'")
-    with pytest.raises(FetchedOtherwise):
+    with pytest.raises(FetchedContentDiffers):
         fetch(database, claimed, 1, absent={"cd/changed.dcm"})
     assert one(database, "SELECT file_name FROM instance WHERE replaced_in_revision IS NULL") == (
         "cd/changed.dcm"
@@ -304,7 +304,7 @@ def still_open(database, quiet_s=0.0):
 
 def close_at(database, key, count):
     with database.transaction() as session:
-        return close_counted(session, key, count)
+        return close_if_complete(session, key, count)
 
 
 def test_a_study_that_is_still_being_sent_is_not_asked_for(database):
@@ -339,7 +339,7 @@ def test_what_has_become_of_studies(database):
     store(database, claimed, rejected_outcome(claimed, "VIEW_NOT_FRONTAL"))
     order_one(database, uid_of(3))
     with database.reading() as session:
-        found = standings(session, [uid_of(n) for n in range(1, 1200)])
+        found = archived_study_statuses(session, [uid_of(n) for n in range(1, 1200)])
     assert {uid: (it.state.value, it.code) for uid, it in found.items()} == {
         uid_of(1): ("done", None),
         uid_of(2): ("done", "VIEW_NOT_FRONTAL"),

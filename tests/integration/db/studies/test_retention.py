@@ -12,12 +12,12 @@ from db.studies.intake import accept, receive_instance
 from db.studies.overview import study_detail
 from db.studies.results import park
 from db.studies.retention import (
-    LeavingFiles,
-    count_due_to_leave,
-    due_to_leave,
+    RemovableFiles,
+    count_removable,
+    file_names_in_use,
+    files_to_remove,
     mark_removed,
-    names_needed,
-    still_removed,
+    removable_studies,
 )
 from tests.builders.database import (
     accept_one,
@@ -48,11 +48,11 @@ def finished(database, number, *, days_ago, images=(1, 2)):
 
 def due(database, *, keep_days=30, limit=10):
     with database.reading() as session:
-        ids = due_to_leave(session, keep_days=keep_days, limit=limit)
+        ids = removable_studies(session, keep_days=keep_days, limit=limit)
     return [one(database, "SELECT study_key FROM study WHERE id = :id", id=i) for i in ids]
 
 
-def marked(database, key, *, keep_days=30) -> LeavingFiles | None:
+def marked(database, key, *, keep_days=30) -> RemovableFiles | None:
     study_id = one(database, "SELECT id FROM study WHERE study_key = :key", key=key)
     with database.transaction() as session:
         return mark_removed(session, study_id, keep_days=keep_days, actor="test")
@@ -65,7 +65,7 @@ def test_the_longest_finished_leave_first_and_the_young_stay(database):
     assert due(database, limit=1) == [oldest]
     assert due(database, keep_days=28) == [oldest, older, young]
     with database.reading() as session:
-        leaving = count_due_to_leave(session, keep_days=30)
+        leaving = count_removable(session, keep_days=30)
     assert (leaving.studies, leaving.files, leaving.size) == (2, 4, 2 * (1001 + 1002))
 
 
@@ -122,12 +122,12 @@ def test_rows_say_it_first_and_the_audit_trail_counts(database):
     names = {name for (name,) in rows(database, "SELECT file_name FROM instance")}
     assert set(leaving.names) == names
     with database.transaction() as session:
-        assert set(still_removed(session, leaving)) == names
+        assert set(files_to_remove(session, leaving)) == names
     assert due(database) == []
     assert marked(database, key) is None, "only once"
 
     with database.reading() as session:
-        assert names_needed(session, names) == set()
+        assert file_names_in_use(session, names) == set()
         detail = study_detail(session, key)
     assert all(instance.file_removed_at for instance in detail.instances)
     assert detail.summary.probability == 0.9
@@ -145,7 +145,7 @@ def test_a_file_that_another_row_counts_on_stays(database):
     leaving = marked(database, first)
     assert leaving.names == ("ab/shared.dcm",)
     with database.transaction() as session:
-        assert still_removed(session, leaving) == []
+        assert files_to_remove(session, leaving) == []
 
 
 def test_more_names_than_a_statement_may_have_are_asked_in_parts(database):
@@ -153,7 +153,7 @@ def test_more_names_than_a_statement_may_have_are_asked_in_parts(database):
     (name,) = rows(database, "SELECT file_name FROM instance")[0]
     with database.reading() as session:
         asked = [f"ab/{number}.dcm" for number in range(1200)]
-        assert names_needed(session, [*asked, name]) == {name}
+        assert file_names_in_use(session, [*asked, name]) == {name}
 
 
 @pytest.mark.parametrize("is_here", [True, False])

@@ -15,7 +15,7 @@ from tests.builders.worker_runtime import accepted, found
 from worker.delivery.send import DeliveryEnd
 from worker.pipeline.process_study import process_study
 from worker.results.build import to_bytes
-from worker.results.wording import ResultWords
+from worker.results.result_settings import ResultSettings
 from worker.screens.result_files import show_results
 
 STUDY = "1.2.826.0.1.3680043.8.498.92"
@@ -68,7 +68,9 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
     sender.destinations(archive.table())
     key = sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
-    other = ResultWords.of(sender.site.model_copy(update={"result_disclaimer": "Research only."}))
+    other = ResultSettings.of(
+        sender.site.model_copy(update={"result_disclaimer": "Research only."})
+    )
     monkeypatch.setattr(sender.runtime, "words", other)
     archive.statuses[:] = [0, 0xA700]
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
@@ -93,7 +95,7 @@ from tests.builders.dicom import make_instance
 import tests.builders.results as made
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.outcome import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
+from worker.results.study_result import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
 from worker.results.picture import picture_of
 bundle = load_bundle(default_bundle())
 model, spec = ModelUsed.of(bundle.manifest), bundle.manifest.preprocessing

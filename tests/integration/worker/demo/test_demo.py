@@ -13,7 +13,7 @@ from rich.console import Console
 from db.values import AuditReport
 from db.vocabulary.enums import Lane, Priority, Verdict
 from worker.demo import demo
-from worker.demo.checks import Finding, Sent, death_finding, judge
+from worker.demo.checks import CheckResult, SentStudy, check_no_restarts, run_checks
 from worker.demo.studies import LOSSLESS, DemoStudy, demo_studies
 from worker.demo.table import in_four_characters, results_table
 from worker.errors import Rejected
@@ -21,7 +21,7 @@ from worker.imaging.decoders import decode_frame
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance
-from worker.local.installation import locked, parts_of
+from worker.local.installation import locked, process_specs
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_what_is_cut_short_is_refused_as_such(studies):
 STEPS = ("read_seconds", "normalise_seconds", "inference_seconds", "store_seconds")
 
 
-def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> Sent:
+def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> SentStudy:
     """A study with the result it should have, but for `changes`."""
     refused = study.refusal is not None
     summary = {
@@ -83,7 +83,7 @@ def sent(study: DemoStudy, probability: float = 0.5, **changes: object) -> Sent:
         instances=[SimpleNamespace(refusal=refusal)],
         attempts=[SimpleNamespace(lane=lane, at=datetime.now(UTC), **dict.fromkeys(STEPS, 12.345))],
     )
-    return Sent(study=study, detail=detail)
+    return SentStudy(study=study, detail=detail)
 
 
 @pytest.fixture
@@ -95,15 +95,15 @@ def site(tmp_path):
 WHOLE = AuditReport(ok=True, records=29, first_broken=None)
 
 
-def failures(results: list[Sent], site, audit: AuditReport = WHOLE) -> list[str]:
-    return [f.sentence for f in judge(demo_studies(), results, audit, site) if not f.holds]
+def failures(results: list[SentStudy], site, audit: AuditReport = WHOLE) -> list[str]:
+    return [f.sentence for f in run_checks(demo_studies(), results, audit, site) if not f.holds]
 
 
 def test_all_is_well_when_all_is_well(studies, site):
     assert failures([sent(s) for s in studies], site) == []
 
 
-def spoilt(studies, which, **changes) -> list[Sent]:
+def spoilt(studies, which, **changes) -> list[SentStudy]:
     """All as it should be but the first study for which `which` holds."""
     index = next(i for i, s in enumerate(studies) if which(s))
     return [sent(s, **(changes if i == index else {})) for i, s in enumerate(studies)]
@@ -152,8 +152,8 @@ def test_a_name_in_a_log_is_found(studies, site):
 
 def test_a_part_that_died_on_the_way_is_found():
     sentence = "The worker was killed by signal 9 and is started again at once."
-    assert death_finding([sentence]) == Finding(holds=False, sentence=sentence)
-    assert death_finding([]).holds
+    assert check_no_restarts([sentence]) == CheckResult(holds=False, sentence=sentence)
+    assert check_no_restarts([]).holds
 
 
 def test_a_study_shows_nothing_personal_of_itself(studies):
@@ -208,9 +208,9 @@ def test_seconds_take_four_characters(seconds, shown):
 
 def test_an_old_demo_is_replaced_by_a_fresh_one(tmp_path):
     folder = tmp_path / "demo-state"
-    demo.fresh_site(folder)
+    demo.demo_settings(folder)
     (folder / "pneumo.sqlite").touch()
-    site = demo.fresh_site(folder)
+    site = demo.demo_settings(folder)
     assert [path.name for path in folder.iterdir()] == [demo.MARKER]
     assert site.database_url == f"sqlite:///{folder}/pneumo.sqlite"
 
@@ -218,17 +218,17 @@ def test_an_old_demo_is_replaced_by_a_fresh_one(tmp_path):
 def test_a_demo_that_still_runs_is_not_removed(tmp_path):
     folder = tmp_path / "demo-state"
     with (
-        locked(demo.fresh_site(folder)),
+        locked(demo.demo_settings(folder)),
         pytest.raises(Rejected, match="already runs out of this state folder"),
     ):
-        demo.fresh_site(folder)
+        demo.demo_settings(folder)
     assert (folder / demo.MARKER).exists()
 
 
 def test_a_demo_stays_in_its_folder_whatever_the_site_is_set_to(tmp_path, monkeypatch):
     for name in ("DATABASE_URL", "RUN_DIR", "STATE_DIR"):
         monkeypatch.setenv(f"PNEUMO_{name}", f"sqlite:///{tmp_path}/of-the-site")
-    site = demo.fresh_site(tmp_path / "demo-state")
+    site = demo.demo_settings(tmp_path / "demo-state")
     assert "of-the-site" not in str(site)
 
 
@@ -246,15 +246,15 @@ def test_a_demo_reaches_nothing_of_the_site_around_it(tmp_path, monkeypatch):
     }
     for name, value in theirs.items():
         monkeypatch.setenv(f"PNEUMO_{name}", value)
-    site = demo.fresh_site(tmp_path / "demo-state")
+    site = demo.demo_settings(tmp_path / "demo-state")
     assert "of-the-site" not in str(site).lower()
     assert (site.peers, site.watch_folder, site.listen_tls) == (None, None, "off")
-    parts = {part.name for part in parts_of(site, concurrency=1)}
+    parts = {part.name for part in process_specs(site, concurrency=1)}
     assert parts == {"broker", "worker", "suspect", "relay", "listener"}
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(Rejected, match="was not made by a demo"):
-        demo.fresh_site(tmp_path)
+        demo.demo_settings(tmp_path)
     assert (tmp_path / "thesis.txt").exists()

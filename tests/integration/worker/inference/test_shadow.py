@@ -16,7 +16,7 @@ from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 from worker.pipeline.runtime import Runtime
 from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
@@ -53,7 +53,7 @@ def select(runtime, name) -> None:
 
 def processed(runtime, path) -> str:
     key = accept_study([path], database=runtime.database, site=runtime.settings).study_key
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     return key
 
 

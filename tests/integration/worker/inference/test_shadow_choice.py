@@ -20,7 +20,7 @@ from tests.builders.worker_runtime import (
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.inference import active_model
 from worker.pipeline import process_study as pipeline
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def processed(runtime, *paths):
     """The key of a study that was stored, once the shadow has done its part."""
     key = accepted(runtime, *paths)
     before = runtime.model.shadow.status() if runtime.model.shadow else None
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     until = time.monotonic() + 60
     while before and runtime.model.shadow.status() == before:
         assert time.monotonic() < until, "the shadow did not come to it"
@@ -96,7 +96,7 @@ def test_a_shadow_that_is_behind_is_not_waited_for(runtime, tmp_path, monkeypatc
     try:
         for seed in range(3, 6):  # one in hand, one waiting, one too many
             key = accepted(runtime, write_instance(tmp_path / f"{seed}.dcm", seed=seed))
-            assert process_study(key, runtime) is StudyEnd.STORED
+            assert process_study(key, runtime) is ProcessingOutcome.STORED
         assert shadow.status().skipped > skipped
     finally:
         let_go.set()

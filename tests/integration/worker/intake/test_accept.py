@@ -15,7 +15,7 @@ from tests.builders.database import claim_one, rejected_outcome, store
 from tests.builders.dicom import make_study, write_instance
 from worker.errors import Transient
 from worker.intake import accept
-from worker.intake.accept import accept_study, enqueue_paths, wait_for
+from worker.intake.accept import accept_study, enqueue_paths, wait_for_studies
 
 STUDY, OTHER_STUDY, SOP = "1.2.3.10", "1.2.3.20", "1.2.3.30"
 
@@ -112,7 +112,7 @@ def test_eight_processes_with_the_same_study_make_one(site, tmp_path):
 
 
 def test_a_database_that_is_away_is_told_in_words(site, tmp_path, monkeypatch):
-    monkeypatch.setattr(accept, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(accept, "DATABASE_TIMEOUT_S", 0.2)
     paths = make_study(tmp_path / "in", n_instances=1)
     away = Database(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.sqlite'}")
     with pytest.raises(Transient, match=r"DATABASE_AWAY: .* send again") as told:
@@ -165,7 +165,9 @@ def test_waiting_ends_with_the_last_result(site, tmp_path):
 
     worker = threading.Thread(target=work)
     worker.start()
-    summaries = wait_for(site.database, [*keys, keys[0]], timeout_s=20, on_progress=progress.append)
+    summaries = wait_for_studies(
+        site.database, [*keys, keys[0]], timeout_s=20, on_progress=progress.append
+    )
     worker.join()
 
     assert {s.study_key: s.verdict for s in summaries} == dict.fromkeys(keys, Verdict.REJECTED)
@@ -176,5 +178,5 @@ def test_waiting_ends_with_the_last_result(site, tmp_path):
 def test_waiting_ends_with_the_time(site, tmp_path):
     path = make_study(tmp_path / "in", n_instances=1)
     key = accept_study(path, database=site.database, site=site.settings).study_key
-    (summary,) = wait_for(site.database, [key], timeout_s=0)
+    (summary,) = wait_for_studies(site.database, [key], timeout_s=0)
     assert (summary.study_key, summary.state) == (key, StudyState.ACCEPTED)

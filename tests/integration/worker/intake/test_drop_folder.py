@@ -14,11 +14,16 @@ import pytest
 from pydicom import dcmread
 from rich.console import Console
 
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from tests.builders.dicom import make_instance, make_study, write_instance
 from worker.errors import Rejected, Transient
 from worker.intake import accept, drop_folder
-from worker.intake.drop_folder import Handover, overdue, refused_count, take_over
+from worker.intake.drop_folder import (
+    HandoverOutcome,
+    accept_folder,
+    count_refused_folders,
+    overdue_folders,
+)
 from worker.maintenance.housekeeping import Housekeeping
 from worker.screens.status import show_status
 
@@ -47,7 +52,7 @@ def left(site):
 
 def test_every_study_of_a_folder_is_taken_over_and_the_folder_goes(site, hand_over):
     name = hand_over(STUDY, OTHER)
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
     rows = site.rows("SELECT study_instance_uid, source, priority FROM study ORDER BY 1")
     assert rows == [(STUDY, "message", "routine"), (OTHER, "message", "routine")]
     assert site.one("SELECT count(*) FROM instance") == 4
@@ -55,15 +60,15 @@ def test_every_study_of_a_folder_is_taken_over_and_the_folder_goes(site, hand_ov
 
 
 def test_a_name_may_ask_for_haste(site, hand_over):
-    take_over(hand_over(STUDY, suffix=".stat"), site.settings, site.database)
+    accept_folder(hand_over(STUDY, suffix=".stat"), site.settings, site.database)
     assert site.rows("SELECT priority, lane FROM study") == [("stat", "stat")]
 
 
 def test_a_second_message_finds_nothing_and_does_nothing(site, hand_over):
     name = hand_over(STUDY)
-    take_over(name, site.settings, site.database)
+    accept_folder(name, site.settings, site.database)
     audited = site.one("SELECT count(*) FROM audit_record")
-    assert take_over(name, site.settings, site.database) is Handover.ABSENT
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.ABSENT
     assert site.one("SELECT count(*) FROM audit_record") == audited
 
 
@@ -71,9 +76,9 @@ def test_a_folder_that_another_worker_holds_is_left_to_it(site, hand_over):
     name = hand_over(STUDY)
     descriptor = os.open(site.settings.handed_over_dir / name, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    assert take_over(name, site.settings, site.database) is Handover.BUSY
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.BUSY
     os.close(descriptor)
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
 
 
 def test_a_death_between_the_rows_and_the_end_means_doing_it_again(site, hand_over, monkeypatch):
@@ -84,10 +89,10 @@ def test_a_death_between_the_rows_and_the_end_means_doing_it_again(site, hand_ov
 
     monkeypatch.setattr(drop_folder.shutil, "rmtree", die)
     with pytest.raises(SystemExit):
-        take_over(name, site.settings, site.database)
+        accept_folder(name, site.settings, site.database)
     monkeypatch.undo()
-    assert overdue(site.settings, older_than_s=-1) == [name]
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert overdue_folders(site.settings, older_than_s=-1) == [name]
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
     assert site.one("SELECT count(*) FROM study") == 1
     assert site.one("SELECT max(revision) FROM study") == 1
 
@@ -97,26 +102,26 @@ def test_what_cannot_be_read_is_kept_with_its_reasons_and_the_rest_is_taken_over
     folder = site.settings.handed_over_dir / name
     broken = write_instance(folder / "broken.dcm", study_instance_uid=OTHER)
     broken.write_bytes(broken.read_bytes()[:200])
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     assert site.rows("SELECT study_instance_uid FROM study") == [(STUDY,)]
     aside = site.settings.handed_over_dir / "refused" / name
     (reason,) = json.loads((aside / "reasons.json").read_text())
     assert (reason["file"], reason["of"]) == (3, 3)
     assert reason["code"]
     assert OTHER not in json.dumps(reason), "a UID leads to a person"
-    assert refused_count(site.settings) == 1
+    assert count_refused_folders(site.settings) == 1
 
     write_instance(aside / "broken.dcm", study_instance_uid=OTHER)
     (aside / "reasons.json").write_text("[]")
     aside.rename(folder)
     (folder / "b").mkdir()
     (folder / "b" / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"rubbish" * 9)
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     assert len(json.loads((aside / "reasons.json").read_text())) == 1, "not those of before"
 
     shutil.rmtree(aside / "b")
     aside.rename(folder)
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
     assert site.one("SELECT count(*) FROM study") == 2
 
 
@@ -125,7 +130,7 @@ def test_an_empty_folder_is_refused_by_name_and_the_status_says_so(site, hand_ov
     console = Console(record=True, width=200, file=io.StringIO())
     show_status(site.settings, console)
     assert "handed over by message" not in console.export_text()
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     show_status(site.settings, console)
     assert "1 folder(s) handed over by message were refused." in console.export_text()
     aside = site.settings.handed_over_dir / "refused" / name / "reasons.json"
@@ -142,7 +147,7 @@ def test_a_database_that_is_away_leaves_the_folder_for_the_next_message(
 
     monkeypatch.setattr(accept, "_record", away)
     with pytest.raises(Transient):
-        take_over(name, site.settings, site.database)
+        accept_folder(name, site.settings, site.database)
     assert left(site) == [name]
 
 
@@ -151,15 +156,15 @@ def test_a_database_that_is_away_leaves_the_folder_for_the_next_message(
 )
 def test_what_is_no_opaque_name_is_refused_and_not_repeated(site, name):
     with pytest.raises(Rejected, match="expected 32 hexadecimal digits") as refusal:
-        take_over(name, site.settings, site.database)
+        accept_folder(name, site.settings, site.database)
     assert name not in str(refusal.value)
 
 
 def test_only_whole_folders_are_overdue(site, hand_over):
     name = hand_over(STUDY)
     (site.settings.handed_over_dir / f"{secrets.token_hex(16)}.part").mkdir()
-    assert overdue(site.settings, older_than_s=-1) == [name]
-    assert overdue(site.settings, older_than_s=60) == []
+    assert overdue_folders(site.settings, older_than_s=-1) == [name]
+    assert overdue_folders(site.settings, older_than_s=60) == []
 
 
 def test_a_manifest_in_the_folder_makes_the_study_wait_for_the_rest(site, hand_over):
@@ -171,16 +176,16 @@ def test_a_manifest_in_the_folder_makes_the_study_wait_for_the_rest(site, hand_o
     (folder / first / "manifest.json").write_text(json.dumps(manifest))
     late.save_as(folder / second / "late.dcm")
 
-    take_over(first, site.settings, site.database)
+    accept_folder(first, site.settings, site.database)
     assert site.one("SELECT state FROM study") == "receiving"
-    take_over(second, site.settings, site.database)
+    accept_folder(second, site.settings, site.database)
     assert site.rows("SELECT state, closed_by FROM study") == [("accepted", "manifest")]
 
 
 def test_a_manifest_that_cannot_be_used_is_told_with_the_folder(site, hand_over):
     name = hand_over(STUDY)
     (site.settings.handed_over_dir / name / "manifest.json").write_text("[]")
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     reasons = json.loads(
         (site.settings.handed_over_dir / "refused" / name / "reasons.json").read_text()
     )
@@ -189,7 +194,7 @@ def test_a_manifest_that_cannot_be_used_is_told_with_the_folder(site, hand_over)
 
 def told(site):
     with site.database.reading() as session:
-        return {c.subject: (c.code, c.times) for c in conditions(session)}
+        return {c.subject: (c.code, c.times) for c in active_conditions(session)}
 
 
 def cannot(*_):
@@ -201,7 +206,7 @@ def test_a_folder_that_cannot_be_deleted_is_taken_over_once_and_told(site, hand_
     with monkeypatch.context() as patched:
         patched.setattr(drop_folder.shutil, "rmtree", cannot)  # root may remove what nobody may
         for _ in range(3):
-            assert take_over(name, site.settings, site.database) is Handover.STAYS
+            assert accept_folder(name, site.settings, site.database) is HandoverOutcome.STAYS
     assert site.rows("SELECT event, count(*) FROM audit_record GROUP BY 1") == [
         ("study_accepted", 1)
     ]
@@ -210,7 +215,7 @@ def test_a_folder_that_cannot_be_deleted_is_taken_over_once_and_told(site, hand_
     assert "EPERM" in sentence
     assert "path" not in sentence
 
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
     assert (told(site), left(site)) == ({}, [])
 
 
@@ -221,10 +226,10 @@ def test_a_refused_folder_that_cannot_be_moved_is_looked_at_once(site, hand_over
     with monkeypatch.context() as patched:
         patched.setattr(type(site.settings.handed_over_dir), "rename", cannot)
         for _ in range(2):
-            assert take_over(name, site.settings, site.database) is Handover.STAYS
+            assert accept_folder(name, site.settings, site.database) is HandoverOutcome.STAYS
     assert told(site) == {f"handed-over folder {name}": ("REFUSED_HANDOVER_CANNOT_LEAVE", 2)}
 
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     assert (told(site), left(site)) == ({}, ["refused"])
 
 
@@ -241,12 +246,12 @@ def test_the_reasons_of_a_folder_that_cannot_be_moved_are_told(
         patched.setattr(type(folder), "rename", cannot)
         if not written:
             patched.setattr(type(folder), "write_text", cannot)
-        assert take_over(name, site.settings, site.database) is Handover.STAYS
+        assert accept_folder(name, site.settings, site.database) is HandoverOutcome.STAYS
     assert (folder / "reasons.json").exists() is written
     said = capsys.readouterr()
     assert "handover_refused" in said.out + said.err
 
-    assert take_over(name, site.settings, site.database) is Handover.REFUSED
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     aside = site.settings.handed_over_dir / "refused" / name
     (reason,) = json.loads((aside / "reasons.json").read_text())
     assert (reason["file"], reason["of"]) == (3, 3)
@@ -258,10 +263,10 @@ def test_a_folder_that_somebody_removed_is_no_condition_any_more(site, hand_over
     name = hand_over(STUDY)
     with monkeypatch.context() as patched:
         patched.setattr(drop_folder.shutil, "rmtree", cannot)
-        take_over(name, site.settings, site.database)
-    Housekeeping(site.settings, site.database).turn()
+        accept_folder(name, site.settings, site.database)
+    Housekeeping(site.settings, site.database).run_once()
     assert told(site), "it still lies there"
 
     shutil.rmtree(site.settings.handed_over_dir / name)
-    Housekeeping(site.settings, site.database).turn()
+    Housekeeping(site.settings, site.database).run_once()
     assert told(site) == {}

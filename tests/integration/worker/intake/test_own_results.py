@@ -16,7 +16,7 @@ from worker.delivery.send import DeliveryEnd
 from worker.errors import Rejected
 from worker.intake.accept import accept_study, enqueue_paths
 from worker.listener.storage_scp import start_listener
-from worker.results.measurement_groups import NO_PICTURE
+from worker.results.measurement_groups import IMAGE_NOT_KEPT
 from worker.screens.result_files import show_results
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.78"
@@ -126,7 +126,7 @@ def test_the_result_of_a_late_image_is_sent_though_the_first_files_have_left(
     (before,) = first.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert before.ReferencedSOPSequence[0].ReferencedSOPInstanceUID in named
     assert len(named) == 2
-    assert NO_PICTURE in second.to_json()
+    assert IMAGE_NOT_KEPT in second.to_json()
     assert "PredecessorDocumentsSequence" in second
     assert show_results(sender.site, key, tmp_path / "out") == 0
 

@@ -18,8 +18,8 @@ from tests.builders.dicom import make_study, write_instance
 from tests.builders.site import wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
-from worker.intake.watch_loop import Notice, run
-from worker.intake.watched_folder import Turn, WatchedFolder, refused_files
+from worker.intake.watch_loop import WatchCondition, run
+from worker.intake.watched_folder import WatchedFolder, WatchPass, count_refused_files
 from worker.screens.health import check
 from worker.screens.status import show_status
 
@@ -46,21 +46,21 @@ def lying(folder):
 def test_files_are_taken_over_and_leave(site, folder, watcher):
     make_study(folder / NAME / "inner", n_instances=3, study_instance_uid=STUDY)
 
-    assert watcher.turn() == Turn(taken_over=3)
+    assert watcher.run_once() == WatchPass(taken_over=3)
 
     assert lying(folder) == []
     assert site.rows("SELECT source, priority, state FROM study") == [
         ("folder", "routine", "receiving")
     ]
     assert site.one("SELECT count(*) FROM instance") == 3
-    assert watcher.turn() == Turn()
+    assert watcher.run_once() == WatchPass()
 
 
 def test_what_lies_under_stat_goes_first(site, folder, watcher):
     make_study(folder / "a", n_instances=1, study_instance_uid=STUDY)
     make_study(folder / "stat" / "b", n_instances=1, study_instance_uid="1.2.3.20")
 
-    watcher.turn()
+    watcher.run_once()
 
     assert site.rows("SELECT study_instance_uid, priority FROM study ORDER BY id") == [
         ("1.2.3.20", "stat"), (STUDY, "routine"),
@@ -73,9 +73,9 @@ def test_a_file_that_still_grows_is_left_alone(site, folder, watcher):
     path = folder / "grows.dcm"
     for length in (100, 1000, 10_000, len(whole)):
         path.write_bytes(whole[:length])
-        assert watcher.turn() == Turn()
+        assert watcher.run_once() == WatchPass()
 
-    wait_until(lambda: watcher.turn() == Turn(taken_over=1))
+    wait_until(lambda: watcher.run_once() == WatchPass(taken_over=1))
 
     name = site.one("SELECT file_name FROM instance")
     assert (site.settings.intake_dir / name).read_bytes() == whole
@@ -84,28 +84,28 @@ def test_a_file_that_still_grows_is_left_alone(site, folder, watcher):
 @pytest.mark.parametrize("name", [".hidden.dcm", "a.dcm.part", "a.tmp"])
 def test_names_for_unfinished_files_are_left_alone(folder, watcher, name):
     write_instance(folder / name)
-    assert watcher.turn() == Turn()
+    assert watcher.run_once() == WatchPass()
     assert lying(folder) == [name]
 
 
 def test_a_link_out_of_the_folder_is_not_followed(folder, watcher, tmp_path):
     (folder / "link.dcm").symlink_to(write_instance(tmp_path / "elsewhere.dcm"))
     (folder / "linked").symlink_to(tmp_path, target_is_directory=True)
-    assert watcher.turn() == Turn()
+    assert watcher.run_once() == WatchPass()
 
 
 def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
     (folder / "inner").mkdir()
     (folder / "inner" / "letter.txt").write_text("Dear colleague")
 
-    assert watcher.turn() == Turn(refused=1)
+    assert watcher.run_once() == WatchPass(refused=1)
 
     assert lying(folder) == ["refused/inner/letter.txt", "refused/inner/letter.txt.reason.json"]
     reason = json.loads((folder / "refused/inner/letter.txt.reason.json").read_text())
     assert reason["code"] == "NOT_DICOM"
     assert "DICOM" in reason["sentence"]
-    assert watcher.turn() == Turn()
-    assert refused_files(folder) == 1
+    assert watcher.run_once() == WatchPass()
+    assert count_refused_files(folder) == 1
     screen = io.StringIO()
     show_status(watcher.site, Console(file=screen, width=200))
     assert "1 file(s) of the watched folder were refused." in screen.getvalue()
@@ -114,38 +114,38 @@ def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
 def test_a_file_put_back_is_tried_again(site, folder, watcher):
     whole = write_instance(folder.parent / "whole.dcm").read_bytes()
     (folder / "a.dcm").write_bytes(b"cut short")
-    watcher.turn()
+    watcher.run_once()
     (folder / "refused" / "a.dcm").unlink()
     (folder / "a.dcm").write_bytes(whole)
-    assert watcher.turn() == Turn(taken_over=1)
+    assert watcher.run_once() == WatchPass(taken_over=1)
 
 
 def test_a_database_that_is_away_costs_nothing(site, folder, watcher, monkeypatch):
-    monkeypatch.setattr(watched_folder, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(watched_folder, "DATABASE_TIMEOUT_S", 0.1)
     make_study(folder, n_instances=2)
     away = Database(f"sqlite:///{folder.parent / 'no' / 'such' / 'folder.sqlite'}")
     watcher.database = away
     with pytest.raises(Transient, match="DATABASE_AWAY"):
-        watcher.turn()
+        watcher.run_once()
     assert len(lying(folder)) == 2
 
     watcher.database = site.database
-    assert watcher.turn() == Turn(taken_over=2)
+    assert watcher.run_once() == WatchPass(taken_over=2)
 
 
 def test_a_folder_that_is_away_is_told_until_it_is_back(site, folder, watcher):
-    notice = Notice(site.database)
+    notice = WatchCondition(site.database)
     folder.rename(folder.parent / "unmounted")
     with pytest.raises(Resource, match=r"WATCH_FOLDER_AWAY: .*mounted") as told:
-        watcher.turn()
+        watcher.run_once()
     for _ in range(3):
-        notice.say((told.value.code, told.value.sentence))
+        notice.update((told.value.code, told.value.sentence))
     screen = io.StringIO()
     show_status(site.settings, Console(file=screen, width=200))
     assert "watched folder: WATCH_FOLDER_AWAY." in screen.getvalue()
     assert site.one("SELECT times FROM site_condition") == 1, "it is not written each second"
 
-    notice.say(None)
+    notice.update(None)
     assert site.one("SELECT ended_at FROM site_condition") is not None
 
 
@@ -160,11 +160,11 @@ def test_a_file_that_cannot_be_removed_is_taken_over_once(site, folder, watcher,
     write_instance(folder / "a.dcm")
     with monkeypatch.context() as patched:
         patched.setattr(type(folder), "unlink", refuse)  # root may remove what nobody may
-        assert watcher.turn() == Turn(taken_over=1, cannot_leave=1)
-        assert watcher.turn() == Turn(cannot_leave=1)
+        assert watcher.run_once() == WatchPass(taken_over=1, cannot_leave=1)
+        assert watcher.run_once() == WatchPass(cannot_leave=1)
     assert site.one("SELECT count(*) FROM instance") == 1
     (folder / "a.dcm").unlink()
-    assert watcher.turn() == Turn()
+    assert watcher.run_once() == WatchPass()
 
 
 def test_a_file_written_anew_while_it_was_taken_is_taken_again(site, folder, watcher, monkeypatch):
@@ -178,23 +178,23 @@ def test_a_file_written_anew_while_it_was_taken_is_taken_again(site, folder, wat
 
     with monkeypatch.context() as patched:
         patched.setattr(watched_folder, "accept_instance", accept_and_write)
-        watcher.turn()
+        watcher.run_once()
     assert lying(folder) == ["a.dcm"]
-    watcher.turn()
+    watcher.run_once()
     assert site.one("SELECT count(*) FROM study") == 2
 
 
 def test_empty_folders_go_after_a_while(folder, watcher):
     make_study(folder / "a" / "b", n_instances=1)
     (folder / "stat").mkdir()
-    watcher.turn()
+    watcher.run_once()
     assert (folder / "a" / "b").is_dir()
     long_ago = time.time() - 2 * watched_folder.EMPTY_FOLDER_S
     for inner in (folder / "a" / "b", folder / "a", folder / "stat"):
         os.utime(inner, (long_ago, long_ago))
-    watcher.turn()
+    watcher.run_once()
     os.utime(folder / "a", (long_ago, long_ago)) if (folder / "a").exists() else None
-    watcher.turn()
+    watcher.run_once()
     assert [p.name for p in folder.iterdir()] == ["stat"]
 
 
@@ -240,14 +240,14 @@ def test_a_file_that_fails_for_no_reason_with_a_name_keeps_nobody_else(
 
     with monkeypatch.context() as patched:
         patched.setattr(watched_folder, "accept_instance", accept_one_alone)
-        assert watcher.turn() == Turn(taken_over=1, failed=1)
-        assert watcher.turn() == Turn(failed=1), "not each second"
-        code, sentence = watch_loop._turn(watcher)
+        assert watcher.run_once() == WatchPass(taken_over=1, failed=1)
+        assert watcher.run_once() == WatchPass(failed=1), "not each second"
+        code, sentence = watch_loop._run_once(watcher)
     assert (code, lying(folder)) == ("WATCH_FILE_FAILED", ["a.dcm"])
     assert "path" not in sentence
 
     watcher._failed = {path: (known, -1e9) for path, (known, _) in watcher._failed.items()}
-    assert watcher.turn() == Turn(taken_over=1)
+    assert watcher.run_once() == WatchPass(taken_over=1)
     assert lying(folder) == []
 
 
@@ -258,5 +258,5 @@ def test_a_database_that_breaks_off_in_mid_turn_is_no_file_s_fault(folder, watch
     write_instance(folder / "a.dcm")
     monkeypatch.setattr(watched_folder, "is_own_result", broken_off)
     with pytest.raises(OperationalError):
-        watcher.turn()
+        watcher.run_once()
     assert watcher._failed == {}

@@ -75,7 +75,7 @@ def test_a_cut_in_the_middle_of_an_instance_leaves_nothing(site):
 
 def test_a_sender_that_goes_silent_within_a_pdu_gives_its_place_back(site, monkeypatch):
     """pynetdicom alone would wait for the rest without end."""
-    monkeypatch.setattr(socket_reader, "SILENCE_S", 1)
+    monkeypatch.setattr(socket_reader, "IDLE_TIMEOUT_S", 1)
     listener = site.listen()
     with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
         wait_until(site.kept)

@@ -56,7 +56,7 @@ def test_a_listener_killed_in_mid_association_loses_nothing_it_said_yes_to(site)
 
 
 def send_until_cut_off(site, datasets, answered_yes):
-    with site.association((CR, ExplicitVRLittleEndian), patience_s=2) as opened:
+    with site.association((CR, ExplicitVRLittleEndian), timeout_s=2) as opened:
         for dataset in datasets:
             if "Status" not in opened.send_c_store(dataset):
                 return  # no answer came, and none will

@@ -12,12 +12,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from tests.builders.certificates import make_certificate, make_certificate_between, make_parties
 from tests.builders.dicom import make_instance
 from tests.builders.site import data_set_of, store_file, wait_until, write_as
 from worker.errors import Rejected
-from worker.listener.certificate_check import certificate_trouble, keep_note
+from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.storage_scp import echo, start_listener
 
 CR = ComputedRadiographyImageStorage
@@ -108,7 +108,7 @@ def test_callers_who_say_nothing_keep_nobody_out(site, pki):
 
 
 def test_a_caller_who_says_nothing_is_hung_up_on(site, pki, monkeypatch):
-    monkeypatch.setattr("worker.listener.connections.HANDSHAKE_S", 0.2)
+    monkeypatch.setattr("worker.listener.connections.HANDSHAKE_TIMEOUT_S", 0.2)
     with_tls(site, pki, "server").listen()
     with socket.create_connection(("127.0.0.1", site.settings.listen_port), timeout=10) as silent:
         assert silent.recv(1) == b""
@@ -163,8 +163,8 @@ def test_the_wrong_key_ends_the_command_with_one_sentence_and_is_a_condition(sit
 )
 def test_the_end_of_our_certificate_is_told_in_time(site, pki, days, code):
     with_tls(site, pki, "server")
-    trouble = certificate_trouble(site.settings, moment=datetime.now(UTC) + timedelta(days=days))
-    keep_note(site.database, trouble)
+    trouble = certificate_problem(site.settings, moment=datetime.now(UTC) + timedelta(days=days))
+    update_condition(site.database, trouble)
     assert held(site) == ([("listener tls", code)] if code else [])
 
 
@@ -206,12 +206,12 @@ def test_a_renewed_certificate_is_taken_and_open_associations_go_on(site, pki, r
     path = write_as(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
     with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki)) as opened:
         renewable("modality")
-        assert not own.look(), "it may not be written to its end"
+        assert not own.reload_if_changed(), "it may not be written to its end"
         assert shown(site, pki) == "listener"
-        assert own.look()
+        assert own.reload_if_changed()
         assert shown(site, pki) == "modality"
         assert store_file(opened, path).Status == 0x0000
-    assert not own.look()
+    assert not own.reload_if_changed()
     assert own.trouble is None
 
 
@@ -233,14 +233,18 @@ def test_a_bad_pair_is_not_taken_and_the_old_one_serves_on(
             pki[name] = make_certificate_between(tmp_path, name, pki["authority"], *times)
     own = site.listen().tls
     renewable(**bad)
-    assert [own.look(), own.look(), own.look()] == [False, True, False]
+    assert [own.reload_if_changed(), own.reload_if_changed(), own.reload_if_changed()] == [
+        False,
+        True,
+        False,
+    ]
     assert (own.trouble.code, says in own.trouble.sentence) == (code, True)
     assert str(tmp_path) not in own.trouble.sentence
     assert is_let_in(site, caller(pki))
     assert shown(site, pki) == "listener"
 
     renewable("modality")
-    assert [own.look(), own.look()] == [False, True]
+    assert [own.reload_if_changed(), own.reload_if_changed()] == [False, True]
     assert own.trouble is None
     assert shown(site, pki) == "modality"
 
@@ -252,11 +256,11 @@ NOT_BEGUN = ("20900101000000Z", "20900102000000Z")
 def test_files_that_are_away_for_a_while_change_nothing(site, pki, renewable):
     own = site.listen().tls
     site.settings.tls_certificate.rename(site.settings.tls_certificate.with_suffix(".old"))
-    assert [own.look(), own.look()] == [False, True]
+    assert [own.reload_if_changed(), own.reload_if_changed()] == [False, True]
     assert "No such file" in own.trouble.sentence
     assert shown(site, pki) == "listener"
     site.settings.tls_certificate.with_suffix(".old").rename(site.settings.tls_certificate)
-    assert own.look()
+    assert own.reload_if_changed()
     assert own.trouble is None
 
 
@@ -276,4 +280,4 @@ def test_the_command_renews_by_itself_and_tells_what_it_did_not_take(
 
 def held(site):
     with site.database.reading() as session:
-        return [(condition.subject, condition.code) for condition in conditions(session)]
+        return [(condition.subject, condition.code) for condition in active_conditions(session)]

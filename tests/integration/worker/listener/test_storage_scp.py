@@ -239,7 +239,7 @@ def test_bytes_that_are_no_data_set_are_refused(site, tmp_path):
 def test_while_the_database_is_away_the_answer_is_no_and_afterwards_yes(
     site, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(accept, "C_STORE_PATIENCE_S", 0.3)
+    monkeypatch.setattr(accept, "C_STORE_DATABASE_TIMEOUT_S", 0.3)
     site.listen()
     dataset = make_instance()
     here, away = tmp_path / "database", tmp_path / "elsewhere"

@@ -19,9 +19,9 @@ from tests.builders.deliveries import destined
 from tests.builders.installation import ROOT, free_port
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
-from worker.local.broker import answers, broker_part, is_embedded
+from worker.local.broker import broker_process_spec, is_embedded, is_reachable
 from worker.local.installation import locked, prepare
-from worker.local.supervisor import Part, Supervisor, pause_before
+from worker.local.supervisor import ProcessSpec, Supervisor, restart_delay_s
 from worker.settings import read_settings
 
 
@@ -46,7 +46,9 @@ def supervisor(tmp_path):
 
 
 def test_a_part_runs_with_its_environment_and_its_log(supervisor, tmp_path):
-    supervisor.start(Part(name="speaker", command=python("import os; print(os.environ['COLOUR'])")))
+    supervisor.start(
+        ProcessSpec(name="speaker", command=python("import os; print(os.environ['COLOUR'])"))
+    )
     wait_for(lambda: (tmp_path / "speaker.log").read_text() == "green\n")
     assert supervisor.last_line("speaker") == "green"
 
@@ -57,24 +59,24 @@ def test_a_part_takes_no_setting_from_anywhere_but_its_site(supervisor, tmp_path
     monkeypatch.setenv("pneumo_watch_folder", "/srv/incoming")
     supervisor.environment = {"PNEUMO_LISTEN_PORT": "104"}
     said = "import os; print(*sorted(n for n in os.environ if n.upper().startswith('PNEUMO_')))"
-    supervisor.start(Part(name="speaker", command=python(said)))
+    supervisor.start(ProcessSpec(name="speaker", command=python(said)))
     wait_for(lambda: (tmp_path / "speaker.log").read_text() == "PNEUMO_LISTEN_PORT\n")
 
 
 def test_a_killed_part_is_started_again_at_once(supervisor):
-    supervisor.start(Part(name="sleeper", command=SLEEP))
+    supervisor.start(ProcessSpec(name="sleeper", command=SLEEP))
     child = supervisor.children["sleeper"]
     first = child.process.pid
     child.process.kill()
     child.process.wait()
-    supervisor.tend()
+    supervisor.check_children()
     assert child.process.pid != first
     assert child.process.poll() is None
     assert (child.deaths, child.due) == (1, None)
 
 
 def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor):
-    supervisor.start(Part(name="dying", command=python("raise SystemExit(3)")))
+    supervisor.start(ProcessSpec(name="dying", command=python("raise SystemExit(3)")))
     child = supervisor.children["dying"]
     pauses = []
     for _ in range(4):
@@ -84,12 +86,12 @@ def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor):
         pauses.append(round(child.due - before))
         child.process = supervisor._launch(child.part)
     assert pauses == [0, 1, 3, 7]
-    assert supervisor.keeps_dying() is child
+    assert supervisor.crash_looping() is child
 
 
 def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
     crash = python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    part = Part(name="suspect", command=crash, expects_to_die=True)
+    part = ProcessSpec(name="suspect", command=crash, is_expected_to_exit=True)
     supervisor.start(part)
     child = supervisor.children["suspect"]
     for _ in range(4):
@@ -98,25 +100,27 @@ def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
         supervisor._note_death(child)
         assert child.due - before < 0.1
         child.process = supervisor._launch(part)
-    assert supervisor.keeps_dying() is None
+    assert supervisor.crash_looping() is None
 
 
 def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor):
-    part = Part(name="suspect", command=python("raise SystemExit(78)"), expects_to_die=True)
+    part = ProcessSpec(
+        name="suspect", command=python("raise SystemExit(78)"), is_expected_to_exit=True
+    )
     supervisor.start(part)
     child = supervisor.children["suspect"]
     for _ in range(3):
         child.process.wait()
         supervisor._note_death(child)
     assert round(child.due - time.monotonic()) == 3
-    assert supervisor.keeps_dying() is child
+    assert supervisor.crash_looping() is child
 
 
 @pytest.mark.parametrize(
     ("deaths", "pause"), [(1, 0), (2, 1), (3, 3), (5, 15), (6, 30), (1025, 30), (10**6, 30)]
 )
 def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, pause):
-    assert pause_before(deaths) == pause
+    assert restart_delay_s(deaths) == pause
 
 
 @pytest.mark.parametrize(
@@ -132,9 +136,9 @@ def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, paus
 def test_a_death_is_told_in_a_sentence(tmp_path, code, words):
     told: list[str] = []
     with Supervisor(log_dir=tmp_path, environment={}, on_death=told.append) as supervisor:
-        supervisor.start(Part(name="part", command=python(code)))
+        supervisor.start(ProcessSpec(name="part", command=python(code)))
         supervisor.children["part"].process.wait()
-        supervisor.tend()
+        supervisor.check_children()
     assert told == [words]
 
 
@@ -158,7 +162,7 @@ def test_parts_end_last_started_first_and_a_deaf_one_is_killed(tmp_path):
     for name, code in (("first", obedient), ("second", deaf), ("third", obedient)):
         ready = str(tmp_path / f"{name}.ready")
         command = python(code.format(log=log, name=name, ready=ready))
-        supervisor.start(Part(name=name, command=command, grace_s=0.5))
+        supervisor.start(ProcessSpec(name=name, command=command, grace_s=0.5))
         wait_for(Path(ready).exists)
     processes = [child.process for child in supervisor.children.values()]
 
@@ -203,13 +207,13 @@ def test_the_embedded_broker_remembers_over_a_restart(site, tmp_path):
     assert is_embedded(site)
     for expected in (None, b"kept"):
         with Supervisor(log_dir=tmp_path, environment={}) as supervisor:
-            supervisor.start(broker_part(site))
-            wait_for(lambda: answers(site))
+            supervisor.start(broker_process_spec(site))
+            wait_for(lambda: is_reachable(site))
             with redis.Redis.from_url(site.broker_url) as client:
                 assert client.get("word") == expected
                 client.set("word", "kept")
                 time.sleep(1.1)  # appendfsync everysec
-    assert not answers(site)
+    assert not is_reachable(site)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_a_broker_that_somebody_else_set_up_is_not_ours_to_run(tmp_path, url):
 
 
 def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor, monkeypatch):
-    monkeypatch.setattr(installation, "READY_WITHIN_S", 0.1)
+    monkeypatch.setattr(installation, "READY_TIMEOUT_S", 0.1)
     site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
     upgrade(site.database_url)
     with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
@@ -237,8 +241,8 @@ def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(site, supervi
     site.state_dir.mkdir()
     upgrade(site.database_url)
     leave = python("print('out of paper'); raise SystemExit(78)")
-    supervisor.start(broker_part(site))
-    supervisor.start(Part(name="worker", command=leave))
+    supervisor.start(broker_process_spec(site))
+    supervisor.start(ProcessSpec(name="worker", command=leave))
     words = "The worker does not start; its log ends with: out of paper"
     with pytest.raises(Transient, match=words):
         installation.wait_until_ready(site, supervisor)

@@ -20,12 +20,12 @@ from worker.archive.retrieve.retriever import Retriever
 from worker.errors import Resource
 from worker.imaging.reading import read_header
 from worker.intake.accept import accept_study
-from worker.intake.received import received_study
+from worker.intake.received_study import received_study
 from worker.maintenance import retention
-from worker.maintenance.disk_keeper import DiskKeeper
+from worker.maintenance.disk_maintenance import DiskMaintenance
 from worker.maintenance.housekeeping import Housekeeping
-from worker.maintenance.orphans import ASIDE, DAY_S, sweep_orphans, sweep_signs_of_life
-from worker.maintenance.retention import let_files_leave
+from worker.maintenance.orphans import ASIDE, DAY_S, sweep_alive_files, sweep_orphans
+from worker.maintenance.retention import remove_expired_files
 from worker.screens.tidy import show_tidying
 from worker.storage.intake_folder import IntakeStorage
 
@@ -47,7 +47,7 @@ def is_finished(site, *, since="2020-01-01 00:00:00"):
 
 def leave(site, **changes):
     rules = site.settings.model_copy(update=changes)
-    return let_files_leave(rules, site.database, actor="test")
+    return remove_expired_files(rules, site.database, actor="test")
 
 
 def mark_all(site):
@@ -243,11 +243,11 @@ def test_the_relay_tidies_in_its_time(site, tmp_path):
     accepted(site, make_study(tmp_path / "old"))
     is_finished(site)
     keeping = Housekeeping(site.settings, site.database)
-    keeping.turn()
+    keeping.run_once()
     assert site.kept() == []
     accepted(site, make_study(tmp_path / "again"))
     is_finished(site)
-    keeping.turn()
+    keeping.run_once()
     assert len(site.kept()) == 3, "a minute has not passed"
 
 
@@ -256,7 +256,7 @@ def node_of(site, folder):
     settings = site.settings.model_copy(update={"state_dir": folder})
     storage = IntakeStorage(settings.intake_dir)
     retriever = Retriever(settings, site.database, storage)
-    return settings, DiskKeeper(settings, site.database, retriever.disk, interval_s=0.001)
+    return settings, DiskMaintenance(settings, site.database, retriever.disk, interval_s=0.001)
 
 
 def test_files_that_a_worker_fetched_leave_its_own_disk(site, tmp_path):
@@ -303,7 +303,7 @@ def test_signs_of_life_of_the_dead_are_swept(site):
     for name in ("w-1.alive", "w-2.alive", "relay.alive"):
         (folder / name).touch()
     os.utime(folder / "w-1.alive", (OLD, OLD))
-    assert sweep_signs_of_life(site.settings) == 1
+    assert sweep_alive_files(site.settings) == 1
     assert sorted(path.name for path in folder.iterdir()) == ["relay.alive", "w-2.alive"]
 
 

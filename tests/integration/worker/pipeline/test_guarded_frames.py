@@ -21,7 +21,7 @@ from tests.builders.worker_runtime import (
 )
 from worker.imaging.policy import MultiFrame
 from worker.inference.assessment import NOT_ASSESSED
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 
 UPRIGHT = chest_like_pixels(160, 160)
 TURNED = np.rot90(UPRIGHT)
@@ -56,7 +56,7 @@ def test_a_study_with_nothing_else_is_rejected_with_the_distance(runtime, guard,
     path = write_instance(tmp_path / "a.dcm", pixels=TURNED)
     key = accepted(runtime, path)
 
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     with runtime.database.reading() as session:
         detail = study_detail(session, key)
@@ -115,7 +115,7 @@ def test_a_model_without_a_guard_assesses_what_another_left_out(runtime, folder,
     try:
         late = write_instance(tmp_path / "b.dcm", pixels=UPRIGHT, study_instance_uid=uid)
         assert accepted(unguarded, late) == key
-        assert process_study(key, unguarded) is StudyEnd.STORED
+        assert process_study(key, unguarded) is ProcessingOutcome.STORED
     finally:
         unguarded.close()
 

@@ -60,7 +60,7 @@ def test_a_claim_outlives_its_lease_while_it_is_held_and_no_longer(database, cla
 
 def test_a_study_that_hangs_makes_its_process_leave(database, claimed, monkeypatch):
     left = set()
-    monkeypatch.setattr(leases, "leave", lambda event, **_: left.add(event))
+    monkeypatch.setattr(leases, "exit_process", lambda event, **_: left.add(event))
     keeper = LeaseKeeper(database, lease_s=LEASE_S, renewal_s=0.05, limit_s=0.2)
     with keeper.held(claimed):
         time.sleep(0.15)

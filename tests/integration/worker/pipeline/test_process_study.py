@@ -26,7 +26,7 @@ from worker.intake.accept import accept_study, expect_instances
 from worker.model.architectures import build_model
 from worker.model.bundle import default_bundle, save_bundle
 from worker.pipeline import process_study as pipeline
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 from worker.pipeline.runtime import Runtime
 from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
@@ -72,7 +72,7 @@ def test_the_verdict_is_that_of_the_eligible_images(runtime, tmp_path):
         write_instance(tmp_path / "b.dcm", study_instance_uid=uid, seed=2),
         write_instance(tmp_path / "c.dcm", study_instance_uid=uid, view_position="LL"),
     )
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     found = study(runtime, key)
     with runtime.database.transaction() as session:
         rows = session.execute(
@@ -96,26 +96,26 @@ def test_the_verdict_is_that_of_the_eligible_images(runtime, tmp_path):
 
 def test_a_study_without_an_eligible_image_is_rejected_which_is_a_result(runtime, tmp_path):
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", modality="MG", seed=3))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     found = study(runtime, key)
     assert (found["verdict"], found["probability"], found["state"]) == ("rejected", None, "done")
 
 
 def test_a_second_message_for_a_finished_study_is_dropped(runtime, tmp_path):
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=4))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     before = count(runtime, "prediction"), count(runtime, "audit_record")
-    assert process_study(key, runtime) is StudyEnd.DROPPED
+    assert process_study(key, runtime) is ProcessingOutcome.DROPPED
     assert (count(runtime, "prediction"), count(runtime, "audit_record")) == before
 
 
 def test_a_changed_image_decides_and_the_earlier_prediction_stays(runtime, tmp_path):
     uids = {"study_instance_uid": "1.2.9.77", "sop_instance_uid": "1.2.9.77.1"}
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=70, **uids))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     accepted(runtime, write_instance(tmp_path / "b.dcm", seed=71, **uids))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     with runtime.database.transaction() as session:
         rows = session.execute(
@@ -141,7 +141,7 @@ def test_a_study_of_which_nothing_came_is_parked_and_never_negative(runtime):
         " RETURNING id",
         key=key,
     )
-    assert process_study(key, runtime) is StudyEnd.PARKED
+    assert process_study(key, runtime) is ProcessingOutcome.PARKED
     found = study(runtime, key)
     assert (found["verdict"], found["error_code"]) == ("failed", "NOTHING_CAME")
 
@@ -174,7 +174,7 @@ def test_a_missing_file_is_retried_then_parked_and_comes_back_by_retry(runtime, 
     for _ in range(3):
         make_due(runtime, key)
         ends.append(process_study(key, runtime))
-    assert ends == [StudyEnd.RETRY, StudyEnd.RETRY, StudyEnd.PARKED]
+    assert ends == [ProcessingOutcome.RETRY, ProcessingOutcome.RETRY, ProcessingOutcome.PARKED]
     parked = study(runtime, key)
     assert (parked["error_code"], parked["verdict"]) == ("FILE_MISSING", "failed")
     assert "PNEUMO_STATE_DIR" in parked["error_sentence"]
@@ -183,7 +183,7 @@ def test_a_missing_file_is_retried_then_parked_and_comes_back_by_retry(runtime, 
     path.write_bytes(kept)
     with runtime.database.transaction() as session:
         assert retry_parked(session, key, actor="operator:test")
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
 
 def make_due(runtime, key: str) -> None:
@@ -204,7 +204,7 @@ def test_an_unforeseen_error_parks_at_once_with_a_reference_and_without_its_word
     monkeypatch.setattr(pipeline, "preprocess", fail)
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=7))
     with caplog.at_level(logging.INFO):
-        assert process_study(key, runtime) is StudyEnd.PARKED
+        assert process_study(key, runtime) is ProcessingOutcome.PARKED
     parked = study(runtime, key)
     assert (parked["error_code"], parked["error_kind"]) == ("BUG", "bug")
     assert "ValueError" in parked["error_sentence"]
@@ -220,7 +220,7 @@ def test_a_network_that_gives_no_number_parks_and_never_says_negative(
     silent = SimpleNamespace(features_and_logits=lambda _: answer)
     monkeypatch.setattr(predictor, "_model", silent)
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=8))
-    assert process_study(key, runtime) is StudyEnd.PARKED
+    assert process_study(key, runtime) is ProcessingOutcome.PARKED
     parked = study(runtime, key)
     assert (parked["error_code"], parked["verdict"]) == ("NON_FINITE_OUTPUT", "failed")
 
@@ -242,10 +242,10 @@ def test_a_worker_that_was_overtaken_writes_nothing(runtime, tmp_path, monkeypat
 
     monkeypatch.setattr(pipeline, "preprocess", lose_the_claim)
     before = count(runtime, "prediction")
-    assert process_study(key, runtime) is StudyEnd.OVERTAKEN
+    assert process_study(key, runtime) is ProcessingOutcome.OVERTAKEN
     assert count(runtime, "prediction") == before
     monkeypatch.setattr(pipeline, "preprocess", original)
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     assert count(runtime, "prediction") == before + 1
 
 
@@ -285,7 +285,7 @@ def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
     activate(other.name)
     assert runtime.model.record.name == other.name
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=11))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     activate(first)
     assert runtime.model.record.name == first
@@ -303,7 +303,7 @@ def test_a_late_image_leaves_earlier_predictions_as_they_are(runtime, tmp_path):
     process_study(key, runtime)
     before = count(runtime, "prediction")
     assert accepted(runtime, late) == key
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     assert count(runtime, "prediction") == before + 1
     found = study(runtime, key)
     highest = row(

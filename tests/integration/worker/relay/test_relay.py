@@ -16,7 +16,7 @@ from db.studies.intake import accept
 from db.values import ReceivedInstance, ReceivedStudy
 from db.vocabulary.enums import Lane, Priority
 from worker.celery import make_app
-from worker.relay.relay import BATCH, Broker, Relay, Turn
+from worker.relay.relay import BATCH, Broker, Relay, RelayPass
 from worker.settings import read_settings
 
 
@@ -80,14 +80,14 @@ def states(database: Database) -> set[str]:
 def test_each_study_goes_into_its_lane_once(relay, broker, database):
     accept_one(database, 1)
     accept_one(database, 2, Priority.STAT)
-    assert relay.turn() == Turn(published=2)
-    assert relay.turn() == Turn()
+    assert relay.run_once() == RelayPass(published=2)
+    assert relay.run_once() == RelayPass()
     assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 1, Lane.SUSPECT: 0}
 
 
 def test_a_message_holds_the_key_and_nothing_else(relay, valkey, site, database):
     key = accept_one(database, 7)
-    relay.turn()
+    relay.run_once()
     message = valkey.client().lindex(f"{site.broker_prefix}routine", 0).decode()
     assert "1.2.7" not in message
     assert "7.dcm" not in message
@@ -99,13 +99,13 @@ def test_after_a_wipe_everything_that_waits_is_published_again(relay, broker, va
     count = BATCH + 20
     for number in range(count):
         accept_one(database, number)
-    assert relay.turn().published == count
+    assert relay.run_once().published == count
 
     valkey.client().flushall()
 
-    assert relay.turn().published == count
+    assert relay.run_once().published == count
     assert broker.waiting()[Lane.ROUTINE] == count
-    assert relay.turn().published == 0
+    assert relay.run_once().published == 0
 
 
 def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
@@ -115,7 +115,7 @@ def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
     accept_one(own, 1)
     broker = Broker(away, make_app(away))
     with pytest.raises(Exception, match="refused"):
-        Relay(away, own, broker).turn()
+        Relay(away, own, broker).run_once()
     assert states(own) == {"accepted"}
     broker.close()
     own.dispose()
@@ -124,6 +124,6 @@ def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
 def test_a_routine_study_that_waited_too_long_goes_stat(site, database, broker):
     accept_one(database, 1)
     impatient = site.model_copy(update={"stat_after_s": 0.001})
-    turn = Relay(impatient, database, broker).turn()
+    turn = Relay(impatient, database, broker).run_once()
     assert (turn.aged, turn.published) == (1, 1)
     assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 0, Lane.SUSPECT: 0}

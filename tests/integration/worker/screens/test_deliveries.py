@@ -12,7 +12,7 @@ from db.deliveries.claims import park_delivery
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from db.ledger.conditions import note_condition
-from db.ledger.heartbeats import beat
+from db.ledger.heartbeats import record_heartbeat
 from db.studies.retention import mark_removed
 from db.vocabulary.enums import FailureKind
 from tests.builders.database import (
@@ -27,11 +27,11 @@ from tests.builders.database import (
 )
 from tests.builders.deliveries import claimed, destined, due, sent, states
 from worker.errors import Rejected
-from worker.local.installation import parts_of
+from worker.local.installation import process_specs
 from worker.screens.admin import erase_identity_of
-from worker.screens.cancel_deliveries import forgo_and_show
+from worker.screens.cancel_deliveries import cancel_deliveries_and_show
 from worker.screens.deliveries import retry_deliveries, show_deliveries
-from worker.screens.past_results import owe_and_show
+from worker.screens.past_results import enqueue_past_results_and_show
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying
 from worker.settings import read_settings
@@ -98,7 +98,9 @@ def test_status_says_what_a_person_should_do(site, database):
     assert "destination archive: DESTINATION_AWAY" in said
 
     with database.transaction() as session:
-        beat(session, worker_name="w-1", lanes="delivery", device="cpu", model_name=None)
+        record_heartbeat(
+            session, worker_name="w-1", lanes="delivery", device="cpu", model_name=None
+        )
     destined(database, "web")
     said = printed(show_status, site)
     assert "no living worker delivers" not in said
@@ -140,17 +142,22 @@ def test_earlier_results_are_owed_and_counted(site, database):
         mark_removed(session, study, keep_days=0, actor="test")
     asked = {"destination": "web", "first": YESTERDAY, "last": date(9999, 12, 31)}
 
-    said = printed(owe_and_show, site, dry_run=True, **asked)
+    said = printed(enqueue_past_results_and_show, site, dry_run=True, **asked)
     assert "1 results would be owed to web; 0 were before." in said
     assert states(database) == []
-    said = printed(owe_and_show, site, dry_run=False, **asked)
+    said = printed(enqueue_past_results_and_show, site, dry_run=False, **asked)
     assert "1 results are now owed to web; 0 were before." in said
     assert "1 left out: files left by the retention rule" in said
     assert said.endswith(second)
     assert first not in said
-    said = printed(owe_and_show, site, dry_run=False, **asked)
+    said = printed(enqueue_past_results_and_show, site, dry_run=False, **asked)
     assert "0 results are now owed to web; 1 were before." in said
-    assert owe_and_show(site, dry_run=False, console=Console(file=io.StringIO()), **asked) == 1
+    assert (
+        enqueue_past_results_and_show(
+            site, dry_run=False, console=Console(file=io.StringIO()), **asked
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,20 +177,22 @@ def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
     destined(database, "web")
     asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
     with pytest.raises(Rejected, match=code):
-        owe_and_show(site, **(asked | wrong))
+        enqueue_past_results_and_show(site, **(asked | wrong))
 
 
 def test_what_nobody_will_take_is_let_go_after_a_question(site, database):
     key = one_of_each(database)
     asked = []
-    said = printed(forgo_and_show, site, [], destination="archive", dry_run=True)
+    said = printed(cancel_deliveries_and_show, site, [], destination="archive", dry_run=True)
     assert said == "2 results (2 owed to archive) would be let go."
     with pytest.raises(KeyboardInterrupt):
-        printed(forgo_and_show, site, [], destination="archive", dry_run=False, sure=refuse)
+        printed(
+            cancel_deliveries_and_show, site, [], destination="archive", dry_run=False, sure=refuse
+        )
     assert states(database) == ["sent", "parked", "waiting"]
 
     values = {"destination": None, "dry_run": False, "sure": asked.append}
-    said = printed(forgo_and_show, site, [key[:12], "0" * 12], **values)
+    said = printed(cancel_deliveries_and_show, site, [key[:12], "0" * 12], **values)
     assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
     assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
     assert states(database) == ["sent", "forgone", "waiting"]
@@ -197,7 +206,7 @@ def refuse(_words):
 def test_nothing_is_let_go_that_was_not_named(site, wrong):
     asked = {"keys": ["a" * 12], "destination": None, "dry_run": False}
     with pytest.raises(Rejected, match="FORGO_WHICH"):
-        forgo_and_show(site, **(asked | wrong))
+        cancel_deliveries_and_show(site, **(asked | wrong))
 
 
 def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
@@ -243,7 +252,7 @@ def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
 
 def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):
     def names(peers):
-        made = parts_of(site.model_copy(update={"peers": peers}), concurrency=1)
+        made = process_specs(site.model_copy(update={"peers": peers}), concurrency=1)
         return {part.name: " ".join(part.command) for part in made}
 
     peers = tmp_path / "peers.toml"

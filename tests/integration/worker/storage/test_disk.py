@@ -13,17 +13,17 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from tests.builders.dicom import make_instance, make_study
 from worker.errors import Resource
 from worker.intake.accept import accept_study
-from worker.intake.drop_folder import Handover, take_over
-from worker.intake.watched_folder import Turn, WatchedFolder
+from worker.intake.drop_folder import HandoverOutcome, accept_folder
+from worker.intake.watched_folder import WatchedFolder, WatchPass
 from worker.listener.storage_scp import echo
 from worker.storage import disk_condition
-from worker.storage.disk import Ladder, watch_of
+from worker.storage.disk import DiskThresholds, disk_monitor_of
 from worker.storage.disk_condition import DiskCondition
-from worker.storage.opening import storage_of
+from worker.storage.storage_factory import intake_storage
 
 CR = ComputedRadiographyImageStorage
 FULL = {"disk_refuse_free": "100%"}
@@ -51,7 +51,7 @@ def asked(site, *sop_classes) -> tuple[int, int, int] | None:
 
 def holds(site) -> dict[str, str]:
     with site.database.reading() as session:
-        return {condition.subject: condition.code for condition in conditions(session)}
+        return {condition.subject: condition.code for condition in active_conditions(session)}
 
 
 def test_new_associations_are_asked_to_come_back_and_health_checks_are_not(site):
@@ -70,17 +70,17 @@ def test_a_caller_who_is_not_listed_hears_that_and_not_to_come_back(site):
 
 def test_an_association_that_is_open_hears_a700_with_the_code(site):
     site.listen()
-    watch = watch_of(site.settings)
+    watch = disk_monitor_of(site.settings)
 
     def disk_is(ladder):  # the disk stays as it is, what is asked of it moves
         watch._ladder, watch._asked_at = ladder, None
 
     with site.association((CR, ExplicitVRLittleEndian)) as opened:
         assert opened.send_c_store(make_instance()).Status == 0x0000
-        disk_is(Ladder(warn="100%", refuse="100%"))
+        disk_is(DiskThresholds(warn="100%", refuse="100%"))
         refused = opened.send_c_store(make_instance())
         assert (refused.Status, refused.ErrorComment) == (0xA700, "DISK_NEARLY_FULL")
-        disk_is(Ladder(warn="0%", refuse="0%"))
+        disk_is(DiskThresholds(warn="0%", refuse="0%"))
         assert opened.send_c_store(make_instance()).Status == 0x0000
     assert len(site.kept()) == site.one("SELECT count(*) FROM instance") == 2
 
@@ -94,11 +94,11 @@ def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
     watcher = WatchedFolder(folder=folder, settings=site.settings, database=site.database)
     for _ in range(2):
         with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*what waits in a folder is then"):
-            watcher.turn()
+            watcher.run_once()
     assert {path: path.stat() for path in folder.iterdir()} == before
     assert site.kept() == []
     watcher.site = becomes(site, **ROOMY).settings
-    assert watcher.turn() == Turn(taken_over=len(files), refused=1)
+    assert watcher.run_once() == WatchPass(taken_over=len(files), refused=1)
 
 
 def test_files_are_refused_in_words_and_a_handed_over_folder_waits(site, tmp_path):
@@ -111,16 +111,16 @@ def test_files_are_refused_in_words_and_a_handed_over_folder_waits(site, tmp_pat
     name = "0" * 32
     make_study(site.settings.handed_over_dir / name, n_instances=2)
     with pytest.raises(Resource, match="DISK_NEARLY_FULL"):
-        take_over(name, site.settings, site.database)
+        accept_folder(name, site.settings, site.database)
     assert site.one("SELECT count(*) FROM study") == 0
     becomes(site, **ROOMY)
-    assert take_over(name, site.settings, site.database) is Handover.TAKEN_OVER
+    assert accept_folder(name, site.settings, site.database) is HandoverOutcome.TAKEN_OVER
     assert site.one("SELECT count(*) FROM instance") == 2
 
 
 def test_the_relay_tells_and_takes_back_what_the_disk_does(site):
     def turn():
-        DiskCondition(site.settings, site.database).turn()
+        DiskCondition(site.settings, site.database).run_once()
         return holds(site)
 
     becomes(site, disk_warn_free="100%", disk_refuse_free="0%")
@@ -134,7 +134,7 @@ def test_the_relay_tells_and_takes_back_what_the_disk_does(site):
 def test_a_condition_that_goes_on_is_not_written_each_second(site):
     relay = DiskCondition(becomes(site, **FULL).settings, site.database)
     for _ in range(5):
-        relay.turn()
+        relay.run_once()
     assert site.one("SELECT times FROM site_condition") == 1
 
 
@@ -148,11 +148,11 @@ def test_a_disk_that_writers_find_full_is_told_until_it_can_be_written(site, tmp
     try:
         with pytest.raises(Resource, match="DISK_FULL"):
             accept_study(large, database=site.database, site=site.settings)
-        DiskCondition(site.settings, site.database).turn()
+        DiskCondition(site.settings, site.database).run_once()
         assert holds(site) == {"intake folder": "DISK_FULL"}
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    DiskCondition(site.settings, site.database).turn()
+    DiskCondition(site.settings, site.database).run_once()
     assert holds(site) == {}
     assert site.kept() == []
 
@@ -171,20 +171,20 @@ def test_an_intake_folder_that_is_away_is_told_and_never_made_anew(site, tmp_pat
         with pytest.raises(Resource, match=r"INTAKE_FOLDER_MISSING: .*Mount or move it back"):
             accept_study(make_study(tmp_path / "s"), database=site.database, site=site.settings)
     assert holds(site) == {"intake folder": "INTAKE_FOLDER_MISSING"}
-    DiskCondition(site.settings, site.database).turn()
+    DiskCondition(site.settings, site.database).run_once()
     assert holds(site) == {"intake folder": "INTAKE_FOLDER_MISSING"}
     assert list(intake.iterdir()) == [], "nothing was made where the disk will be mounted"
 
     intake.rmdir()
     elsewhere.rename(intake)
     assert [s.Status for s in site.send(make_instance())] == [0x0000]
-    DiskCondition(site.settings, site.database).turn()
+    DiskCondition(site.settings, site.database).run_once()
     assert holds(site) == {}
     assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == 2
 
 
 def test_an_intake_folder_that_goes_away_in_mid_file_is_not_made_anew(site, tmp_path):
-    part = storage_of(site.settings, site.database).begin()
+    part = intake_storage(site.settings, site.database).begin()
     site.settings.intake_dir.rename(tmp_path / "elsewhere")
     part.write(b"half")
     with pytest.raises(Resource, match="DISK_ERROR"):

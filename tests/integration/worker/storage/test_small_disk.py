@@ -11,14 +11,14 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 from rich.console import Console
 
-from db.ledger.conditions import conditions
+from db.ledger.conditions import active_conditions
 from tests.builders.dicom import make_instance
 from tests.builders.site import wait_until
 from tests.integration.worker.maintenance.test_retention import claimed_but_gone, is_finished
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying
 from worker.storage import disk_condition
-from worker.storage.disk import watch_of
+from worker.storage.disk import disk_monitor_of
 from worker.storage.disk_condition import DiskCondition
 
 CR = ComputedRadiographyImageStorage
@@ -65,7 +65,9 @@ def send(site, number) -> str:
 def send_until_refused(site) -> tuple[int, str]:
     """How many were taken over, and what the next one heard."""
     for number in range(20):
-        watch_of(site.settings)._asked_at = None  # each asks the disk, as if a second had passed
+        disk_monitor_of(
+            site.settings
+        )._asked_at = None  # each asks the disk, as if a second had passed
         heard = send(site, number)
         if heard != "0000":
             return number, heard
@@ -73,9 +75,9 @@ def send_until_refused(site) -> tuple[int, str]:
 
 
 def told(site) -> dict[str, str]:
-    DiskCondition(site.settings, site.database).turn()
+    DiskCondition(site.settings, site.database).run_once()
     with site.database.reading() as session:
-        return {condition.subject: condition.code for condition in conditions(session)}
+        return {condition.subject: condition.code for condition in active_conditions(session)}
 
 
 def status_of(site) -> str:

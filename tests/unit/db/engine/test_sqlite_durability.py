@@ -6,7 +6,7 @@ import pytest
 
 from db.engine.migrate import current, head, upgrade
 from db.engine.session import Database
-from db.ledger.audit import verify
+from db.ledger.audit import verify_chains
 from db.studies.overview import study_detail
 from tests.builders.database import events_of, finish_one
 
@@ -32,4 +32,4 @@ def test_from_received_to_done(database):
     ]
     with database.reading() as session:
         assert study_detail(session, key).summary.verdict == "positive"
-        assert verify(session).ok
+        assert verify_chains(session).ok

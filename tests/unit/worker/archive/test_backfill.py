@@ -8,8 +8,8 @@ from datetime import date, time
 import pytest
 
 from worker.archive.backfill import Rate, Window, days_between
-from worker.archive.circuit_breaker import Pauses
-from worker.errors import Away, Rejected
+from worker.archive.circuit_breaker import CircuitBreaker
+from worker.errors import Rejected, Unavailable
 from worker.screens.backfill import modalities_of
 from worker.settings import read_settings
 
@@ -18,7 +18,7 @@ from worker.settings import read_settings
     ("text", "apart_s"), [("30/min", 2.0), ("2/s", 0.5), ("3600/h", 1.0), (" 1/min ", 60.0)]
 )
 def test_a_rate_is_spread_evenly(text, apart_s):
-    assert Rate.parse(text).apart_s == apart_s
+    assert Rate.parse(text).interval_s == apart_s
 
 
 @pytest.mark.parametrize("text", ["", "0/min", "30", "30/day", "-1/s", "1.5/s", "30/min;"])
@@ -61,29 +61,33 @@ def test_modalities_one_by_one():
 
 
 def test_an_archive_that_fails_is_left_alone_twice_as_long_each_time(tmp_path):
-    pauses = Pauses(read_settings(state_dir=tmp_path, retry_base_s=100.0, retry_ceiling_s=250.0))
-    error = Away("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
-    pauses.refuse_paused("archive pacs")
+    pauses = CircuitBreaker(
+        read_settings(state_dir=tmp_path, retry_base_s=100.0, retry_ceiling_s=250.0)
+    )
+    error = Unavailable("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
+    pauses.refuse_when_open("archive pacs")
 
-    met = pauses.failed(error)
+    met = pauses.record_failure(error)
     assert 99 < met.wait_s <= 200
-    with pytest.raises(Away, match="ARCHIVE_AWAY") as refused:
-        pauses.refuse_paused("archive pacs")
+    with pytest.raises(Unavailable, match="ARCHIVE_AWAY") as refused:
+        pauses.refuse_when_open("archive pacs")
     assert refused.value.wait_s > 99
-    pauses.refuse_paused("archive other")
+    pauses.refuse_when_open("archive other")
     assert pauses._pauses["archive pacs"].failures == 1
-    pauses.failed(error)
+    pauses.record_failure(error)
     assert pauses._pauses["archive pacs"].failures == 1, "another thread met the same failure"
 
-    pauses.succeeded("archive pacs")
-    pauses.refuse_paused("archive pacs")
+    pauses.record_success("archive pacs")
+    pauses.refuse_when_open("archive pacs")
 
 
 def test_an_archive_that_is_away_for_months(tmp_path):
-    pauses = Pauses(read_settings(state_dir=tmp_path, retry_base_s=1e-9, retry_ceiling_s=1e-8))
-    gone = Away("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
+    pauses = CircuitBreaker(
+        read_settings(state_dir=tmp_path, retry_base_s=1e-9, retry_ceiling_s=1e-8)
+    )
+    gone = Unavailable("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
     for _ in range(2_000):
-        waits = pauses.failed(gone)
+        waits = pauses.record_failure(gone)
         while clock.monotonic() < pauses._pauses["archive pacs"].until:
             pass
     assert pauses._pauses["archive pacs"].failures == 2_000

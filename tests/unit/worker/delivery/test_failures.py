@@ -9,7 +9,7 @@ import pytest
 from worker.delivery import errors
 from worker.delivery.failures import Backoff
 from worker.errors import ErrorKind
-from worker.peers.associations import why_tls_failed
+from worker.peers.associations import tls_failure_reason
 
 
 def test_pauses_double_up_to_the_ceiling_for_as_long_as_it_takes():
@@ -42,6 +42,6 @@ def test_what_is_wrong_with_a_destination_is_never_given_up(error, with_this_res
 def test_a_certificate_is_told_by_what_is_wrong_with_it():
     error = ssl.SSLCertVerificationError()
     error.verify_code = 10
-    assert why_tls_failed(error) == "its certificate has expired"
+    assert tls_failure_reason(error) == "its certificate has expired"
     error.verify_code = 99
-    assert why_tls_failed(error) == "verification code 99"
+    assert tls_failure_reason(error) == "verification code 99"

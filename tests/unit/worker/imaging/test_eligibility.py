@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from worker.imaging.decoders import DECODERS
-from worker.imaging.eligibility import RULES, EligibilityPolicy, MultiFrame, judge
+from worker.imaging.eligibility import RULES, EligibilityPolicy, MultiFrame, check_eligibility
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.refusals import Step
 
@@ -75,7 +75,7 @@ ELIGIBLE = [
 
 @pytest.mark.parametrize("changes", ELIGIBLE, ids=str)
 def test_eligible(changes: dict) -> None:
-    judgement = judge(chest(**changes))
+    judgement = check_eligibility(chest(**changes))
 
     assert judgement.refusals == ()
     assert judgement.eligible
@@ -197,7 +197,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("changes", "code", "words"), REFUSED, ids=lambda v: str(v)[:60])
 def test_refused_by_one_rule(changes: dict, code: str, words: str) -> None:
-    judgement = judge(chest(**changes))
+    judgement = check_eligibility(chest(**changes))
 
     (refusal,) = judgement.refusals  # one reason, told once
     assert refusal.code == code
@@ -214,7 +214,7 @@ def test_every_rule_has_its_row() -> None:
 
 
 def test_all_reasons_are_told_at_once() -> None:
-    refusals = judge(
+    refusals = check_eligibility(
         chest(modality="MG", body_part_examined="BREAST", view_position="MLO")
     ).refusals
 
@@ -251,14 +251,14 @@ CHILDREN = EligibilityPolicy(population_age_years=(1, 5))
     ids=str,
 )
 def test_warnings(changes: dict, policy: EligibilityPolicy, codes: list[str]) -> None:
-    judgement = judge(chest(**changes), policy)
+    judgement = check_eligibility(chest(**changes), policy)
 
     assert judgement.eligible
     assert [warning.code for warning in judgement.warnings] == codes
 
 
 def test_the_age_warning_says_whom_the_model_is_for() -> None:
-    (warning,) = judge(chest(patient_age_years=64.5), CHILDREN).warnings
+    (warning,) = check_eligibility(chest(patient_age_years=64.5), CHILDREN).warnings
 
     assert "outside the 1 to 5 years that the model was trained for" in warning.sentence
     assert warning.tag == "(0010,1010) Patient's Age"
@@ -271,4 +271,4 @@ def test_the_age_warning_says_whom_the_model_is_for() -> None:
 def test_what_is_done_with_several_frames(multi_frame: MultiFrame, frames: tuple) -> None:
     policy = EligibilityPolicy(multi_frame=multi_frame)
 
-    assert judge(chest(number_of_frames=3), policy).frame_numbers == frames
+    assert check_eligibility(chest(number_of_frames=3), policy).frame_numbers == frames

@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.uid import UID, JPEGLSLossless
 
 from tests.builders.dicom import make_instance
-from worker.imaging.eligibility import EligibilityPolicy, judge
+from worker.imaging.eligibility import EligibilityPolicy, check_eligibility
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.reading import read_dataset, read_header
@@ -54,7 +54,7 @@ def everything_said_about(file: io.BytesIO) -> str:
     said: list[object] = []
     try:
         header = read_header(file)
-        judgement = judge(header, EligibilityPolicy(population_age_years=(1, 5)))
+        judgement = check_eligibility(header, EligibilityPolicy(population_age_years=(1, 5)))
         said += [repr(header), *judgement.refusals, *judgement.warnings]
         file.seek(0)
         frame = normalise_frame(read_dataset(file), PreprocessingSpec())

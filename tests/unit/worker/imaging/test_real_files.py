@@ -12,7 +12,7 @@ from pydicom.uid import UID, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from tests.builders.dicom import make_instance
 from worker.imaging.decoders import decode_frame
-from worker.imaging.eligibility import EligibilityPolicy, judge
+from worker.imaging.eligibility import EligibilityPolicy, check_eligibility
 from worker.imaging.pixels import NormalisedFrame, normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.reading import read_dataset, read_header
@@ -30,7 +30,7 @@ def normalised(path: Path, spec: PreprocessingSpec) -> NormalisedFrame:
 def test_the_real_chest_is_eligible(name: str, sample: Sample) -> None:
     children = EligibilityPolicy(population_age_years=(1, 5))
 
-    judgement = judge(read_header(sample(name)), children)
+    judgement = check_eligibility(read_header(sample(name)), children)
 
     assert judgement.eligible
     assert [w.code for w in judgement.warnings] == ["PATIENT_AGE_OUTSIDE_POPULATION"]
@@ -88,26 +88,29 @@ def test_bones_of_the_real_chest_are_white(sample: Sample, spec: PreprocessingSp
     "name", ["RG3_UNCR.dcm", "RG3_UNCI.dcm", "RG3_J2KR.dcm", "RG3_J2KI.dcm", "RG3_JLSN.dcm"]
 )
 def test_the_tibia_is_refused(name: str, sample: Sample) -> None:
-    (refusal,) = judge(read_header(sample(name))).refusals
+    (refusal,) = check_eligibility(read_header(sample(name))).refusals
 
     assert refusal.code == "BODY_PART_NOT_CHEST"
     assert refusal.found == "EXTREMITY"
 
 
 def test_the_hip_is_refused(sample: Sample) -> None:
-    (refusal,) = judge(read_header(sample("RG2_JPLY.dcm"))).refusals
+    (refusal,) = check_eligibility(read_header(sample("RG2_JPLY.dcm"))).refusals
 
     assert (refusal.code, refusal.found) == ("BODY_PART_NOT_CHEST", "HIP")
 
 
 def test_the_ultrasound_is_refused(sample: Sample) -> None:
-    codes = [r.code for r in judge(read_header(sample("US1_J2KR.dcm"))).refusals]
+    codes = [r.code for r in check_eligibility(read_header(sample("US1_J2KR.dcm"))).refusals]
 
     assert codes[:2] == ["SOP_CLASS_NOT_ELIGIBLE", "MODALITY_NOT_ELIGIBLE"]
 
 
 def test_the_mammogram_is_refused(sample: Sample) -> None:
-    codes = {r.code for r in judge(read_header(sample("MG_GH133_voi_lut_sequence.dcm"))).refusals}
+    codes = {
+        r.code
+        for r in check_eligibility(read_header(sample("MG_GH133_voi_lut_sequence.dcm"))).refusals
+    }
 
     assert {"SOP_CLASS_NOT_ELIGIBLE", "MODALITY_NOT_ELIGIBLE", "BODY_PART_NOT_CHEST"} <= codes
     assert {"VIEW_NOT_FRONTAL", "ANATOMIC_REGION_NOT_CHEST"} <= codes

@@ -6,7 +6,7 @@ import pytest
 
 from db.values import ClaimedInstance, PriorPrediction, StudyOutcome
 from db.vocabulary.enums import InstanceState, Verdict
-from worker.inference.prior_predictions import predictions_that_stand, with_earlier
+from worker.inference.prior_predictions import latest_prior_predictions, with_prior_predictions
 
 OLD, OLDER, ACTIVE = 2, 1, 3
 
@@ -54,7 +54,7 @@ def outcome(verdict, probability=None):
     ids=["positive stands", "both negative", "both positive", "all there is", "nothing"],
 )
 def test_an_earlier_positive_does_not_vanish_with_its_file(found, earlier, expected):
-    came_to = with_earlier(found, [prediction(p) for p in earlier])
+    came_to = with_prior_predictions(found, [prediction(p) for p in earlier])
     assert (
         came_to.verdict,
         came_to.probability,
@@ -66,8 +66,9 @@ def test_an_earlier_positive_does_not_vanish_with_its_file(found, earlier, expec
 
 def test_only_the_last_model_speaks_and_only_where_the_file_left():
     before, last = prediction(0.9, OLDER), prediction(0.3, OLD)
-    stand = predictions_that_stand(
-        [instance(before, last), instance(last, file_removed=False), instance()], but_of=ACTIVE
+    stand = latest_prior_predictions(
+        [instance(before, last), instance(last, file_removed=False), instance()],
+        excluding_model=ACTIVE,
     )
     assert stand == [last]
-    assert predictions_that_stand([instance(before, last)], but_of=OLD) == []
+    assert latest_prior_predictions([instance(before, last)], excluding_model=OLD) == []

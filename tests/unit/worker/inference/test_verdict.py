@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.vocabulary.enums import Verdict
-from worker.inference.verdict import judge_probability, judge_study
+from worker.inference.verdict import frame_verdict, study_verdict
 
 PROBABILITY = st.floats(0, 1)
 
@@ -23,13 +23,13 @@ PROBABILITY = st.floats(0, 1)
     ids=["nothing eligible", "below", "equal is positive", "highest of several"],
 )
 def test_the_study_goes_by_its_highest_probability(probabilities, verdict, highest):
-    judged = judge_study(probabilities, 0.3)
+    judged = study_verdict(probabilities, 0.3)
     assert (judged.verdict, judged.probability) == (verdict, highest)
 
 
 @given(st.lists(PROBABILITY, min_size=1), PROBABILITY)
 def test_a_study_is_positive_if_and_only_if_one_frame_is(probabilities, threshold):
-    frames = [judge_probability(p, threshold) for p in probabilities]
-    assert (judge_study(probabilities, threshold).verdict is Verdict.POSITIVE) == (
+    frames = [frame_verdict(p, threshold) for p in probabilities]
+    assert (study_verdict(probabilities, threshold).verdict is Verdict.POSITIVE) == (
         Verdict.POSITIVE in frames
     )

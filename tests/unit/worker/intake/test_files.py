@@ -7,7 +7,7 @@ import pytest
 from tests.builders.dicom import make_study, write_instance
 from worker.errors import Rejected
 from worker.intake.accept import accept_study
-from worker.intake.files import read_all
+from worker.intake.files import read_headers
 from worker.settings import read_settings
 
 NAME = "DOE^JANE"
@@ -90,7 +90,7 @@ def test_what_is_no_study_is_refused_in_words(folder, site, given, words):
 def test_one_path_needs_no_list(folder):
     path = good(folder)
     for given in (path, str(path), folder, [str(path)]):
-        assert [file.path for file in read_all(given).readable] == [path]
+        assert [file.path for file in read_headers(given).readable] == [path]
 
 
 def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder):
@@ -100,7 +100,7 @@ def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder)
     text_file(inner)
     dicomdir(folder)
 
-    files = read_all([folder])
+    files = read_headers([folder])
 
     assert [file.path for file in files.readable] == paths
     assert [(file.position, file.of) for file in files.readable] == [(1, 6), (4, 6), (5, 6)]
@@ -111,14 +111,14 @@ def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder)
 def test_a_broken_instance_in_a_folder_is_not_skipped(folder):
     good(folder)
     good(folder, 2, StudyInstanceUID="")
-    files = read_all(folder)
+    files = read_headers(folder)
     assert [(refused.position, refused.of) for refused in files.refused] == [(2, 2)]
     assert files.refused[0].error.code == "STUDY_UID_MISSING"
 
 
 def test_every_file_is_reported_as_it_is_read(folder):
     seen = []
-    read_all(
+    read_headers(
         [good(folder), text_file(folder), good(folder, 2)], on_file=lambda: seen.append(len(seen))
     )
     assert seen == [0, 1, 2]
@@ -127,4 +127,4 @@ def test_every_file_is_reported_as_it_is_read(folder):
 def test_printed_values_hold_no_path(folder):
     good(folder)
     text_file(folder)
-    assert NAME not in repr(read_all([folder, text_file(folder)]))
+    assert NAME not in repr(read_headers([folder, text_file(folder)]))

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from db.vocabulary.enums import Priority, Source
 from tests.builders.dicom import make_instance
 from worker.imaging.reading import read_header
-from worker.intake.received import received_study
+from worker.intake.received_study import received_study
 from worker.storage.intake_folder import StoredFile
 
 STORED = StoredFile(name="ab/ab.dcm", sha256="ab" * 32, content_sha256="cd" * 32, size=7)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.builders.certificates import make_authority, make_certificate
-from worker.peers.certificates import ends_at, first_certificate
+from worker.peers.certificates import first_certificate, not_after_of
 
 
 @pytest.mark.parametrize("days", [1, 90, 20_000])
@@ -17,7 +17,7 @@ def test_the_end_of_a_certificate(tmp_path, days):
     before = datetime.now(UTC).replace(microsecond=0)
     made = make_certificate(tmp_path, "made", authority, days=days)
     after = datetime.now(UTC)
-    assert before <= ends_at(made.certificate) - timedelta(days=days) <= after
+    assert before <= not_after_of(made.certificate) - timedelta(days=days) <= after
 
 
 def test_the_first_of_a_chain_is_ours(tmp_path):
@@ -25,7 +25,7 @@ def test_the_first_of_a_chain_is_ours(tmp_path):
     made = make_certificate(tmp_path, "made", authority, days=3)
     chain = tmp_path / "chain.pem"
     chain.write_text(made.certificate.read_text() + authority.certificate.read_text())
-    assert ends_at(chain) == ends_at(made.certificate)
+    assert not_after_of(chain) == not_after_of(made.certificate)
     assert first_certificate(chain) == made.certificate.read_text()
 
 
@@ -36,4 +36,4 @@ def test_the_first_of_a_chain_is_ours(tmp_path):
 def test_what_is_no_certificate_is_a_value_error(tmp_path, content):
     (tmp_path / "a.pem").write_text(content)
     with pytest.raises(ValueError):  # noqa: PT011  of several kinds, and nobody shows its words
-        ends_at(tmp_path / "a.pem")
+        not_after_of(tmp_path / "a.pem")

@@ -30,10 +30,10 @@ def test_a_peer_does_what_the_file_says_and_nothing_else(tmp_path):
         'token_file = "token"\n',
     )
     assert [peer.name for peer in peers] == ["archive", "web"]
-    assert [peer.name for peer in peers.that("results")] == ["archive"]
-    assert peers.one_that("search").name == "web"
+    assert [peer.name for peer in peers.with_role("results")] == ["archive"]
+    assert peers.single_with_role("search").name == "web"
     assert peers.named("web").token_file == tmp_path / "token"
-    assert peers.that("count") == ()
+    assert peers.with_role("count") == ()
 
 
 def test_a_destination_takes_both_kinds_of_objects_or_those_that_are_named(tmp_path):
@@ -111,5 +111,5 @@ def test_who_is_meant_must_be_plain(tmp_path, does, name, code):
         f'[one]\n{DIMSE}results = "c-store"\n[two]\n{DIMSE}results = "c-store"\n',
     )
     with pytest.raises(Rejected) as refusal:
-        peers.one_that(does, name)
+        peers.single_with_role(does, name)
     assert refusal.value.code == code

@@ -13,22 +13,22 @@ from tests.builders.results import drawn_picture
 from worker.results.capture_drawing import (
     HEIGHT,
     MARGIN,
-    MOST_DETAILS,
+    MAX_DETAILS,
     WHITE,
     WIDTH,
+    CaptureLayout,
     Line,
-    Page,
     draw,
     lay_out,
     radiograph_box,
     scale_x,
 )
-from worker.results.capture_text import CaptureWords, Tone
+from worker.results.capture_text import CaptureText, Tone
 from worker.results.typography import Style, font_for
 
 SHOWN_AT = 512 / HEIGHT
 """A viewer's thumbnail, the longer side 512 pixels."""
-WORDS = CaptureWords(
+WORDS = CaptureText(
     headline="Pneumonia present",
     tone=Tone.PRESENT,
     probability=0.792826,
@@ -46,25 +46,25 @@ NOTICE = replace(
     MUCH, headline="Not evaluated", tone=Tone.NOT_EVALUATED, probability=None, legend=""
 )
 PAGES = {
-    "plain": (WORDS, MOST_DETAILS),
-    "much": (MUCH, MOST_DETAILS),
+    "plain": (WORDS, MAX_DETAILS),
+    "much": (MUCH, MAX_DETAILS),
     "notice": (NOTICE, None),
     "short notice": (replace(NOTICE, details=("One line.",)), None),
-    "hair's breadth": (replace(WORDS, probability=math.nextafter(0.566, 0)), MOST_DETAILS),
+    "hair's breadth": (replace(WORDS, probability=math.nextafter(0.566, 0)), MAX_DETAILS),
     **{
-        f"threshold {t} probability {p}": (replace(WORDS, threshold=t, probability=p), MOST_DETAILS)
+        f"threshold {t} probability {p}": (replace(WORDS, threshold=t, probability=p), MAX_DETAILS)
         for t, p in itertools.product((0.0, 0.02, 0.5, 0.98, 1.0), (0.0, 0.5, 1.0))
     },
 }
 
 
 def box_of(line: Line) -> tuple[float, float, float, float]:
-    anchor = "ra" if line.to_the_left else "la"
+    anchor = "ra" if line.right_aligned else "la"
     left, top, right, bottom = font_for(line.style, None).getbbox(line.words, anchor=anchor)
     return line.x + left, line.y + top, line.x + right, line.y + bottom
 
 
-def page_of(name: str) -> Page:
+def page_of(name: str) -> CaptureLayout:
     words, room = PAGES[name]
     return lay_out(words, None, room=room)
 
@@ -132,14 +132,13 @@ def test_the_legend_stands_there_to_the_last_word_whatever_else_is_said():
         assert " ".join(line.words for line in legend) == WORDS.legend
         under_the_scale = {line.y for line in page.lines if line.y > page.scale_top + 60}
         assert (
-            len(under_the_scale - {x.y for x in page.lines if x.style is Style.FOOT})
-            <= MOST_DETAILS
+            len(under_the_scale - {x.y for x in page.lines if x.style is Style.FOOT}) <= MAX_DETAILS
         )
 
 
 def test_the_notice_has_room_for_more_than_a_radiograph_leaves():
     many = [line for line in page_of("notice").lines if "Sentence" in line.words]
-    assert len(many) > 2 * MOST_DETAILS
+    assert len(many) > 2 * MAX_DETAILS
 
 
 # --- the scale --------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ def test_the_notice_has_room_for_more_than_a_radiograph_leaves():
 @pytest.mark.parametrize("probability", [0.0, 0.031, 0.3, 0.566, 0.792826, 1.0])
 def test_the_bar_is_filled_up_to_the_probability(probability):
     words = replace(WORDS, probability=probability, threshold=0.999)
-    page = lay_out(words, None, room=MOST_DETAILS)
+    page = lay_out(words, None, room=MAX_DETAILS)
     row = draw(words, drawn_picture(), None)[page.scale_top + 27]
     filled = np.abs(row.astype(int) - Tone.PRESENT.value).sum(axis=1) < 10
     knob = np.abs(row[: scale_x(0.97)].astype(int) - WHITE).sum(axis=1) < 10
@@ -162,7 +161,7 @@ def test_the_bar_is_filled_up_to_the_probability(probability):
 @pytest.mark.parametrize("threshold", [0.0, 0.087, 0.5, 0.566, 1.0])
 def test_the_threshold_is_a_line_across_the_bar(threshold):
     words = replace(WORDS, threshold=threshold, probability=0.3)
-    page = lay_out(words, None, room=MOST_DETAILS)
+    page = lay_out(words, None, room=MAX_DETAILS)
     above_the_bar = draw(words, drawn_picture(), None)[page.scale_top + 6]
     white = np.nonzero(np.abs(above_the_bar.astype(int) - WHITE).sum(axis=1) < 10)[0]
     assert white.mean() == pytest.approx(scale_x(threshold), abs=1)
@@ -203,7 +202,7 @@ def test_the_picture_is_the_radiograph_where_there_is_no_heat():
     rgb = draw(WORDS, picture, None)
     assert rgb.shape == (HEIGHT, WIDTH, 3)
     assert rgb.dtype == np.uint8
-    page = lay_out(WORDS, None, room=MOST_DETAILS)
+    page = lay_out(WORDS, None, room=MAX_DETAILS)
     left, top, columns, rows = radiograph_box(picture.pixels.shape, page.panel_top - MARGIN // 2)
     shown = rgb[top : top + rows, left : left + columns].astype(float) / 255
     assert (shown[..., 0] == shown[..., 2]).all()
@@ -215,7 +214,7 @@ def test_the_picture_is_the_radiograph_where_there_is_no_heat():
 
 def test_the_hot_place_is_coloured_at_its_place():
     cold, hot = draw(WORDS, drawn_picture(hot=False), None), draw(WORDS, drawn_picture(), None)
-    page = lay_out(WORDS, None, room=MOST_DETAILS)
+    page = lay_out(WORDS, None, room=MAX_DETAILS)
     left, top, columns, rows = radiograph_box((320, 288), page.panel_top - MARGIN // 2)
     changed = np.nonzero((cold != hot).any(axis=2))
     assert (changed[1].mean() - left) / columns == pytest.approx(0.3, abs=0.03)
@@ -229,7 +228,7 @@ def test_other_words_change_only_the_foot():
         replace(WORDS, disclaimer="Only for research by those who know."), drawn_picture(), None
     )
     rows = np.nonzero((one != other).any(axis=(1, 2)))[0]
-    assert rows.min() >= lay_out(WORDS, None, room=MOST_DETAILS).foot_top
+    assert rows.min() >= lay_out(WORDS, None, room=MAX_DETAILS).foot_top
 
 
 def test_present_and_absent_differ_in_brightness_and_hue_for_any_eye():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.builders.results import drawn_picture
-from worker.results.heat_map import STRONGEST, with_heat
+from worker.results.heat_map import MAX_OPACITY, with_heat
 
 AMBER = (255, 178, 64)
 GREY = np.full((200, 300), 0.5, dtype=np.float32)
@@ -47,7 +47,7 @@ def test_the_anatomy_stays_visible_at_the_hottest_place():
     heat = np.ones((224, 224), dtype=np.float32)
     rgb = with_heat(stripes, heat, AMBER)
     kept = np.abs(np.diff(rgb[100, 100:120], axis=0)).min()
-    assert kept == pytest.approx((0.9 - 0.5) * (1 - STRONGEST), abs=0.01)
+    assert kept == pytest.approx((0.9 - 0.5) * (1 - MAX_OPACITY), abs=0.01)
 
 
 def test_a_contour_runs_around_it():

@@ -20,7 +20,13 @@ from tests.builders.results import (
 from worker.errors import Bug
 from worker.model.bundle import default_bundle
 from worker.model.manifest import read_manifest
-from worker.results.outcome import FrameOutcome, InstanceOutcome, ModelUsed, Predecessor, Verdict
+from worker.results.study_result import (
+    FrameResult,
+    InstanceResult,
+    ModelUsed,
+    Predecessor,
+    ResultVerdict,
+)
 
 
 def test_instances_stand_in_their_own_order_whatever_order_rows_come_in():
@@ -39,7 +45,7 @@ def test_the_most_probable_frame_leads_and_the_first_of_equals():
 
 def test_a_rejected_study_has_no_probability():
     result = result_of(refused())
-    assert result.verdict is Verdict.REJECTED
+    assert result.verdict is ResultVerdict.REJECTED
     assert result.probability is None
 
 
@@ -50,19 +56,19 @@ def test_the_model_is_that_of_the_manifest():
     assert (model.bundle_digest, model.threshold) == (manifest.digest, manifest.threshold)
 
 
-def frame(probability: float, verdict: Verdict, when: datetime = WHEN) -> InstanceOutcome:
-    outcome = FrameOutcome(
+def frame(probability: float, verdict: ResultVerdict, when: datetime = WHEN) -> InstanceResult:
+    outcome = FrameResult(
         frame_number=1, probability=probability, verdict=verdict, predicted_at=when
     )
-    return InstanceOutcome(header=header_of(), frames=(outcome,))
+    return InstanceResult(header=header_of(), frames=(outcome,))
 
 
 @pytest.mark.parametrize(
     ("make", "code"),
     [
-        (lambda: result_of(verdict=Verdict.REJECTED), "RESULT_WITHOUT_INSTANCE"),
+        (lambda: result_of(verdict=ResultVerdict.REJECTED), "RESULT_WITHOUT_INSTANCE"),
         (
-            lambda: result_of(InstanceOutcome(header=header_of()), verdict=Verdict.REJECTED),
+            lambda: result_of(InstanceResult(header=header_of()), verdict=ResultVerdict.REJECTED),
             "RESULT_UNDECIDED",
         ),
         (
@@ -72,17 +78,20 @@ def frame(probability: float, verdict: Verdict, when: datetime = WHEN) -> Instan
             "RESULT_OF_SEVERAL_STUDIES",
         ),
         (lambda: result_of(predicted(0.9), predicted(0.8)), "RESULT_NAMES_TWICE"),
-        (lambda: result_of(frame(math.nan, Verdict.NEGATIVE)), "RESULT_NO_PROBABILITY"),
-        (lambda: result_of(frame(1.5, Verdict.POSITIVE)), "RESULT_NO_PROBABILITY"),
-        (lambda: result_of(frame(0.9, Verdict.NEGATIVE)), "RESULT_CONTRADICTS_ITSELF"),
-        (lambda: result_of(predicted(0.9), verdict=Verdict.NEGATIVE), "RESULT_CONTRADICTS_ITSELF"),
-        (lambda: result_of(refused(), verdict=Verdict.NEGATIVE), "RESULT_CONTRADICTS_ITSELF"),
+        (lambda: result_of(frame(math.nan, ResultVerdict.NEGATIVE)), "RESULT_NO_PROBABILITY"),
+        (lambda: result_of(frame(1.5, ResultVerdict.POSITIVE)), "RESULT_NO_PROBABILITY"),
+        (lambda: result_of(frame(0.9, ResultVerdict.NEGATIVE)), "RESULT_CONTRADICTS_ITSELF"),
+        (
+            lambda: result_of(predicted(0.9), verdict=ResultVerdict.NEGATIVE),
+            "RESULT_CONTRADICTS_ITSELF",
+        ),
+        (lambda: result_of(refused(), verdict=ResultVerdict.NEGATIVE), "RESULT_CONTRADICTS_ITSELF"),
         (
             lambda: result_of(predicted(0.1), finished_at=WHEN.replace(tzinfo=None)),
             "RESULT_WITHOUT_TIME_ZONE",
         ),
         (
-            lambda: result_of(frame(0.1, Verdict.NEGATIVE, WHEN.replace(tzinfo=None))),
+            lambda: result_of(frame(0.1, ResultVerdict.NEGATIVE, WHEN.replace(tzinfo=None))),
             "RESULT_WITHOUT_TIME_ZONE",
         ),
     ],
@@ -95,8 +104,8 @@ def test_what_cannot_be_true_is_refused_by_name(make, code):
 
 def test_exactly_the_threshold_is_positive():
     at, below = MODEL.threshold, math.nextafter(MODEL.threshold, 0)
-    assert result_of(frame(at, Verdict.POSITIVE)).verdict is Verdict.POSITIVE
-    assert result_of(frame(below, Verdict.NEGATIVE)).verdict is Verdict.NEGATIVE
+    assert result_of(frame(at, ResultVerdict.POSITIVE)).verdict is ResultVerdict.POSITIVE
+    assert result_of(frame(below, ResultVerdict.NEGATIVE)).verdict is ResultVerdict.NEGATIVE
 
 
 def test_nothing_personal_is_shown_when_a_value_is_printed():

@@ -21,16 +21,16 @@ from tests.builders.results import (
     result_of,
     words_of,
 )
-from worker.imaging.eligibility import judge
+from worker.imaging.eligibility import check_eligibility
 from worker.imaging.reading import read_header
 from worker.results.build import build_results, to_bytes
-from worker.results.capture_text import words_for_image, words_for_notice
-from worker.results.outcome import Predecessor, ResultOfStudy
+from worker.results.capture_text import image_text, notice_text
 from worker.results.secondary_capture import build_captures
+from worker.results.study_result import Predecessor, StudyResult
 from worker.results.uids import ResultUids
 
 
-def captures_of(result: ResultOfStudy, picture_of=picture_of_any, **settings):
+def captures_of(result: StudyResult, picture_of=picture_of_any, **settings):
     made = build_captures(result, words_of(**settings), picture_of)
     return [pydicom.dcmread(io.BytesIO(to_bytes(dataset))) for dataset in made]
 
@@ -125,7 +125,7 @@ def test_a_capture_that_comes_back_to_us_is_not_read(tmp_path):
     for name, dataset in enumerate(captures_of(result_of(predicted(0.9)))):
         path = tmp_path / f"{name}.dcm"
         path.write_bytes(to_bytes(dataset))
-        assert not judge(read_header(path)).eligible
+        assert not check_eligibility(read_header(path)).eligible
 
 
 def test_report_and_captures_are_built_together_and_again_the_same():
@@ -139,8 +139,8 @@ def test_report_and_captures_are_built_together_and_again_the_same():
 # --- words ------------------------------------------------------------------------------------------
 
 
-def details_of(result: ResultOfStudy, **settings) -> tuple[str, ...]:
-    return words_for_image(result, result.evaluated[0], words_of(**settings), marked=True).details
+def details_of(result: StudyResult, **settings) -> tuple[str, ...]:
+    return image_text(result, result.evaluated[0], words_of(**settings), marked=True).details
 
 
 def test_model_version_and_date_stand_first():
@@ -173,10 +173,10 @@ def test_a_superseding_capture_says_so():
         revision=1,
         finished_at=WHEN,
     )
-    for item, words in ((predicted(0.9), words_for_image), (refused(1), words_for_notice)):
+    for item, words in ((predicted(0.9), image_text), (refused(1), notice_text)):
         result = replace(result_of(item), supersedes=before, revision=2)
-        arguments = (item,) if words is words_for_image else ()
-        options = {"marked": True} if words is words_for_image else {}
+        arguments = (item,) if words is image_text else ()
+        options = {"marked": True} if words is image_text else {}
         said = words(result, *arguments, words_of(), **options)
         assert (
             "Replaces the result of 2026-11-23 09:50 UTC (resnet50-9.9.8, revision 1 of the study)."
@@ -185,9 +185,7 @@ def test_a_superseding_capture_says_so():
 
 
 def test_a_notice_gives_each_images_reason_and_claims_nothing():
-    said = words_for_notice(
-        result_of(refused(1), refused(2, "The file: found nothing.")), words_of()
-    )
+    said = notice_text(result_of(refused(1), refused(2, "The file: found nothing.")), words_of())
     assert (said.headline, said.probability) == ("Not evaluated", None)
     assert "This says neither that there is pneumonia nor that there is none." in said.details
     assert said.details[-2:] == (
@@ -227,5 +225,5 @@ def test_of_a_positive_study_the_negative_image_is_plain():
 )
 def test_the_marking_is_explained(probability, heat, legend):
     result = result_of(predicted(probability))
-    said = words_for_image(result, result.evaluated[0], words_of(), marked=heat)
+    said = image_text(result, result.evaluated[0], words_of(), marked=heat)
     assert said.legend.endswith(legend)

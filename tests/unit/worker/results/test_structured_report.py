@@ -19,8 +19,8 @@ from tests.builders.iod_tables import faults
 from tests.builders.results import MODEL, STUDY_UID, WHEN, predicted, refused, result_of, words_of
 from worker.results import codes
 from worker.results.build import to_bytes
-from worker.results.outcome import Predecessor, ResultOfStudy
 from worker.results.structured_report import build_report, summary_of
+from worker.results.study_result import Predecessor, StudyResult
 from worker.results.uids import ResultUids, device_uid
 
 BEFORE = Predecessor(
@@ -32,7 +32,7 @@ BEFORE = Predecessor(
 )
 
 
-def read_back(result: ResultOfStudy, **settings) -> Comprehensive3DSR:
+def read_back(result: StudyResult, **settings) -> Comprehensive3DSR:
     written = to_bytes(build_report(result, words_of(**settings)))
     return Comprehensive3DSR.from_dataset(pydicom.dcmread(io.BytesIO(written)))
 

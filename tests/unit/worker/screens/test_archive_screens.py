@@ -7,13 +7,13 @@ from datetime import date, timedelta
 
 from rich.console import Console
 
-from db.values import Ordered
+from db.values import OrderConfirmation
 from db.vocabulary.enums import StudyState
-from worker.archive.coverage import Covered, DayCoverage
-from worker.archive.find.search import Doubt
+from worker.archive.coverage import CoverageStatus, DayCoverage
+from worker.archive.find.search import Truncation
 from worker.screens.coverage import _days
 from worker.screens.order import _table
-from worker.screens.truncated_days import doubt_notice
+from worker.screens.truncated_days import truncation_notice
 
 FIRST = date(2026, 1, 1)
 
@@ -31,10 +31,14 @@ def lines_of(renderable) -> list[list[str]]:
 
 def covered(days: int) -> list[DayCoverage]:
     """Each day 1000 predicted and one never seen."""
-    counts = Counter({Covered.PREDICTED: 1000, Covered.NEVER_SEEN: 1})
+    counts = Counter({CoverageStatus.PREDICTED: 1000, CoverageStatus.NEVER_SEEN: 1})
     return [
         DayCoverage(
-            day=FIRST + timedelta(days=n), counts=counts, codes=Counter(), never_seen=(), doubt=None
+            day=FIRST + timedelta(days=n),
+            counts=counts,
+            codes=Counter(),
+            never_seen=(),
+            truncation=None,
         )
         for n in range(days)
     ]
@@ -59,15 +63,17 @@ def test_two_months_are_told_by_day():
 
 def test_an_ordered_study_is_named_in_full():
     key = "0123456789abcdef" * 2
-    order = Ordered(study_key=key, is_new=False, state=StudyState.DONE)
+    order = OrderConfirmation(study_key=key, is_new=False, state=StudyState.DONE)
     assert [key, "known", "done"] in lines_of(_table([order], ()))
 
 
 def test_days_in_doubt_are_named_the_certain_ones_first_and_the_rest_counted():
-    doubts = {FIRST + timedelta(days=n): Doubt(is_certain=n == 6, answers=100) for n in range(7)}
-    text = " ".join(shown(doubt_notice("pacs", doubts)).split())
+    doubts = {
+        FIRST + timedelta(days=n): Truncation(is_certain=n == 6, answers=100) for n in range(7)
+    }
+    text = " ".join(shown(truncation_notice("pacs", doubts)).split())
     assert text.startswith("SEARCH_CUT_OFF pacs stopped in the middle of its answer")
     assert "2026-01-07 (100), 2026-01-01 (100)" in text
     assert "and 2 more days." in text
     only_unsure = {day: doubt for day, doubt in doubts.items() if not doubt.is_certain}
-    assert "as many studies as a limit would leave" in doubt_notice("pacs", only_unsure).plain
+    assert "as many studies as a limit would leave" in truncation_notice("pacs", only_unsure).plain

@@ -17,7 +17,7 @@ from worker.errors import Rejected
 from worker.listener.storage_scp import start_listener
 from worker.pipeline.heartbeat import alive_file as worker_file
 from worker.relay.relay import alive_file as relay_file
-from worker.screens.health import RELAY_WITHIN_S, WORKER_WITHIN_S, check
+from worker.screens.health import RELAY_MAX_AGE_S, WORKER_MAX_AGE_S, check
 from worker.settings import Settings, current_settings
 
 
@@ -51,11 +51,11 @@ def test_a_part_that_never_lived_is_not_healthy(part, site):
     ("part", "seconds_ago", "healthy"),
     [
         ("worker", 0, True),
-        ("worker", WORKER_WITHIN_S - 5, True),
-        ("worker", WORKER_WITHIN_S + 5, False),
+        ("worker", WORKER_MAX_AGE_S - 5, True),
+        ("worker", WORKER_MAX_AGE_S + 5, False),
         ("relay", 0, True),
-        ("relay", RELAY_WITHIN_S - 5, True),
-        ("relay", RELAY_WITHIN_S + 5, False),
+        ("relay", RELAY_MAX_AGE_S - 5, True),
+        ("relay", RELAY_MAX_AGE_S + 5, False),
     ],
 )
 def test_a_sign_of_life_counts_while_it_is_fresh(part, seconds_ago, healthy, site):

@@ -7,19 +7,19 @@ import pytest
 from worker.errors import Rejected, Resource
 from worker.settings import read_settings
 from worker.storage.disk import (
-    DiskWatch,
-    Ladder,
-    Level,
-    Room,
+    DiskLevel,
+    DiskMonitor,
+    DiskSpace,
+    DiskThresholds,
     bytes_of,
-    in_words,
+    disk_space_of,
+    format_bytes,
     refuse_when_nearly_full,
-    room_of,
 )
 
 GB = 10**9
-LADDER = Ladder(warn="10%", refuse="2GB")
-ENOUGH, LOW, NEARLY_FULL = Level
+THRESHOLDS = DiskThresholds(warn="10%", refuse="2GB")
+ENOUGH, LOW, NEARLY_FULL = DiskLevel
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ ENOUGH, LOW, NEARLY_FULL = Level
     ],
 )
 def test_a_level_ends_a_little_above_where_it_begins(free, before, expected):
-    assert LADDER.judge(Room(free=int(free * GB), total=100 * GB), before) is expected
+    assert THRESHOLDS.level_for(DiskSpace(free=int(free * GB), total=100 * GB), before) is expected
 
 
 def test_nought_switches_a_level_off():
-    never = Ladder(warn="0%", refuse="0GB")
-    assert never.judge(Room(free=0, total=100 * GB), NEARLY_FULL) is ENOUGH
+    never = DiskThresholds(warn="0%", refuse="0GB")
+    assert never.level_for(DiskSpace(free=0, total=100 * GB), NEARLY_FULL) is ENOUGH
 
 
 def test_what_refuses_comes_before_what_warns_whatever_was_set():
-    upside_down = Ladder(warn="1GB", refuse="5GB")
-    assert upside_down.judge(Room(free=3 * GB, total=9 * GB), ENOUGH) is NEARLY_FULL
+    upside_down = DiskThresholds(warn="1GB", refuse="5GB")
+    assert upside_down.level_for(DiskSpace(free=3 * GB, total=9 * GB), ENOUGH) is NEARLY_FULL
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_share_or_an_amount(limit, expected):
 
 @pytest.mark.parametrize(("size", "words"), [(1_900_000_000, "1.9 GB"), (12_345, "0.0123 MB")])
 def test_sizes_in_words(size, words):
-    assert in_words(size) == words
+    assert format_bytes(size) == words
 
 
 @pytest.mark.parametrize("value", ["", "much", "101%", "5", "-1GB", "2 GiB", "2KB"])
@@ -76,13 +76,13 @@ def test_spaces_and_small_letters_are_understood():
 
 
 def test_a_real_disk_is_measured_where_the_folder_will_be(tmp_path):
-    room = room_of(tmp_path / "not" / "yet" / "made")
+    room = disk_space_of(tmp_path / "not" / "yet" / "made")
     assert 0 < room.free < room.total
     assert str(room).endswith("are free")
 
 
 def test_a_burst_asks_the_disk_once(tmp_path):
-    watch = DiskWatch(tmp_path, Ladder(warn="0%", refuse="100%"))
+    watch = DiskMonitor(tmp_path, DiskThresholds(warn="0%", refuse="100%"))
     assert watch.level() is NEARLY_FULL
     tmp_path.rmdir()
     assert watch.level() is NEARLY_FULL

@@ -132,8 +132,8 @@ def test_a_writer_killed_in_mid_write_leaves_no_name(storage):
     (left,) = kept_files(storage)
     assert left.startswith("incoming/")
 
-    assert storage.sweep_leftovers(older_than_s=3600) == 0, "it may be somebody's who still writes"
-    assert storage.sweep_leftovers(older_than_s=-1) == 1
+    assert storage.sweep_part_files(older_than_s=3600) == 0, "it may be somebody's who still writes"
+    assert storage.sweep_part_files(older_than_s=-1) == 1
     assert kept_files(storage) == []
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from sqlalchemy import text
 
 from db.ledger.conditions import end_condition, note_condition
-from db.studies.completeness import close_counted
+from db.studies.completeness import close_if_complete
 from tests.builders.dicom import make_instance, make_study
 from tests.builders.dimse_archive import DimseArchive
 from tests.builders.dimse_archive import serving as serving_dimse
@@ -20,10 +20,10 @@ from tests.builders.site import free_port, wait_until
 from tests.builders.web_archive import WebArchive
 from tests.builders.web_archive import serving as serving_web
 from worker.archive import completeness
-from worker.archive.backfill import Backfill, Progress, Rate, Window, backfill
-from worker.archive.completeness import Counting
-from worker.archive.find.search import asking, count_images, find_day
-from worker.errors import Away, Rejected
+from worker.archive.backfill import Backfill, BackfillProgress, Rate, Window, backfill
+from worker.archive.completeness import CompletenessChecker
+from worker.archive.find.search import count_images, find_day, open_search
+from worker.errors import Rejected, Unavailable
 from worker.intake.accept import expect_instances
 from worker.peers.peers_file import read_peers
 from worker.screens.coverage import show_coverage
@@ -75,7 +75,7 @@ def test_modalities_are_looked_over_again(site, tmp_path, archive, says_modaliti
 
 def test_a_search_that_is_refused(site, tmp_path, archive):
     archive.status = 0xA700
-    with pytest.raises(Away, match="ARCHIVE_AWAY"):
+    with pytest.raises(Unavailable, match="ARCHIVE_AWAY"):
         find_day(peer_at(site, tmp_path, archive.port), site.settings, DAY)
 
 
@@ -97,7 +97,7 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
     with serving_web(served):
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\ncount = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
-        with asking(peer, site.settings, "qido-rs") as archive:
+        with open_search(peer, site.settings, "qido-rs") as archive:
             assert count_images(archive, "1.2.3.1") is None
             served.counts["1.2.3.1"] = 2
             assert count_images(archive, "1.2.3.1") == 2
@@ -110,7 +110,7 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
 @pytest.fixture
 def at_once(site, monkeypatch):
     with_settings(site, count_quiet_s=1e-6)
-    monkeypatch.setattr(completeness, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(completeness, "RECHECK_S", 0.0)
 
 
 def state(site) -> list[tuple]:
@@ -122,15 +122,15 @@ def test_the_archives_count_closes_a_study(site, tmp_path, at_once, archive):
     archive.studies["1.5"] = datasets
     peer_at(site, tmp_path, archive.port)
     site.listen()
-    ours = Counting(site.settings, site.database)
+    ours = CompletenessChecker(site.settings, site.database)
 
     site.send(datasets[0])
-    assert ours.turn() == 0
+    assert ours.run_once() == 0
     assert state(site) == [("receiving", None)]
     site.send(datasets[1])
-    assert ours.turn() == 1
+    assert ours.run_once() == 1
     assert state(site) == [("accepted", "pacs_count")]
-    assert ours.turn() == 0
+    assert ours.run_once() == 0
 
 
 def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
@@ -147,8 +147,8 @@ def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
     site.send(image)
     with site.database.transaction() as session:
         (key,) = (row.study_key for row in session.execute(text("SELECT study_key FROM study")))
-        assert not close_counted(session, key, 1)
-    assert Counting(site.settings, site.database).turn() == 0
+        assert not close_if_complete(session, key, 1)
+    assert CompletenessChecker(site.settings, site.database).run_once() == 0
     assert state(site) == [("receiving", None)]
 
 
@@ -157,7 +157,7 @@ def test_while_images_come_nobody_is_asked(site, tmp_path, at_once, archive):
     peer_at(site, tmp_path, archive.port)
     site.listen()
     site.send(archive.studies["1.2.3.1"][0])
-    assert Counting(site.settings, site.database).turn() == 0
+    assert CompletenessChecker(site.settings, site.database).run_once() == 0
     assert state(site) == [("receiving", None)]
 
 
@@ -166,7 +166,7 @@ def test_a_study_that_the_archive_does_not_know_waits_for_its_window(site, tmp_p
         peer_at(site, tmp_path, empty.port)
         site.listen()
         site.send(make_instance())
-        assert Counting(site.settings, site.database).turn() == 0
+        assert CompletenessChecker(site.settings, site.database).run_once() == 0
     assert state(site) == [("receiving", None)]
 
 
@@ -185,7 +185,7 @@ def test_a_study_that_cannot_be_counted_does_not_hold_up_the_next(site, tmp_path
         with_peers(site, tmp_path, f'[web]\ndicomweb = "{archive.url}"\ncount = "qido-rs"\n')
         site.listen()
         site.send(*images)
-        assert Counting(site.settings, site.database).turn() == 1
+        assert CompletenessChecker(site.settings, site.database).run_once() == 1
     assert state(site) == [("receiving", None), ("accepted", "pacs_count")]
 
 
@@ -196,18 +196,18 @@ def test_an_archive_that_is_away_changes_nothing_but_the_condition(
     site.send(archive.studies["1.2.3.1"][0])
     with_settings(site, retry_base_s=0.001, retry_ceiling_s=0.001)
     peer_at(site, tmp_path, free_port())
-    ours = Counting(site.settings, site.database)
-    assert ours.turn() == 0
+    ours = CompletenessChecker(site.settings, site.database)
+    assert ours.run_once() == 0
     assert state(site) == [("receiving", None)]
     subjects = "SELECT subject, code FROM site_condition WHERE ended_at IS NULL"
     assert site.rows(subjects) == [("archive pacs", "ARCHIVE_AWAY")]
 
     site.settings.peers.write_text("no TOML")
-    assert ours.turn() == 0
+    assert ours.run_once() == 0
     assert ("file of peers", "PEERS_INVALID") in site.rows(subjects)
 
     peer_at(site, tmp_path, archive.port)
-    wait_until(lambda: ours.turn() == 1)
+    wait_until(lambda: ours.run_once() == 1)
     assert site.rows(subjects) == []
 
 
@@ -216,7 +216,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
     site.listen()
     site.send(archive.studies["1.2.3.1"][0])
     stop = threading.Event()
-    thread = completeness.run_beside(site.settings, stop)
+    thread = completeness.start_completeness_thread(site.settings, stop)
     wait_until(lambda: state(site) == [("accepted", "pacs_count")])
     stop.set()
     thread.join(10)
@@ -224,7 +224,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
 
 
 def test_without_a_file_of_peers_nobody_counts(site):
-    assert completeness.run_beside(site.settings, threading.Event()) is None
+    assert completeness.start_completeness_thread(site.settings, threading.Event()) is None
 
 
 # --- backfill ------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
-def run(site, peer, clock=None, **values) -> Progress:
+def run(site, peer, clock=None, **values) -> BackfillProgress:
     clock = clock or Clock()
     wanted = {
         "first": DAY, "last": NEXT, "modalities": ("CR", "DX"),
@@ -340,7 +340,7 @@ def test_nothing_is_ordered_to_a_disk_without_room(site, tmp_path, archive):
     backfill(
         Backfill(peer=peer, first=DAY, last=NEXT, modalities=("CR", "DX")),
         site.settings, site.database,
-        show=lambda progress: shown.append(progress.waits_for), sleep=makes_room, clock=clock,
+        show=lambda progress: shown.append(progress.waiting_for), sleep=makes_room, clock=clock,
     )  # fmt: skip
     assert met[0] == ("room on the disk (DISK_NEARLY_FULL)", 0)
     assert len(ordered(site)) == 3

@@ -14,8 +14,8 @@ from tests.builders.web_archive import serving as serving_web
 from tests.integration.worker.archive.find.test_search import DAY, peer_at
 from worker.archive.find.answers import Answer, FoundStudy
 from worker.archive.find.search import find_day
-from worker.archive.find.truncated_answers import looks_like_a_limit, whole_day
-from worker.errors import Away, Transient
+from worker.archive.find.truncated_answers import find_whole_day, is_likely_limit
+from worker.errors import Transient, Unavailable
 from worker.peers.peers_file import read_peers
 from worker.screens.backfill import backfill_and_show
 from worker.screens.coverage import show_coverage
@@ -55,7 +55,7 @@ def test_a_status_that_cuts_an_answer_off_splits_the_day(site, tmp_path, status,
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert uids(found) == archive.studies.keys()
-    assert found.doubt is None
+    assert found.truncation is None
     assert {query.StudyDate for query in archive.asked} == {"20260102"}
 
 
@@ -64,8 +64,8 @@ def test_more_in_one_minute_than_the_limit_is_told(site, tmp_path):
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert len(uids(found)) == 3
-    assert found.doubt is not None
-    assert (found.doubt.is_certain, found.doubt.answers) == (True, 3)
+    assert found.truncation is not None
+    assert (found.truncation.is_certain, found.truncation.answers) == (True, 3)
 
 
 def test_an_archive_that_does_not_look_at_the_time_is_not_asked_on_and_on(site, tmp_path):
@@ -73,8 +73,8 @@ def test_an_archive_that_does_not_look_at_the_time_is_not_asked_on_and_on(site, 
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert (len(uids(found)), len(archive.asked)) == (4, 3)
-    assert found.doubt is not None
-    assert found.doubt.is_certain
+    assert found.truncation is not None
+    assert found.truncation.is_certain
 
 
 def test_studies_without_a_time_cannot_be_told_apart_by_it(site, tmp_path):
@@ -83,12 +83,12 @@ def test_studies_without_a_time_cannot_be_told_apart_by_it(site, tmp_path):
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert uids(found) == archive.studies.keys()
-    assert found.doubt is not None, "there may be more of them, behind the limit"
+    assert found.truncation is not None, "there may be more of them, behind the limit"
 
 
 def test_an_archive_that_refuses_everything_is_away(site, tmp_path):
     archive = DimseArchive(studies(2), status=0xA700)
-    with serving_dimse(archive), pytest.raises(Away, match="out of resources"):
+    with serving_dimse(archive), pytest.raises(Unavailable, match="out of resources"):
         find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
     assert len(archive.asked) < 9
 
@@ -109,14 +109,14 @@ def test_a_silent_limit_is_found_out(site, tmp_path, limit, says):
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH + says), site.settings, DAY)
     assert uids(found) == archive.studies.keys()
-    assert found.doubt is None
+    assert found.truncation is None
 
 
 def test_a_round_number_that_is_the_truth_costs_two_questions(site, tmp_path):
     archive = DimseArchive(studies(50, minutes_apart=14))
     with serving_dimse(archive):
         found = find_day(peer_at(site, tmp_path, archive.port, SEARCH), site.settings, DAY)
-    assert (len(uids(found)), len(archive.asked), found.doubt) == (50, 3, None)
+    assert (len(uids(found)), len(archive.asked), found.truncation) == (50, 3, None)
 
 
 def test_below_a_limit_that_is_known_nothing_is_suspicious(site, tmp_path):
@@ -132,7 +132,7 @@ def test_below_a_limit_that_is_known_nothing_is_suspicious(site, tmp_path):
     [(0, False), (49, False), (50, True), (64, True), (99, False), (500, True), (1024, True)],
 )
 def test_limits_are_round(answers, is_one):
-    assert looks_like_a_limit(answers) is is_one
+    assert is_likely_limit(answers) is is_one
 
 
 class Remembered:
@@ -157,7 +157,7 @@ class Remembered:
 @pytest.mark.parametrize("apart", [1, 2, 3])
 def test_whatever_the_limit_no_study_is_missed_and_none_told_twice(most, apart):
     archive = Remembered([n * apart for n in range(480)], most)
-    found, doubt = whole_day(archive, DAY, limit=most)
+    found, doubt = find_whole_day(archive, DAY, limit=most)
     assert len(found) == len({study.study_instance_uid for study in found}) == 480
     assert doubt is None or most == 1, "one a minute, and one at most: the last could be two"
 
@@ -183,7 +183,7 @@ def test_a_server_that_gives_its_first_page_again_and_again(site, tmp_path, warn
     with serving_web(archive):
         found = find_day(web_peer(site, tmp_path, archive), site.settings, DAY)
     assert uids(found) == archive.files.keys()
-    assert found.doubt is None
+    assert found.truncation is None
 
 
 def test_a_server_that_knows_neither_offset_nor_time_is_in_doubt(site, tmp_path):
@@ -192,15 +192,15 @@ def test_a_server_that_knows_neither_offset_nor_time_is_in_doubt(site, tmp_path)
     with serving_web(archive):
         found = find_day(web_peer(site, tmp_path, archive), site.settings, DAY)
     assert (len(uids(found)), len(archive.asked)) == (12, 6)
-    assert found.doubt is not None
-    assert found.doubt.is_certain
+    assert found.truncation is not None
+    assert found.truncation.is_certain
 
 
 def test_a_server_without_pages_that_gives_all_is_believed(site, tmp_path):
     archive = web_studies(30, knows_offset=False)
     with serving_web(archive):
         found = find_day(web_peer(site, tmp_path, archive), site.settings, DAY)
-    assert (len(uids(found)), found.doubt) == (30, None)
+    assert (len(uids(found)), found.truncation) == (30, None)
 
 
 @pytest.mark.parametrize("status", [404, 500])

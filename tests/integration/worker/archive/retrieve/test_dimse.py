@@ -23,7 +23,7 @@ from tests.builders.dimse_archive import DimseArchive, serving
 from tests.builders.fetching_node import Node, with_peers
 from tests.builders.site import free_port, site_in
 from tests.builders.web_archive import make_certificate, tls_server
-from worker.errors import Away, PneumoError, Rejected, Transient
+from worker.errors import PneumoError, Rejected, Transient, Unavailable
 
 UID = "1.2.3.7"
 PRIVATE = "1.2.826.0.1.3680043.9.9999.1"
@@ -51,7 +51,7 @@ def failing(site, folder, archive, way: str, *lines: str) -> tuple[Node, PneumoE
     node = node_at(site, folder, archive, way, *lines)
     taken = node.claim(node.order(UID))
     with pytest.raises(PneumoError) as met:
-        node.retriever.with_images(taken)
+        node.retriever.ensure_images(taken)
     return node, met.value
 
 
@@ -64,14 +64,14 @@ def restricted(monkeypatch):
 @pytest.mark.parametrize("way", ["c-get", "c-move"])
 def test_nobody_there(site, tmp_path, way):
     node, error = failing(site, tmp_path, DimseArchive(port=free_port()), way)
-    assert (type(error), error.code) == (Away, "ARCHIVE_AWAY")
+    assert (type(error), error.code) == (Unavailable, "ARCHIVE_AWAY")
     assert node.conditions() == {"archive pacs": "ARCHIVE_AWAY"}
 
 
 def test_it_does_not_know_our_ae_title(site, tmp_path, datasets):
     with serving(DimseArchive({UID: datasets}), knows="SOMEBODY") as archive:
         _, error = failing(site, tmp_path, archive, "c-get")
-    assert (type(error), error.code) == (Away, "ARCHIVE_REFUSES_US")
+    assert (type(error), error.code) == (Unavailable, "ARCHIVE_REFUSES_US")
     assert "A-ASSOCIATE-RJ 1, 1, 3" in error.sentence
 
 
@@ -93,7 +93,7 @@ def test_it_offers_no_c_move(site, tmp_path, datasets):
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
     [
-        (0xA701, Away, "ARCHIVE_AWAY"),
+        (0xA701, Unavailable, "ARCHIVE_AWAY"),
         (0xA900, Transient, "RETRIEVE_FAILED"),
         (0xC001, Transient, "RETRIEVE_FAILED"),
     ],
@@ -166,10 +166,10 @@ def test_without_a_class_the_modality_says_what_may_be_missing(
         node = node_at(site, tmp_path, archive, "c-get")
         taken = node.claim(node.order(UID))
         if comes:
-            assert len(node.retriever.with_images(taken).instances) == 3
+            assert len(node.retriever.ensure_images(taken).instances) == 3
         else:
             with pytest.raises(Transient, match="RETRIEVE_INCOMPLETE"):
-                node.retriever.with_images(taken)
+                node.retriever.ensure_images(taken)
 
 
 @pytest.mark.usefixtures("restricted")
@@ -216,8 +216,10 @@ def test_unable_is_not_unknown(site, tmp_path, datasets):
             for uid, code in ((UID, "RETRIEVE_FAILED"), ("1.2.3.8", "STUDY_NOT_IN_ARCHIVE")):
                 taken = node.claim(node.order(uid))
                 with pytest.raises(PneumoError, match=code):
-                    node.retriever.with_images(taken)
-                node.settle(taken, Away("ARCHIVE_AWAY", "", subject="archive pacs", wait_s=0.1))
+                    node.retriever.ensure_images(taken)
+                node.settle(
+                    taken, Unavailable("ARCHIVE_AWAY", "", subject="archive pacs", wait_s=0.1)
+                )
 
 
 def test_nothing_of_a_study_that_it_knows(site, tmp_path, datasets):
@@ -251,7 +253,7 @@ def test_the_file_of_another_study_stays_its_own(site, tmp_path, datasets):
 def test_a_move_destination_that_it_does_not_know(site, tmp_path, datasets):
     with serving(DimseArchive({UID: datasets})) as archive:
         node, error = failing(site, tmp_path, archive, "c-move")
-    assert (type(error), error.code) == (Away, "MOVE_DESTINATION_UNKNOWN")
+    assert (type(error), error.code) == (Unavailable, "MOVE_DESTINATION_UNKNOWN")
     assert "PNEUMO" in error.sentence
     assert node.conditions() == {"archive pacs": "MOVE_DESTINATION_UNKNOWN"}
 
@@ -263,7 +265,7 @@ def test_a_move_that_ends_at_somebody_else(site, elsewhere, tmp_path, datasets):
     elsewhere.listen()
     with serving(archive):
         node, error = failing(site, tmp_path, archive, "c-move")
-    assert (type(error), error.code) == (Away, "MOVED_ELSEWHERE")
+    assert (type(error), error.code) == (Unavailable, "MOVED_ELSEWHERE")
     assert node.conditions() == {"archive pacs": "MOVED_ELSEWHERE"}
     assert elsewhere.one("SELECT count(*) FROM instance") == 3
 
@@ -325,9 +327,9 @@ def test_what_cannot_be_moved_is_missed_if_it_may_be_a_radiograph(
         taken = node.claim(key)
         if not comes:
             with pytest.raises(Transient, match="gave 3 of 4 images"):
-                node.retriever.with_images(taken)
+                node.retriever.ensure_images(taken)
             return
-        assert len(node.retriever.with_images(taken).instances) == 3
+        assert len(node.retriever.ensure_images(taken).instances) == 3
     assert fetched(site)["missing"] == {"NOT_GIVEN": 1}
     assert site.one("SELECT expected_instances FROM study_origin") == 4
 
@@ -407,7 +409,7 @@ def test_dicom_tls_and_a_certificate_other_than_expected(site, tmp_path, dataset
         node, error = failing(
             site, tmp_path, archive, "c-get", "tls = true", 'authorities = "other.pem"'
         )
-        assert (type(error), error.code) == (Away, "ARCHIVE_CERTIFICATE")
+        assert (type(error), error.code) == (Unavailable, "ARCHIVE_CERTIFICATE")
         assert node.conditions() == {"archive pacs": "ARCHIVE_CERTIFICATE"}
         key = site.rows("SELECT study_key FROM study")[0][0]
         _give_up(node, key, error)

@@ -22,9 +22,9 @@ from tests.builders.web_archive import (
     serving,
     tls_server,
 )
-from worker.errors import Away, Later, PneumoError, Rejected, Transient
+from worker.errors import PneumoError, Postponed, Rejected, Transient, Unavailable
 from worker.intake.accept import accept_study
-from worker.pipeline.failures import Settlement
+from worker.pipeline.failures import FailureOutcome
 
 UID = "1.2.3.7"
 
@@ -52,7 +52,7 @@ def failing(site, folder, archive, *lines: str) -> tuple[Node, PneumoError]:
     node = node_at(site, folder, archive, *lines)
     taken = node.claim(node.order(UID))
     with pytest.raises(PneumoError) as met:
-        node.retriever.with_images(taken)
+        node.retriever.ensure_images(taken)
     return node, met.value
 
 
@@ -118,10 +118,10 @@ def status(code):
 @pytest.mark.parametrize(
     ("code", "kind", "means"),
     [
-        (401, Away, "ARCHIVE_REFUSES_US"),
-        (403, Away, "ARCHIVE_REFUSES_US"),
-        (503, Away, "ARCHIVE_AWAY"),
-        (429, Away, "ARCHIVE_AWAY"),
+        (401, Unavailable, "ARCHIVE_REFUSES_US"),
+        (403, Unavailable, "ARCHIVE_REFUSES_US"),
+        (503, Unavailable, "ARCHIVE_AWAY"),
+        (429, Unavailable, "ARCHIVE_AWAY"),
         (404, Rejected, "STUDY_NOT_IN_ARCHIVE"),
         (204, Rejected, "STUDY_NOT_IN_ARCHIVE"),
         (500, Transient, "RETRIEVE_FAILED"),
@@ -133,7 +133,7 @@ def test_each_status_says_whose_fault_it_is(site, tmp_path, archive, code, kind,
     archive.behave = status(code)
     node, error = failing(site, tmp_path, archive)
     assert (type(error), error.code) == (kind, means)
-    assert node.conditions() == ({"archive web": means} if kind is Away else {})
+    assert node.conditions() == ({"archive web": means} if kind is Unavailable else {})
     assert UID not in error.sentence
     assert "127.0.0.1" not in error.sentence
 
@@ -255,19 +255,19 @@ def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp
     key, other = node.order(UID), node.order("1.2.3.8")
     for attempt in (1, 2, 3):
         taken = node.claim(key)
-        with pytest.raises(Away) as met:
-            node.retriever.with_images(taken)
+        with pytest.raises(Unavailable) as met:
+            node.retriever.ensure_images(taken)
         assert met.value.wait_s > 0
-        assert node.settle(taken, met.value) is Settlement.RETRY
+        assert node.settle(taken, met.value) is FailureOutcome.RETRY
         found = node.study(key)
         assert (found["state"], found["retries"], found["attempts"]) == ("accepted", 0, attempt)
         assert found["error_code"] == "ARCHIVE_AWAY"
     assert len(archive.asked) < 4, "an archive that failed is left alone for a while"
 
     asked = len(archive.asked)
-    node.retriever._pauses.failed(met.value)
-    with pytest.raises(Away):
-        node.retriever.with_images(node.claim(other))
+    node.retriever._breaker.record_failure(met.value)
+    with pytest.raises(Unavailable):
+        node.retriever.ensure_images(node.claim(other))
     assert len(archive.asked) == asked, "nor is it asked for another study meanwhile"
     assert node.conditions() == {"archive web": "ARCHIVE_AWAY"}
 
@@ -284,15 +284,15 @@ def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_pat
     key = node.order(UID)
     for attempt in (1, 2, 3):
         taken = node.claim(key)
-        with pytest.raises(Away) as met:
-            node.retriever.with_images(taken)
+        with pytest.raises(Unavailable) as met:
+            node.retriever.ensure_images(taken)
         assert met.value.wait_s > 0
         assert "waits and comes by itself" in met.value.sentence
-        assert node.settle(taken, met.value) is Settlement.RETRY
+        assert node.settle(taken, met.value) is FailureOutcome.RETRY
         found = node.study(key)
         assert (found["state"], found["retries"], found["attempts"]) == ("accepted", 0, attempt)
     assert archive.asked == []
-    node.retriever.disk.turn()
+    node.retriever.disk.run_once()
     assert node.conditions() == {"fetching disk": "DISK_NEARLY_FULL"}
 
     with_settings(site, disk_refuse_free=enough)
@@ -303,7 +303,7 @@ def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_pat
         session.connection().exec_driver_sql(
             "UPDATE site_condition SET seen_at = '2020-01-01 00:00:00.000000'"
         )
-    again.retriever.disk.turn()
+    again.retriever.disk.run_once()
     assert again.conditions() == {}, "nobody tells it any more"
 
 
@@ -314,13 +314,13 @@ def test_a_disk_that_fails_under_a_fetch_is_waited_for(site, tmp_path, archive):
     taken = node.claim(key)
     node.storage.folder.parent.mkdir(parents=True, exist_ok=True)
     node.storage.folder.write_bytes(b"no folder")
-    with pytest.raises(Away, match="DISK_ERROR") as met:
-        node.retriever.with_images(taken)
-    assert node.settle(taken, met.value) is Settlement.RETRY
-    node.retriever.disk.turn()
+    with pytest.raises(Unavailable, match="DISK_ERROR") as met:
+        node.retriever.ensure_images(taken)
+    assert node.settle(taken, met.value) is FailureOutcome.RETRY
+    node.retriever.disk.run_once()
     assert node.conditions() == {"fetching disk": "DISK_ERROR"}
     node.storage.folder.unlink()
-    node.retriever.disk.turn()
+    node.retriever.disk.run_once()
     assert node.conditions() == {}
     assert len(node.fetch(key).instances) == 3
 
@@ -334,15 +334,15 @@ def test_a_worker_makes_no_folder_where_the_listener_s_should_be(site, tmp_path,
     node = node_at(site, tmp_path, archive)
     key = node.order(UID)
     taken = node.claim(key)
-    with pytest.raises(Away, match=r"INTAKE_FOLDER_MISSING: .*PNEUMO_OWN_DISK=true") as met:
-        node.retriever.with_images(taken)
-    node.retriever.disk.turn()
+    with pytest.raises(Unavailable, match=r"INTAKE_FOLDER_MISSING: .*PNEUMO_OWN_DISK=true") as met:
+        node.retriever.ensure_images(taken)
+    node.retriever.disk.run_once()
     assert not intake.exists()
     assert node.conditions() == {"fetching disk": "INTAKE_FOLDER_MISSING"}
-    assert node.settle(taken, met.value) is Settlement.RETRY
+    assert node.settle(taken, met.value) is FailureOutcome.RETRY
 
     elsewhere.rename(intake)
-    node.retriever.disk.turn()
+    node.retriever.disk.run_once()
     assert node.conditions() == {}
     assert len(node.fetch(key).instances) == 3
 
@@ -363,8 +363,8 @@ def test_what_one_study_meets_alone_is_parked_in_the_end(site, tmp_path, archive
     key = node.order(UID)
     taken = node.claim(key)
     with pytest.raises(Transient) as met:
-        node.retriever.with_images(taken)
-    assert node.settle(taken, met.value) is Settlement.PARKED
+        node.retriever.ensure_images(taken)
+    assert node.settle(taken, met.value) is FailureOutcome.PARKED
     assert node.study(key)["error_code"] == "RETRIEVE_FAILED"
 
 
@@ -372,8 +372,8 @@ def test_a_worker_whose_file_of_peers_lacks_the_archive_waits(site, tmp_path, ar
     node = node_at(site, tmp_path, archive)
     taken = node.claim(node.order(UID))
     site.settings.peers.write_text("")
-    with pytest.raises(Away, match="PEER_UNKNOWN"):
-        node.retriever.with_images(taken)
+    with pytest.raises(Unavailable, match="PEER_UNKNOWN"):
+        node.retriever.ensure_images(taken)
     assert node.conditions() == {"archive web": "PEER_UNKNOWN"}
 
 
@@ -388,7 +388,7 @@ def test_a_claim_that_was_lost_meanwhile_writes_nothing(site, tmp_path, archive)
 
     archive.behave = takes_over
     with pytest.raises(StaleClaim):
-        node.retriever.with_images(taken)
+        node.retriever.ensure_images(taken)
     assert site.one("SELECT count(*) FROM instance") == 0
 
 
@@ -414,24 +414,24 @@ def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path,
     second = replace(node.claim(node.order("1.2.3.8")), lane=Lane.STAT)
     stat = node.claim(node.order(stat_uid, priority=Priority.STAT))
     with ThreadPoolExecutor(1) as thread:
-        fetching = thread.submit(node.retriever.with_images, first)
+        fetching = thread.submit(node.retriever.ensure_images, first)
         try:
             assert asked.acquire(timeout=30)
-            with pytest.raises(Later) as met:
-                node.retriever.with_images(second)
-            assert len(node.retriever.with_images(stat).instances) == 1
+            with pytest.raises(Postponed) as met:
+                node.retriever.ensure_images(second)
+            assert len(node.retriever.ensure_images(stat).instances) == 1
         finally:
             go.set()
         assert len(fetching.result().instances) == 3
     del archive.files[stat_uid]
-    assert node.settle(second, met.value) is Settlement.RETRY
+    assert node.settle(second, met.value) is FailureOutcome.RETRY
     found = node.study(second.study_key)
     assert (found["state"], found["retries"], found["error_code"]) == ("accepted", 0, None)
     outcomes = "SELECT outcome FROM inference_run WHERE study_id = :id"
     assert site.rows(outcomes, id=second.study_id) == [("released",)]
     assert second.study_key not in node.due(), "it comes when it is its turn"
     with pytest.raises(Rejected, match="STUDY_NOT_IN_ARCHIVE"):
-        node.retriever.with_images(node.claim(second.study_key))
+        node.retriever.ensure_images(node.claim(second.study_key))
 
 
 # --- again, elsewhere ----------------------------------------------------------------------------
@@ -499,7 +499,7 @@ def test_a_token_that_cannot_be_read(site, tmp_path, files):
         _, error = failing(
             site, tmp_path, served, 'token_file = "none"', 'authorities = "pacs.pem"'
         )
-    assert (type(error), error.code) == (Away, "TOKEN_FILE_UNREADABLE")
+    assert (type(error), error.code) == (Unavailable, "TOKEN_FILE_UNREADABLE")
 
 
 @pytest.mark.parametrize(
@@ -514,7 +514,7 @@ def test_a_certificate_other_than_expected(site, tmp_path, files, address, trust
     make_certificate(tmp_path, "other")
     with serving(WebArchive({UID: files}), tls_server(certificate, key)) as served:
         node, error = failing(site, tmp_path, served, f'authorities = "{trusted}"')
-    assert (type(error), error.code) == (Away, "ARCHIVE_CERTIFICATE")
+    assert (type(error), error.code) == (Unavailable, "ARCHIVE_CERTIFICATE")
     assert reason in error.sentence
     assert node.conditions() == {"archive web": "ARCHIVE_CERTIFICATE"}
     assert served.asked == []

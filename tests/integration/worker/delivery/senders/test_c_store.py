@@ -13,7 +13,7 @@ from pynetdicom.sop_class import (
 )
 from sqlalchemy import update
 
-from db.deliveries.destinations import note_failure
+from db.deliveries.destinations import record_failure
 from db.engine.clock import now
 from db.models import Instance, ResultDestination
 from tests.builders.pacs import ABORT, make_authority, make_certificate
@@ -218,7 +218,7 @@ def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
     sender.destinations(archive.table())
     keys = [sender.study(tmp_path) for _ in range(2)]
     with sender.runtime.database.transaction() as session:
-        note_failure(session, archive.name)
+        record_failure(session, archive.name)
     away = sender.site.intake_dir.rename(tmp_path / "unmounted")
     for _ in range(5):
         assert set(sender.deliver()) == {DeliveryEnd.PUT_OFF}

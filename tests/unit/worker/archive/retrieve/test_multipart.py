@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.archive.retrieve.multipart import BrokenMessage, boundary_of, parts
+from worker.archive.retrieve.multipart import MultipartError, boundary_of, parts
 
 BOUNDARY = b"sep"
 BODIES = (b"first", b"", b"--se\r\n-- se\r\n--se", b"\x00\r\n\r\n\xff")
@@ -41,7 +41,7 @@ def test_a_part_need_not_have_a_header():
 def test_every_cut_short_message_is_told_from_a_whole_one():
     whole = message(b"one", b"two")
     for length in range(len(whole)):
-        with pytest.raises(BrokenMessage):
+        with pytest.raises(MultipartError):
             read(whole[:length])
 
 
@@ -59,7 +59,7 @@ def test_a_large_part_is_never_held_as_a_whole():
 
 
 def test_a_header_without_end_is_refused():
-    with pytest.raises(BrokenMessage):
+    with pytest.raises(MultipartError):
         read(b"--sep\r\n" + b"x" * 70_000)
 
 

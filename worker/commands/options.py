@@ -49,15 +49,15 @@ PeerOption = Annotated[
 ]
 
 
-def site_of_command() -> Settings:
+def command_settings() -> Settings:
     """Settings for a command that a person typed: quiet logs, output is for reading."""
-    from worker.logging import close_talkative_libraries
+    from worker.logging import silence_noisy_libraries
 
-    close_talkative_libraries()
+    silence_noisy_libraries()
     return current_settings()
 
 
-def site_of_service() -> Settings:
+def service_settings() -> Settings:
     """Settings for a process that runs: logs to standard error."""
     from worker.logging import configure_logging
 
@@ -66,6 +66,6 @@ def site_of_service() -> Settings:
     return settings
 
 
-def ask(words: str) -> None:
+def confirm(words: str) -> None:
     """Go on only if the person says yes."""
     typer.confirm(words, abort=True)

@@ -19,7 +19,7 @@ from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext, StoragePresentationContexts
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as StudyRootGet
 
-MOST_CONTEXTS = 128
+MAX_CONTEXTS = 128
 """Of an association: their ids are the odd numbers of one byte (PS3.8 9.3.2.2)."""
 RADIOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
@@ -28,19 +28,21 @@ RADIOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
 )
 """Asked for in each transfer syntax on its own, so that the archive need not transcode."""
-NATIVE = (
+NATIVE_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
-COMPRESSED = tuple(uid for uid in AllTransferSyntaxes if uid not in NATIVE and uid.is_compressed)
-STILL = tuple(
+COMPRESSED_SYNTAXES = tuple(
+    uid for uid in AllTransferSyntaxes if uid not in NATIVE_SYNTAXES and uid.is_compressed
+)
+STILL_IMAGE_SYNTAXES = tuple(
     uid
-    for uid in COMPRESSED
+    for uid in COMPRESSED_SYNTAXES
     if not any(word in uid.name for word in ("MPEG", "HEVC", "JPIP", "SMPTE", "Part 2"))
 )
-BESIDE_RADIOGRAPHS = (
+RELATED_TO_RADIOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.1.",  # mammography, intra-oral
     "1.2.840.10008.5.1.4.1.1.7.",  # multi-frame Secondary Capture
     "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
@@ -52,24 +54,24 @@ BESIDE_RADIOGRAPHS = (
 """What studies with radiographs have beside them comes first, as not everything has room."""
 
 
-def contexts(also: Collection[str] = ()) -> list[PresentationContext]:
+def c_get_contexts(also: Collection[str] = ()) -> list[PresentationContext]:
     """C-GET itself, radiographs syntax by syntax, and of all other storage as much as has room.
 
     `also`: SOP classes that come before others, private ones among them.
     """
-    asked = [build_context(StudyRootGet, list(NATIVE[:2]))]
+    asked = [build_context(StudyRootGet, list(NATIVE_SYNTAXES[:2]))]
     for sop_class in RADIOGRAPHS:
-        asked.append(build_context(sop_class, list(NATIVE)))
-        asked += [build_context(sop_class, syntax) for syntax in STILL]
+        asked.append(build_context(sop_class, list(NATIVE_SYNTAXES)))
+        asked += [build_context(sop_class, syntax) for syntax in STILL_IMAGE_SYNTAXES]
     known = (str(it.abstract_syntax) for it in StoragePresentationContexts)
     others = dict.fromkeys([*also, *sorted(known, key=_is_far_from_radiographs)])
     asked += [
-        build_context(sop_class, [*NATIVE[:2], *STILL])
+        build_context(sop_class, [*NATIVE_SYNTAXES[:2], *STILL_IMAGE_SYNTAXES])
         for sop_class in others
         if sop_class not in RADIOGRAPHS
     ]
-    return asked[:MOST_CONTEXTS]
+    return asked[:MAX_CONTEXTS]
 
 
 def _is_far_from_radiographs(sop_class: str) -> bool:
-    return not sop_class.startswith(BESIDE_RADIOGRAPHS)
+    return not sop_class.startswith(RELATED_TO_RADIOGRAPHS)

@@ -10,14 +10,14 @@ from db.studies.overview import study_summaries
 from db.values import StudySummary
 from db.vocabulary.enums import StudyState
 
-ENDED = frozenset({StudyState.DONE, StudyState.PARKED})
+FINAL_STATES = frozenset({StudyState.DONE, StudyState.PARKED})
 """Where a study stays until somebody does something."""
-PAUSE_S = 0.2
-AT_A_TIME = 500
+POLL_INTERVAL_S = 0.2
+BATCH = 500
 """Keys in one statement; databases limit the number of parameters."""
 
 
-def wait_for(
+def wait_for_studies(
     database: Database,
     study_keys: Sequence[str],
     *,
@@ -31,18 +31,18 @@ def wait_for(
     keys = list(dict.fromkeys(study_keys))
     until = time.monotonic() + timeout_s
     while True:
-        summaries = _look(database, keys)
-        ended = sum(summary.state in ENDED for summary in summaries)
+        summaries = _summaries(database, keys)
+        ended = sum(summary.state in FINAL_STATES for summary in summaries)
         on_progress(ended)
         if ended == len(keys) or time.monotonic() >= until:
             return summaries
-        time.sleep(PAUSE_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
-def _look(database: Database, keys: Sequence[str]) -> tuple[StudySummary, ...]:
+def _summaries(database: Database, keys: Sequence[str]) -> tuple[StudySummary, ...]:
     with database.reading() as session:
         return tuple(
             summary
-            for start in range(0, len(keys), AT_A_TIME)
-            for summary in study_summaries(session, keys[start : start + AT_A_TIME])
+            for start in range(0, len(keys), BATCH)
+            for summary in study_summaries(session, keys[start : start + BATCH])
         )

@@ -11,12 +11,12 @@ import urllib3
 
 from worker.archive import errors
 from worker.errors import PneumoError, Rejected
-from worker.peers.associations import CONNECT_S
+from worker.peers.associations import CONNECT_TIMEOUT_S
 from worker.peers.peers_file import Peer
 from worker.peers.web_sessions import tls_error_in, web_session
 from worker.settings import Settings
 
-LATER = frozenset(
+RETRYABLE_STATUSES = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -29,7 +29,7 @@ LATER = frozenset(
 
 
 @contextmanager
-def session_with(peer: Peer, settings: Settings) -> Iterator[requests.Session]:
+def dicomweb_session(peer: Peer, settings: Settings) -> Iterator[requests.Session]:
     """A session that shows what `peer` wants to see; what fails in it is told as ours.
 
     Raises Away (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE,
@@ -43,22 +43,22 @@ def session_with(peer: Peer, settings: Settings) -> Iterator[requests.Session]:
         try:
             yield session
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _told(peer, error) from None
+            raise _http_error(peer, error) from None
 
 
 def timeouts(settings: Settings) -> tuple[float, float]:
     """For requests: to connect, and between two pieces of an answer."""
-    return min(CONNECT_S, settings.archive_timeout_s), settings.archive_timeout_s
+    return min(CONNECT_TIMEOUT_S, settings.archive_timeout_s), settings.archive_timeout_s
 
 
 def refuse_status(peer: Peer, status: int) -> None:
     """Raise what an answer's status means, unless it is the answer."""
     if status == HTTPStatus.OK:
         return
-    raise of_status(peer, status)
+    raise error_of_status(peer, status)
 
 
-def of_status(peer: Peer, status: int) -> PneumoError:
+def error_of_status(peer: Peer, status: int) -> PneumoError:
     """What a status other than 200 means."""
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.NO_CONTENT):
         return errors.not_there(peer)
@@ -68,15 +68,15 @@ def of_status(peer: Peer, status: int) -> PneumoError:
             f"HTTP status {status}",
             "Renew its `token_file` or `certificate`, or have it allow them.",
         )
-    if status in LATER:
+    if status in RETRYABLE_STATUSES:
         return errors.away(peer, f"answers with HTTP status {status}")
     return errors.failed(peer, f"HTTP status {status}")
 
 
-def _told(peer: Peer, error: Exception) -> PneumoError:
+def _http_error(peer: Peer, error: Exception) -> PneumoError:
     response = getattr(error, "response", None)
     if isinstance(error, requests.HTTPError) and response is not None:
-        return of_status(peer, response.status_code)
+        return error_of_status(peer, response.status_code)
     if isinstance(error, requests.TooManyRedirects):
         return errors.failed(peer, "it redirects elsewhere")
     if isinstance(error, requests.exceptions.InvalidJSONError):

@@ -7,12 +7,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from worker.errors import Rejected
-from worker.results.typography import check_letters
+from worker.results.typography import check_glyphs
 from worker.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultWords:
+class ResultSettings:
     """The settings PNEUMO_RESULT_*, checked."""
 
     disclaimer: str
@@ -27,12 +27,12 @@ class ResultWords:
     """A TrueType or OpenType font for the captures; None: DejaVu Sans."""
 
     @classmethod
-    def of(cls, settings: Settings) -> ResultWords:
+    def of(cls, settings: Settings) -> ResultSettings:
         """From a site's settings.
 
         Raises Rejected TIME_ZONE_UNKNOWN, FONT_UNREADABLE, LETTER_NOT_IN_FONT.
         """
-        check_letters(settings.result_disclaimer, settings.result_font)
+        check_glyphs(settings.result_disclaimer, settings.result_font)
         return cls(
             disclaimer=settings.result_disclaimer,
             manufacturer=settings.result_manufacturer,

@@ -8,27 +8,27 @@ from __future__ import annotations
 import threading
 
 from db.engine.session import Database
-from worker.archive.retrieve.fetch_disk import OwnDisk
+from worker.archive.retrieve.disk import RetrieveDisk
 from worker.logging import get_logger
-from worker.maintenance.housekeeping import INTERVAL_S, Sweeping
+from worker.maintenance.housekeeping import INTERVAL_S, OrphanSweep
 from worker.settings import Settings
 
 log = get_logger(__name__)
 
 
-class DiskKeeper:
+class DiskMaintenance:
     """One thread that tidies every `interval_s` until it is closed."""
 
     def __init__(
         self,
         settings: Settings,
         database: Database,
-        disk: OwnDisk,
+        disk: RetrieveDisk,
         *,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self._interval_s = interval_s
-        self._turns = (disk.turn, Sweeping(settings, database).turn)
+        self._steps = (disk.run_once, OrphanSweep(settings, database).run_once)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="disk-keeper", daemon=True)
         self._thread.start()
@@ -40,7 +40,7 @@ class DiskKeeper:
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
-            for turn in self._turns:
+            for turn in self._steps:
                 try:
                     turn()
                 except Exception as error:  # noqa: BLE001  the thread must outlive any outage

@@ -17,25 +17,26 @@ from __future__ import annotations
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import Database, is_transient
-from db.studies.known_images import knows_images
+from db.studies.known_images import has_instances
 from worker.errors import Transient
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
 
-def storage_of(settings: Settings, database: Database) -> IntakeStorage:
+def intake_storage(settings: Settings, database: Database) -> IntakeStorage:
     """For everybody who takes over what is sent; whoever only reads needs no database."""
-    return IntakeStorage(settings.intake_dir, may_be_made=lambda: _is_new(database))
+    return IntakeStorage(settings.intake_dir, may_create_folder=lambda: _is_new(database))
 
 
-def storage_to_fetch_to(settings: Settings, database: Database) -> IntakeStorage:
+def retrieve_storage(settings: Settings, database: Database) -> IntakeStorage:
     """For a worker, which fetches to its own disk or to the one that it shares with the listener."""
     return IntakeStorage(
-        settings.intake_dir, may_be_made=lambda: may_make_to_fetch_to(settings, database)
+        settings.intake_dir,
+        may_create_folder=lambda: may_create_retrieve_folder(settings, database),
     )
 
 
-def may_make_to_fetch_to(settings: Settings, database: Database) -> bool:
+def may_create_retrieve_folder(settings: Settings, database: Database) -> bool:
     """Whether a worker makes an intake folder that is not there. Raises Transient DATABASE_AWAY."""
     return settings.own_disk or _is_new(database)
 
@@ -43,7 +44,7 @@ def may_make_to_fetch_to(settings: Settings, database: Database) -> bool:
 def _is_new(database: Database) -> bool:
     try:
         with database.reading() as session:
-            return not knows_images(session)
+            return not has_instances(session)
     except SQLAlchemyError as error:
         if not is_transient(error):
             raise

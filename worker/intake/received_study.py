@@ -30,9 +30,9 @@ def received_study(
         instances=tuple(_received_instance(stored, header) for stored, header in files),
         priority=priority,
         source=source,
-        site_ae_title=_storable(site_ae_title),
-        patient_id=_storable(first.patient_id),
-        accession_number=_storable(first.accession_number),
+        site_ae_title=_without_nul(site_ae_title),
+        patient_id=_without_nul(first.patient_id),
+        accession_number=_without_nul(first.accession_number),
         patient_sex=first.patient_sex,
         patient_age_years=first.patient_age_years,
     )
@@ -85,6 +85,6 @@ def _size(value: int | None) -> int | None:
     return value if value is not None and 0 <= value <= _US_MAXIMUM else None
 
 
-def _storable(value: str | None) -> str | None:
+def _without_nul(value: str | None) -> str | None:
     """Without NUL characters, which some consoles pad with and PostgreSQL cannot store."""
     return (value or "").replace("\0", "").strip() or None

@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset
 
 from worker.errors import Bug
 from worker.imaging.header_values import integer, text
-from worker.model.manifest import Manifest
+from worker.model.manifest import BundleManifest
 
 
-class Verdict(StrEnum):
-    """What a frame or a study came to, by the words of `db.vocabulary.enums.Verdict`."""
+class ResultVerdict(StrEnum):
+    """What a frame or a study came to, by the words of `db.vocabulary.enums.ResultVerdict`."""
 
     POSITIVE = "positive"
     """Probability at or above the operating point."""
@@ -46,7 +46,7 @@ class ModelUsed:
     """The recipe from stored values to the network's input."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> ModelUsed:
+    def of(cls, manifest: BundleManifest) -> ModelUsed:
         """The network of a bundle."""
         return cls(
             name=manifest.model_name,
@@ -63,14 +63,14 @@ class ModelUsed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameOutcome:
+class FrameResult:
     """What the network said of one frame."""
 
     frame_number: int
     """Counted from 1."""
     probability: float
     """Calibrated, in [0, 1]."""
-    verdict: Verdict
+    verdict: ResultVerdict
     """positive or negative."""
     predicted_at: datetime
     """When it was recorded, with its time zone."""
@@ -89,12 +89,12 @@ class NotEvaluated:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class InstanceOutcome:
+class InstanceResult:
     """One instance of the study: predicted, frame by frame, or not evaluated."""
 
     header: Dataset = field(repr=False)
     """Its elements as they came; pixels are not needed. Personal, and so never shown."""
-    frames: tuple[FrameOutcome, ...] = ()
+    frames: tuple[FrameResult, ...] = ()
     """What was predicted; empty if it was not evaluated."""
     not_evaluated: NotEvaluated | None = None
     """Why it was not; None if it was."""
@@ -107,7 +107,7 @@ class InstanceOutcome:
         return text(self.header, "SOPInstanceUID") or ""
 
     @property
-    def leading_frame(self) -> FrameOutcome:
+    def leading_frame(self) -> FrameResult:
         """The frame that decides about the instance: the most probable one, the first of equals."""
         return max(self.frames, key=lambda frame: (frame.probability, -frame.frame_number))
 
@@ -129,7 +129,7 @@ class Predecessor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ResultOfStudy:
+class StudyResult:
     """One model's result for one revision of a study."""
 
     study_key: str
@@ -138,11 +138,11 @@ class ResultOfStudy:
     """Revision of the study, from 1."""
     model: ModelUsed
     """Which network answered."""
-    verdict: Verdict
+    verdict: ResultVerdict
     """Of the study."""
     finished_at: datetime
     """When the study's verdict was stored; all our objects carry this moment and never today's."""
-    instances: tuple[InstanceOutcome, ...]
+    instances: tuple[InstanceResult, ...]
     """Every instance of the study, in any order."""
     supersedes: Predecessor | None = None
     """The result that was sent before; None for the first one."""
@@ -156,7 +156,7 @@ class ResultOfStudy:
                 raise Bug(code, sentence)
 
     @property
-    def in_order(self) -> tuple[InstanceOutcome, ...]:
+    def in_order(self) -> tuple[InstanceResult, ...]:
         """The instances by Instance Number, then by UID: the same whatever order rows come in.
 
         Those whose files have left come last, so that the first one says whose study it is.
@@ -174,12 +174,12 @@ class ResultOfStudy:
         )
 
     @property
-    def evaluated(self) -> tuple[InstanceOutcome, ...]:
+    def evaluated(self) -> tuple[InstanceResult, ...]:
         """The instances with a score, in order."""
         return tuple(item for item in self.in_order if item.frames)
 
     @property
-    def left_out(self) -> tuple[InstanceOutcome, ...]:
+    def left_out(self) -> tuple[InstanceResult, ...]:
         """The instances without a score, in order."""
         return tuple(item for item in self.in_order if not item.frames)
 
@@ -189,17 +189,19 @@ class ResultOfStudy:
         return max((item.leading_frame.probability for item in self.evaluated), default=None)
 
 
-def _frames(result: ResultOfStudy) -> list[FrameOutcome]:
+def _frames(result: StudyResult) -> list[FrameResult]:
     return [frame for item in result.instances for frame in item.frames]
 
 
-def _agrees(verdict: Verdict, probability: float | None, threshold: float) -> bool:
+def _agrees(verdict: ResultVerdict, probability: float | None, threshold: float) -> bool:
     if probability is None:
-        return verdict is Verdict.REJECTED
-    return verdict is (Verdict.POSITIVE if probability >= threshold else Verdict.NEGATIVE)
+        return verdict is ResultVerdict.REJECTED
+    return verdict is (
+        ResultVerdict.POSITIVE if probability >= threshold else ResultVerdict.NEGATIVE
+    )
 
 
-_CONDITIONS: tuple[tuple[Callable[[ResultOfStudy], bool], str, str], ...] = (
+_CONDITIONS: tuple[tuple[Callable[[StudyResult], bool], str, str], ...] = (
     # what must hold, code, sentence
     (
         lambda r: bool(r.instances),

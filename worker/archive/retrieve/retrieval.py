@@ -26,7 +26,7 @@ NOT_GIVEN = "NOT_GIVEN"
 
 
 @dataclass(kw_only=True)
-class Fetching:
+class Retrieval:
     """One study on its way from one archive."""
 
     peer: Peer
@@ -43,7 +43,7 @@ class Fetching:
     def keep(self, chunks: Iterable[bytes | memoryview], *, sent_as: str | None = None) -> bool:
         """Keep one DICOM file, or refuse it by its code; the others of its study go on.
 
-        `sent_as`: SOP Instance UID of the C-STORE that brought it, behind a file head of ours.
+        `affected_sop_instance_uid`: SOP Instance UID of the C-STORE that brought it, behind a file head of ours.
 
         It is judged before it has a name: names stand for contents, so that a file that has one may
         be another study's as well, and is nobody's to take away. Raises Resource.
@@ -52,7 +52,7 @@ class Fetching:
         try:
             if sent_as is not None:
                 self.came.add(sent_as)
-                part.has_our_head()
+                part.mark_own_file_head()
             for chunk in chunks:
                 part.write(chunk)
             header = read_header(part.path)
@@ -86,12 +86,12 @@ class Fetching:
         if self.images:
             raise errors.incomplete(self.peer, len(self.images), None)
 
-    def fetched(self, expected: int | None, *, not_given: int = 0) -> Fetched:
+    def result(self, expected: int | None, *, not_given: int = 0) -> RetrieveResult:
         """What it came to."""
         missing = Counter(refusal.code for refusal in self.refused)
         if not_given:
             missing[NOT_GIVEN] = not_given
-        return Fetched(images=tuple(self.images), expected=expected, missing=dict(missing))
+        return RetrieveResult(images=tuple(self.images), expected=expected, missing=dict(missing))
 
     def seconds_left(self) -> float:
         """Until the deadline."""
@@ -99,7 +99,7 @@ class Fetching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fetched:
+class RetrieveResult:
     """What one retrieval came to."""
 
     images: Images = field(repr=False)

@@ -16,15 +16,19 @@ from db.deliveries.overview import own_results
 from db.engine.session import Database
 from worker.archive.find.list_objects import ListedObject, list_objects
 from worker.errors import PneumoError
-from worker.intake.own_results import OUR_CLASSES, is_called_as_ours, is_made_by_us
+from worker.intake.own_results import (
+    RESULT_SOP_CLASSES,
+    has_pneumo_result_attributes,
+    has_pneumo_series_description,
+)
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
-OUR_MODALITIES = frozenset({"SR", "OT"})
+RESULT_MODALITIES = frozenset({"SR", "OT"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotMoved:
+class MissingObjects:
     """What is there and not here."""
 
     own: int
@@ -38,13 +42,13 @@ class NotMoved:
         return any(it.may_be_radiograph for it in self.others)
 
 
-def not_moved(
+def find_missing_objects(
     peer: Peer,
     settings: Settings,
     database: Database,
     study_instance_uid: str,
     here: Collection[str],
-) -> NotMoved | None:
+) -> MissingObjects | None:
     """What did not come. None if the archive cannot say what there is. `here`: SOP Instance UIDs."""
     try:
         listed = list_objects(peer, settings, study_instance_uid)
@@ -54,12 +58,15 @@ def not_moved(
     with database.reading() as session:
         ours = own_results(session, absent)
     others = tuple(it for uid, it in absent.items() if uid not in ours and not _is_ours(it))
-    return NotMoved(own=len(absent) - len(others), others=others)
+    return MissingObjects(own=len(absent) - len(others), others=others)
 
 
 def _is_ours(listed: ListedObject) -> bool:
-    if listed.sop_class_uid not in {None, *OUR_CLASSES} or listed.modality not in OUR_MODALITIES:
+    if (
+        listed.sop_class_uid not in {None, *RESULT_SOP_CLASSES}
+        or listed.modality not in RESULT_MODALITIES
+    ):
         return False
     if listed.software_versions:
-        return is_made_by_us(listed.series_description, listed.software_versions)
-    return is_called_as_ours(listed.series_description)
+        return has_pneumo_result_attributes(listed.series_description, listed.software_versions)
+    return has_pneumo_series_description(listed.series_description)
