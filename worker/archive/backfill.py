@@ -28,7 +28,7 @@ from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 POLL_INTERVAL_S = 1.0
-"""Interval of looking whether ordered studies are done, or the window has opened."""
+"""Interval of checking whether ordered studies are done, or the window has opened."""
 SHOWN_WAIT_S = 5.0
 """A shorter wait for the rate is not shown, as it would only flicker."""
 ARCHIVE_PAUSE_S = 30.0
@@ -134,7 +134,7 @@ def days_between(first: date, last: date) -> Iterator[date]:
 
 
 def backfill(
-    wanted: Backfill,
+    plan: Backfill,
     settings: Settings,
     database: Database,
     *,
@@ -147,16 +147,16 @@ def backfill(
     Waits while the archive is unavailable. Raises Rejected (DAYS_INVALID, and as `order_study`),
     Transient as `find_day` for failures that waiting does not mend.
     """
-    days = list(days_between(wanted.first, wanted.last))
+    days = list(days_between(plan.first, plan.last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
     progress = BackfillProgress(days=len(days))
     throttle = _Throttle(
-        wanted=wanted, database=database, progress=progress, show=show, sleep=sleep, clock=clock
+        plan=plan, database=database, progress=progress, show=show, sleep=sleep, clock=clock
     )
     for day in days:
         throttle.wait_for_window()
-        found = _find(wanted, settings, database, day, throttle)
+        found = _find(plan, settings, database, day, throttle)
         new = _unknown(database, found.studies)
         progress.found += len(found.studies)
         progress.known += len(found.studies) - len(new)
@@ -167,7 +167,7 @@ def backfill(
             # Never STAT: old studies can wait for new ones.
             ordered = order_study(
                 study.study_instance_uid,
-                peer=wanted.peer.name,
+                peer=plan.peer.name,
                 database=database,
                 settings=settings,
             )
@@ -180,20 +180,20 @@ def backfill(
 
 
 def _find(
-    wanted: Backfill, settings: Settings, database: Database, day: date, throttle: _Throttle
+    plan: Backfill, settings: Settings, database: Database, day: date, throttle: _Throttle
 ) -> FoundDay:
     """Return the day's studies; while the archive is away, wait and show it in `pneumo status`."""
     breaker, was_away = RecordedCircuitBreaker(settings, database), False
     while True:
         try:
-            found = find_day(wanted.peer, settings, day, wanted.modalities)
+            found = find_day(plan.peer, settings, day, plan.modalities)
         except Unavailable as error:
             was_away = True
             breaker.note(error)
-            throttle.pause(f"{wanted.peer.name} ({error.code})", ARCHIVE_PAUSE_S)
+            throttle.pause(f"{plan.peer.name} ({error.code})", ARCHIVE_PAUSE_S)
         else:
             if was_away:
-                breaker.record_success(errors.subject_of(wanted.peer.name))
+                breaker.record_success(errors.subject_of(plan.peer.name))
             return found
 
 
@@ -212,7 +212,7 @@ def _unknown(database: Database, found: Collection[FoundStudy]) -> list[FoundStu
 class _Throttle:
     """Waits for the window, the rate, room on the disk, and the studies ordered before."""
 
-    wanted: Backfill
+    plan: Backfill
     database: Database
     progress: BackfillProgress
     show: ShowProgress
@@ -240,17 +240,17 @@ class _Throttle:
                 self.pause(opens, POLL_INTERVAL_S)
             elif (code := self._no_room()) is not None:
                 self.pause(f"room on the disk ({code})", POLL_INTERVAL_S)
-            elif self._outstanding() >= self.wanted.outstanding:
+            elif self._outstanding() >= self.plan.outstanding:
                 self.pause("ordered studies", POLL_INTERVAL_S)
             elif (early_s := self._early_s()) > 0:
                 self.pause("the rate" if early_s >= SHOWN_WAIT_S else "", early_s)
             else:
                 break
-        self.next_at = self.clock() + timedelta(seconds=self.wanted.rate.interval_s)
+        self.next_at = self.clock() + timedelta(seconds=self.plan.rate.interval_s)
 
     def _opens_at(self) -> str | None:
         """Return when the window opens; None if it is open."""
-        window = self.wanted.window
+        window = self.plan.window
         closed = window is not None and not window.is_open(self.clock().time())
         return f"{window.begins:%H:%M}" if window and closed else None
 

@@ -94,7 +94,7 @@ def _peer_at(url: str, peers: Peers) -> Peer | None:
 
 
 def _checked_url(url: str) -> str:
-    """Return a base URL that may be stored in a row, so without name and password."""
+    """Return a base URL that may be stored in a row: without a name and a password, which would stay there."""
     try:
         split = urlsplit(url)
         fits = split.scheme in ("http", "https") and bool(split.hostname) and "@" not in url

@@ -37,13 +37,13 @@ def find_day(
     """
     found: dict[str, FoundStudy] = {}
     truncation: Truncation | None = None
-    wanted = frozenset(modalities)
+    requested = frozenset(modalities)
     with open_search(peer, settings, str(peer.search)) as archive:
-        for modality in sorted(wanted) or [""]:
+        for modality in sorted(requested) or [""]:
             studies, cause = find_whole_day(archive, day, modality, limit=peer.search_limit)
             truncation = truncation or cause
             for study in studies:
-                if not wanted or not study.modalities or study.modalities & wanted:
+                if not requested or not study.modalities or study.modalities & requested:
                     found.setdefault(study.study_instance_uid, study)
     return FoundDay(studies=tuple(found.values()), truncation=truncation)
 

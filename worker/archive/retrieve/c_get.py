@@ -68,13 +68,13 @@ def retrieve_study(retrieval: Retrieval, settings: Settings) -> RetrieveResult:
 
 def identifier(study_instance_uid: str, listed: ListedObject | None = None) -> Dataset:
     """Return the identifier of a whole study, or of one of its objects (PS3.4 C.4.3.1.3)."""
-    wanted = Dataset()
-    wanted.QueryRetrieveLevel = "IMAGE" if listed else "STUDY"
-    wanted.StudyInstanceUID = study_instance_uid
+    request = Dataset()
+    request.QueryRetrieveLevel = "IMAGE" if listed else "STUDY"
+    request.StudyInstanceUID = study_instance_uid
     if listed:
-        wanted.SeriesInstanceUID = listed.series_instance_uid
-        wanted.SOPInstanceUID = listed.sop_instance_uid
-    return wanted
+        request.SeriesInstanceUID = listed.series_instance_uid
+        request.SOPInstanceUID = listed.sop_instance_uid
+    return request
 
 
 def sub_operations(status: Dataset) -> tuple[int, int]:
@@ -98,12 +98,12 @@ def _open_c_get(
     handlers = [(evt.EVT_C_STORE, store.handle)]
     with association(peer, settings, contexts, roles=roles, handlers=handlers) as opened:
 
-        def get(wanted: Dataset) -> Dataset:
+        def get(request: Dataset) -> Dataset:
             last = Dataset()
             if not opened.is_established:
                 return last
             try:
-                responses = opened.send_c_get(wanted, StudyRootGet)
+                responses = opened.send_c_get(request, StudyRootGet)
             except ValueError:  # no context for C-GET itself
                 raise errors.refuses_us(
                     peer, "it accepts no C-GET", "Take another `retrieve` for it."

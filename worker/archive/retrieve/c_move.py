@@ -30,12 +30,12 @@ def retrieve_study(retrieval: Retrieval, settings: Settings) -> RetrieveResult:
     them have their rows then.
     """
     contexts = [query_context(StudyRootMove)]
-    wanted = identifier(retrieval.study_instance_uid)
+    request = identifier(retrieval.study_instance_uid)
     last = Dataset()
     # Some archives respond only when all is sent: the archive has all the time that is left.
     left_s = retrieval.seconds_left()
     with association(retrieval.peer, settings, contexts, response_timeout_s=left_s) as opened:
-        for status, _ in opened.send_c_move(wanted, settings.ae_title, StudyRootMove):
+        for status, _ in opened.send_c_move(request, settings.ae_title, StudyRootMove):
             last = status
             retrieval.refuse_too_late()
     return _conclude(retrieval, settings, last)

@@ -50,10 +50,7 @@ def node_at(site, folder, archive, *lines: str) -> Node:
 def failing(site, folder, archive, *lines: str) -> tuple[Node, PneumoError]:
     """What a fetch of our study fails with."""
     node = node_at(site, folder, archive, *lines)
-    taken = node.claim(node.order(UID))
-    with pytest.raises(PneumoError) as met:
-        node.retriever.ensure_images(taken)
-    return node, met.value
+    return node, node.failure_of(UID)
 
 
 def test_every_byte_is_kept_as_it_came(site, tmp_path, archive, files):
