@@ -144,26 +144,12 @@ class Retriever:
         fetched: RetrieveResult,
         absent: frozenset[str],
     ) -> tuple[ClaimedInstance, ...]:
-        """Write the rows and end the condition; raise if fewer images are here than the archive has."""
+        """Write the rows and end the condition. Raises as `_reconcile`."""
         images = self._without_own(fetched)
         if fetched.images and not images:
             raise errors.not_there(peer)
         received = _received(claimed, images)
-        if received is None:
-            with self._database.reading() as session:
-                here = instances_here(session, claimed)
-        else:
-            here = {header.sop_instance_uid for _, header in images}
-        missing, expected = dict(fetched.missing), fetched.expected
-        own = len(fetched.images) - len(images)
-        if received is None and (not here or (expected is not None and len(here) < expected)):
-            missing, own = self._missing_after_move(origin, peer, here)
-        if expected is not None:
-            expected -= own
-        elif missing:
-            expected = len(here) + sum(missing.values())
-        if expected is not None and len(here) + sum(missing.values()) < expected:
-            raise errors.incomplete(peer, len(here), expected)
+        expected, missing = self._reconcile(claimed, origin, peer, fetched, images)
         try:
             instances = in_transaction(
                 self._database,
@@ -177,6 +163,30 @@ class Retriever:
         if received is not None:
             self.disk.record_room()
         return instances
+
+    def _reconcile(
+        self, claimed: Claim, origin: Origin, peer: Peer, fetched: RetrieveResult, images: Images
+    ) -> tuple[int | None, dict[str, int]]:
+        """Return how many images the archive has, None if unknown, and how many are missing, by code.
+
+        Raises RETRIEVE_INCOMPLETE if fewer are here, and as `_missing_after_move`.
+        """
+        missing, expected = dict(fetched.missing), fetched.expected
+        own = len(fetched.images) - len(images)
+        here = {header.sop_instance_uid for _, header in images}
+        if not images:  # they came through our listener
+            with self._database.reading() as session:
+                here = instances_here(session, claimed)
+            if not here or (expected is not None and len(here) < expected):
+                missing, own = self._missing_after_move(origin, peer, here)
+        accounted = len(here) + sum(missing.values())
+        if expected is not None:
+            expected -= own
+        elif missing:
+            expected = accounted
+        if expected is not None and accounted < expected:
+            raise errors.incomplete(peer, len(here), expected)
+        return expected, missing
 
     def _missing_after_move(
         self, origin: Origin, peer: Peer, here: Collection[str]
