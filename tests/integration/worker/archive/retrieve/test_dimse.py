@@ -49,10 +49,7 @@ def node_at(site, folder, archive, way: str, *lines: str) -> Node:
 def failing(site, folder, archive, way: str, *lines: str) -> tuple[Node, PneumoError]:
     """What a fetch of our study fails with."""
     node = node_at(site, folder, archive, way, *lines)
-    taken = node.claim(node.order(UID))
-    with pytest.raises(PneumoError) as met:
-        node.retriever.ensure_images(taken)
-    return node, met.value
+    return node, node.failure_of(UID)
 
 
 @pytest.fixture
