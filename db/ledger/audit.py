@@ -153,15 +153,7 @@ _EVERYTHING = (
         AuditChainHead.chain.label("head_chain"),
         AuditChainHead.sequence.label("head_sequence"),
         AuditChainHead.hash.label("head_hash"),
-        AuditRecord.chain,
-        AuditRecord.sequence,
-        AuditRecord.event,
-        AuditRecord.occurred_at,
-        AuditRecord.study_key,
-        AuditRecord.actor,
-        AuditRecord.detail,
-        AuditRecord.previous_hash,
-        AuditRecord.hash,
+        *AuditRecord.__table__.columns,
     )
     .outerjoin(AuditRecord, AuditRecord.chain == AuditChainHead.chain)
     .order_by(AuditChainHead.chain, AuditRecord.sequence)

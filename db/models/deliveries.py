@@ -11,11 +11,10 @@ from sqlalchemy import (
     Integer,
     String,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.engine.columns import RowId, stored_by_value
+from db.engine.columns import RowId, partial_index, stored_by_value
 from db.models.base import Base, LastError
 from db.vocabulary.enums import DeliveryState, Verdict
 
@@ -56,12 +55,11 @@ class ResultDelivery(LastError, Base):
         CheckConstraint("length(delivery_key) = 32", name="delivery_key"),
         Index(None, "state", "due_at"),
         Index(None, "destination", "state"),
-        Index(
+        partial_index(
             "ix_result_delivery_destination_due_at",
             "destination",
             "due_at",
-            postgresql_where=text("state IN ('waiting', 'awaiting_commitment')"),
-            sqlite_where=text("state IN ('waiting', 'awaiting_commitment')"),
+            where="state IN ('waiting', 'awaiting_commitment')",
         ),
         Index(None, "study_key"),
         Index(None, "created_at"),

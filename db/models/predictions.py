@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.engine.columns import RowId, stored_by_value
+from db.engine.columns import RowId, partial_index, stored_by_value
 from db.models.base import Base
 from db.vocabulary.enums import Lane, RunOutcome, Verdict
 
@@ -29,20 +29,8 @@ class ModelVersion(Base):
     __tablename__ = "model_version"
     __table_args__ = (
         # At most one row is active, and one the shadow: each index holds only such rows.
-        Index(
-            "uq_model_version_active",
-            "is_active",
-            unique=True,
-            sqlite_where=text("is_active"),
-            postgresql_where=text("is_active"),
-        ),
-        Index(
-            "uq_model_version_shadow",
-            "is_shadow",
-            unique=True,
-            sqlite_where=text("is_shadow"),
-            postgresql_where=text("is_shadow"),
-        ),
+        partial_index("uq_model_version_active", "is_active", where="is_active", unique=True),
+        partial_index("uq_model_version_shadow", "is_shadow", where="is_shadow", unique=True),
         CheckConstraint("NOT (is_active AND is_shadow)", name="one_role"),
     )
 

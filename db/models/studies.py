@@ -13,11 +13,10 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.engine.columns import RowId, stored_by_value
+from db.engine.columns import RowId, partial_index, stored_by_value
 from db.models.base import Base, LastError
 from db.vocabulary.enums import (
     ClosedBy,
@@ -44,13 +43,7 @@ class Study(LastError, Base):
         # Analysts and `pneumo report` read the newest first.
         Index(None, "received_at"),
         # The few of an old installation whose files are here: the retention rule reads no others.
-        Index(
-            "ix_study_with_files",
-            "state",
-            "finished_at",
-            sqlite_where=text("files_left_at IS NULL"),
-            postgresql_where=text("files_left_at IS NULL"),
-        ),
+        partial_index("ix_study_with_files", "state", "finished_at", where="files_left_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -97,12 +90,7 @@ class StudyOrigin(Base):
     __tablename__ = "study_origin"
     __table_args__ = (
         CheckConstraint("(peer IS NULL) <> (base_url IS NULL)", name="peer_or_base_url"),
-        Index(
-            "ix_study_origin_unfetched",
-            "study_id",
-            sqlite_where=text("fetched_at IS NULL"),
-            postgresql_where=text("fetched_at IS NULL"),
-        ),
+        partial_index("ix_study_origin_unfetched", "study_id", where="fetched_at IS NULL"),
     )
 
     study_id: Mapped[int] = mapped_column(
@@ -140,23 +128,17 @@ class Instance(Base):
     __table_args__ = (
         UniqueConstraint("study_id", "sop_instance_uid", "file_sha256"),
         # One content counts; the index holds only the rows that were not replaced.
-        Index(
+        partial_index(
             "uq_instance_current",
             "study_id",
             "sop_instance_uid",
+            where="replaced_in_revision IS NULL",
             unique=True,
-            sqlite_where=text("replaced_in_revision IS NULL"),
-            postgresql_where=text("replaced_in_revision IS NULL"),
         ),
         CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
         Index(None, "file_name"),
         # Most rows of an old installation have no file any more; the index holds those that do.
-        Index(
-            "ix_instance_with_file",
-            "study_id",
-            sqlite_where=text("file_removed_at IS NULL"),
-            postgresql_where=text("file_removed_at IS NULL"),
-        ),
+        partial_index("ix_instance_with_file", "study_id", where="file_removed_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)

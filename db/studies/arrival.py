@@ -49,26 +49,6 @@ class Arrival:
         return accepted + [entry(self.study, event, detail) for event, detail in self.notes]
 
 
-def note_changes(arrival: Arrival) -> None:
-    """Collect audit entries with both contents' digests, before the rows change."""
-    for instance in arrival.with_receipt(InstanceReceipt.CHANGED):
-        replaced = arrival.session.execute(
-            select(Instance.file_sha256, Instance.content_sha256).where(
-                Instance.study_id == arrival.study.id,
-                Instance.sop_instance_uid == instance.sop_instance_uid,
-                Instance.replaced_in_revision.is_(None),
-            )
-        ).one()
-        arrival.note(
-            AuditEvent.CHANGED_INSTANCE_RECEIVED,
-            revision=arrival.study.revision,
-            replaced_file_sha256=replaced.file_sha256,
-            replaced_content_sha256=replaced.content_sha256,
-            received_file_sha256=instance.file_sha256,
-            received_content_sha256=instance.content_sha256,
-        )
-
-
 def note_conflicts(arrival: Arrival) -> None:
     """Collect audit entries with both digests of contents that conflict; the arrival's first counts."""
     first: dict[str, str] = {}
@@ -82,14 +62,21 @@ def note_conflicts(arrival: Arrival) -> None:
             )
 
 
+def current_images(session: Session, study_id: int) -> set[str]:
+    """Return the SOP Instance UIDs of the study's images that are here and count."""
+    return set(
+        session.scalars(
+            select(Instance.sop_instance_uid).where(
+                Instance.study_id == study_id, Instance.replaced_in_revision.is_(None)
+            )
+        )
+    )
+
+
 def accepted_entry(session: Session, study: Study) -> AuditEntry:
     """Return the audit entry of a study that was closed and taken over for prediction."""
     session.flush()
-    here = session.scalars(
-        select(Instance.sop_instance_uid).where(
-            Instance.study_id == study.id, Instance.replaced_in_revision.is_(None)
-        )
-    ).all()
+    here = current_images(session, study.id)
     detail: dict[str, Any] = {
         "revision": study.revision,
         "instances": len(here),

@@ -12,7 +12,7 @@ from db.engine.clock import now
 from db.engine.statements import lock_one
 from db.ledger.audit import append_entries
 from db.models import Instance, ResultDelivery, ResultObject, Study, StudyManifest
-from db.studies.arrival import accepted_entry
+from db.studies.arrival import accepted_entry, current_images
 from db.studies.transitions import close_study
 from db.values import OpenStudy
 from db.vocabulary.enums import ClosedBy, StudyState
@@ -77,12 +77,7 @@ def close_if_complete(session: Session, study_key: str, count: int) -> bool:
     study = lock_one(session, select(Study).where(*receiving))
     if study is None or session.get(StudyManifest, study.id) is not None:
         return False
-    here = session.scalar(
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.study_id == study.id, Instance.replaced_in_revision.is_(None))
-    )
-    if not count or (here or 0) < count:
+    if not count or len(current_images(session, study.id)) < count:
         return False
     close_study(study, now(session), ClosedBy.PACS_COUNT)
     append_entries(session, [accepted_entry(session, study)])

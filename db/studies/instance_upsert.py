@@ -115,9 +115,12 @@ def set_file(row: Instance, sent: ReceivedInstance) -> None:
 
 
 def replace_changed_instances(arrival: Arrival) -> None:
-    """Mark the earlier contents of changed instances as replaced; their predictions remain."""
+    """Mark the earlier contents of changed instances as replaced, and audit both contents' digests.
+
+    Predictions of the earlier contents remain.
+    """
     for instance in arrival.with_receipt(InstanceReceipt.CHANGED):
-        arrival.session.execute(
+        replaced = arrival.session.execute(
             update(Instance)
             .where(
                 Instance.study_id == arrival.study.id,
@@ -125,6 +128,15 @@ def replace_changed_instances(arrival: Arrival) -> None:
                 Instance.replaced_in_revision.is_(None),
             )
             .values(replaced_in_revision=arrival.study.revision)
+            .returning(Instance.file_sha256, Instance.content_sha256)
+        ).one()
+        arrival.note(
+            AuditEvent.CHANGED_INSTANCE_RECEIVED,
+            revision=arrival.study.revision,
+            replaced_file_sha256=replaced.file_sha256,
+            replaced_content_sha256=replaced.content_sha256,
+            received_file_sha256=instance.file_sha256,
+            received_content_sha256=instance.content_sha256,
         )
 
 

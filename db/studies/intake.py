@@ -21,7 +21,7 @@ from db.engine.statements import insert_if_new, lock_one
 from db.ledger.audit import AuditEntry, append_entries
 from db.ledger.identity import was_erased
 from db.models import Instance, Study, StudyIdentity
-from db.studies.arrival import Arrival, accepted_entry, entry, note_changes, note_conflicts
+from db.studies.arrival import Arrival, accepted_entry, entry, note_conflicts
 from db.studies.instance_upsert import (
     IsHere,
     add_instances,
@@ -208,7 +208,6 @@ def _apply_arrival(
     here = {*known, *(instance.sop_instance_uid for instance in received.instances)}
     arrival.missing = count_missing(session, study.id, here)
     settle(arrival)
-    note_changes(arrival)
     replace_changed_instances(arrival)
     add_instances(arrival)
     note_conflicts(arrival)

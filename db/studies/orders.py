@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from db.engine.clock import now
 from db.ledger.audit import append_entries, append_entry
 from db.models import Instance, Study, StudyOrigin
-from db.studies.arrival import Arrival, accepted_entry, entry
+from db.studies.arrival import Arrival, accepted_entry, current_images, entry
 from db.studies.claims import claimed_instances, held_study
 from db.studies.instance_upsert import add_instance, content_digests, set_file
 from db.studies.intake import fill_in_patient, lock_study
@@ -119,13 +119,7 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
 
 def instances_here(session: Session, claim: Claim) -> set[str]:
     """Return the SOP Instance UIDs of a claimed study's images that are here now."""
-    return set(
-        session.scalars(
-            select(Instance.sop_instance_uid).where(
-                Instance.study_id == claim.study_id, Instance.replaced_in_revision.is_(None)
-            )
-        )
-    )
+    return current_images(session, claim.study_id)
 
 
 def record_fetch(

@@ -50,6 +50,7 @@ def overview(session: Session) -> Overview:
     """Count studies by state, lane and verdict, and say how long the oldest one has waited."""
     waiting = Study.state.in_(WAITING)
     oldest = session.scalar(select(func.min(Study.closed_at)).where(waiting))
+    by_lane = select(Study.lane, func.count()).where(waiting).group_by(Study.lane)
     by_state: Counter[StudyState] = Counter()
     by_verdict: Counter[Verdict] = Counter()
     # The only query that reads all studies of all time, so there is one for both counts.
@@ -62,7 +63,7 @@ def overview(session: Session) -> Overview:
             by_verdict[verdict] += count
     return Overview(
         by_state=dict(by_state),
-        waiting_by_lane=_count_by(session, Study.lane, waiting),
+        waiting_by_lane={lane: count for lane, count in session.execute(by_lane)},  # noqa: C416  Row is no pair for dict()'s types
         by_verdict=dict(by_verdict),
         oldest_waiting_seconds=(now(session) - oldest).total_seconds() if oldest else None,
     )
@@ -112,11 +113,6 @@ def count_view_rows(session: Session, view: str) -> int:
     if view not in VIEWS:
         raise KeyError(view)
     return session.scalar(text(f"SELECT COUNT(*) FROM {view}")) or 0  # noqa: S608  from our table
-
-
-def _count_by(session: Session, column: Any, *conditions: ColumnElement[bool]) -> dict[Any, int]:
-    rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
-    return {word: count for word, count in rows}  # noqa: C416  Row is no pair for dict()'s types
 
 
 def has_instances(session: Session) -> bool:

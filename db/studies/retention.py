@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.deliveries.outbox import OUTSTANDING
 from db.engine.clock import now
-from db.engine.statements import batches
+from db.engine.statements import batches, lock_one
 from db.ledger.audit import append_entry
 from db.models import Instance, ResultDelivery, Study
 from db.vocabulary.enums import AuditEvent, StudyState
@@ -133,7 +133,7 @@ def mark_removed(
     moment, cutoff = now(session), _cutoff(session, keep_days)
     # Lock first, then read by another statement: a statement that waited for the lock would still
     # see the deliveries from before the wait.
-    session.execute(select(Study.id).where(Study.id == study_id).with_for_update()).one()
+    lock_one(session, select(Study.id).where(Study.id == study_id))
     study = session.scalars(
         select(Study).where(Study.id == study_id, is_study_removable(cutoff))
     ).one_or_none()
@@ -148,7 +148,9 @@ def mark_removed(
     ).all()
     if not marked:
         return None
-    if not session.scalar(select(_has_present_files(study_id))):
+    # A file that was sent again recently remains.
+    present = exists().where(Instance.study_id == study_id, Instance.file_removed_at.is_(None))
+    if not session.scalar(select(present)):
         study.files_left_at = moment
     size = sum(row.file_bytes for row in marked)
     detail = {"files": len(marked), "bytes": size, "keep_days": keep_days}
@@ -158,18 +160,13 @@ def mark_removed(
     )
 
 
-def _has_present_files(study_id: int) -> ColumnElement[bool]:
-    """Whether a file of the study remains because it was sent again recently."""
-    return exists().where(Instance.study_id == study_id, Instance.file_removed_at.is_(None))
-
-
 def files_to_remove(session: Session, marked: RemovableFiles) -> list[str]:
     """Return the files that no row needs; the study is locked until the transaction ends.
 
     So a sender that resends such a file either comes first, and the file is not among these, or comes
     after the removal, when `is_here` of `db.studies.intake` finds no file.
     """
-    session.execute(select(Study.id).where(Study.id == marked.study_id).with_for_update()).one()
+    lock_one(session, select(Study.id).where(Study.id == marked.study_id))
     in_use = file_names_in_use(session, marked.names)
     return [name for name in marked.names if name not in in_use]
 

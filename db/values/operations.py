@@ -10,12 +10,12 @@ from db.vocabulary.enums import SweepAction
 
 @dataclass(frozen=True, kw_only=True)
 class SweptStudy:
-    """A study whose lease had run out."""
+    """A study whose lease had expired."""
 
     study_key: str
     """Its opaque key."""
     action: SweepAction
-    """What was done with it."""
+    """What the sweep did with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
