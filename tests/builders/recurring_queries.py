@@ -22,10 +22,16 @@ from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import active_model
 from db.studies.claims import claim, claimed_instances, renew_leases
 from db.studies.completeness import open_studies
-from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
 from db.studies.orders import known_studies, outstanding_orders, place_order, unfetched_orders
-from db.studies.overview import find_study, parked_studies, study_detail, study_summaries, view_rows
+from db.studies.overview import (
+    archived_study_statuses,
+    find_study,
+    parked_studies,
+    study_detail,
+    study_summaries,
+    view_rows,
+)
 from db.studies.publication import (
     age_routine,
     due_for_publication,

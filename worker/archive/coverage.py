@@ -9,7 +9,7 @@ from datetime import date
 from enum import StrEnum
 
 from db.engine.session import Database
-from db.studies.coverage import archived_study_statuses
+from db.studies.overview import archived_study_statuses
 from db.values import ArchivedStudyStatus
 from db.vocabulary.enums import StudyState, Verdict
 from worker.archive.find.search import find_day

@@ -52,7 +52,7 @@ def test_the_same_name_with_another_bundle_is_refused(database):
 def test_the_same_bundle_under_another_name_is_refused(database):
     register(database, "resnet50-1.0.0", bundle_digest=digest("bundle"))
 
-    with pytest.raises(ModelConflict, match=r"registered already, as resnet50-1\.0\.0"):
+    with pytest.raises(ModelConflict, match=r"already registered as resnet50-1\.0\.0"):
         register(database, "resnet50-2.0.0", bundle_digest=digest("bundle"))
 
 

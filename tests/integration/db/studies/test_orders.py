@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from db.studies.completeness import close_if_complete, open_studies
-from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
 from db.studies.orders import (
     known_studies,
@@ -17,6 +16,7 @@ from db.studies.orders import (
     record_fetch,
     unfetched_orders,
 )
+from db.studies.overview import archived_study_statuses
 from db.studies.publication import age_routine, due_for_publication, sweep_expired_leases
 from db.studies.results import schedule_retry
 from db.values import StudyOrder

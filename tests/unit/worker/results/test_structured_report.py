@@ -368,7 +368,7 @@ def test_its_names_are_those_that_anybody_can_make_again():
     result = result_of(predicted(0.9))
     report, uids = build_report(result, words_of()), ResultUids.of(result, words_of())
     assert report.SOPInstanceUID == uids.report
-    assert report.SeriesInstanceUID == uids.report_series
+    assert report.SeriesInstanceUID == uids.series("report")
 
 
 def test_another_process_gives_the_same_bytes():

@@ -25,7 +25,7 @@ def test_letters_of_many_languages_are_there(disclaimer):
 
 def test_a_letter_that_would_be_a_box_is_refused_by_name():
     with pytest.raises(
-        Rejected, match=r"PNEUMO_RESULT_DISCLAIMER: found the letter U\+7814"
+        Rejected, match=r"PNEUMO_RESULT_DISCLAIMER: found the character U\+7814"
     ) as caught:
         words_of(disclaimer="研究用")
     assert caught.value.code == "LETTER_NOT_IN_FONT"
