@@ -35,7 +35,7 @@ def broker(tmp_path):
             subprocess.Popen(
                 [ROOT / "docker" / "redis" / "start", *options],
                 env=environment,
-                stdout=subprocess.DEVNULL,
+                stdout=(tmp_path / "broker.log").open("w"),
             )
         )
         return port
