@@ -7,13 +7,25 @@ from datetime import timedelta
 from sqlalchemy import update
 
 from db.deliveries.claims import begin_delivery, claim_delivery, finish_delivery, postpone_delivery
-from db.deliveries.destinations import set_destinations
+from db.deliveries.commitment import record_commitment_report
+from db.deliveries.destinations import postpone_probe, record_failure, set_destinations
 from db.deliveries.publication import due_for_delivery, mark_deliveries_published
 from db.engine.clock import now
 from db.models import ResultDelivery
 from db.values.deliveries import SentObject
 from db.vocabulary.enums import FailureKind
-from tests.builders.database import digest, one, rows
+from tests.builders.database import (
+    accept_one,
+    claim_one,
+    digest,
+    ensure_model,
+    finish_one,
+    one,
+    positive_outcome,
+    rows,
+    store,
+    uid_of,
+)
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -99,3 +111,56 @@ def long_ago(database, seconds=3600.0):
 def states(database):
     """States in the order in which the results were owed."""
     return [state for (state,) in rows(database, "SELECT state FROM result_delivery ORDER BY id")]
+
+
+def revise(database, key, *, finish=True):
+    """A further image, and the study's next result."""
+    accept_one(database, 1, 2)
+    if finish:
+        again = claim_one(database, key)
+        store(database, again, positive_outcome(again, ensure_model(database)))
+
+
+OF = "SELECT delivery_key FROM result_delivery WHERE destination = :name"
+
+
+def key_to(database, study, name="archive"):
+    """The delivery of a study's last result."""
+    sql = (
+        "SELECT delivery_key FROM result_delivery WHERE study_key = :study AND destination = :name "
+        "ORDER BY id DESC LIMIT 1"
+    )
+    return one(database, sql, study=study, name=name)
+
+
+def finish_some(database, *priorities):
+    return [
+        finish_one(database, uid=uid_of(number), priority=priority)
+        for number, priority in enumerate(priorities)
+    ]
+
+
+def finish_at(database, number, priority):
+    return finish_one(database, uid=uid_of(number), priority=priority)
+
+
+def away(database, name="archive", delay_s=60.0):
+    with database.transaction() as session:
+        record_failure(session, name)
+        postpone_probe(session, name, delay_s)
+
+
+def awaiting(database, uid="2.25.1"):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database)
+    sent(database, claim, transaction_uid=uid, repeat_after_s=3600)
+    return claim.delivery_key
+
+
+def report(database, uid="2.25.1", kept=(), failed=None, most=3):
+    with database.transaction() as session:
+        return record_commitment_report(session, uid, kept, failed or {}, max_refusals=most)
+
+
+ALL = [item.sop_instance_uid for item in objects()]

@@ -1,0 +1,124 @@
+"""A cancelled delivery is not sent, needs no files, and no answer brings it back."""
+
+from __future__ import annotations
+
+import pytest
+
+from db.deliveries.cancel import (
+    cancel_deliveries,
+    cancel_study_deliveries,
+    cancel_updates,
+    outstanding_deliveries,
+)
+from db.deliveries.past_results import PastResultOutcome, Period, enqueue_past_results
+from db.deliveries.publication import sweep_deliveries
+from db.engine.clock import now
+from db.ledger.identity import erase_identity
+from db.studies.retention import count_kept_as_outstanding, removable_studies
+from db.values.deliveries import CommitmentOutcome
+from db.vocabulary.errors import StaleClaim
+from tests.builders.database import events_of, finish_one, one, rows
+from tests.builders.deliveries import (
+    ALL,
+    awaiting,
+    begun,
+    claimed,
+    destined,
+    due,
+    long_ago,
+    report,
+    revise,
+    sent,
+    states,
+)
+
+
+def let_go(database, **which):
+    with database.transaction() as session:
+        keys = [item.delivery_key for item in outstanding_deliveries(session, **which)]
+        return cancel_deliveries(session, keys, "operator:ada")
+
+
+def may_leave(database):
+    with database.reading() as session:
+        kept = count_kept_as_outstanding(session, keep_days=0)
+        return len(removable_studies(session, keep_days=0, limit=10)), kept.studies, kept.files
+
+
+def test_what_is_let_go_is_not_sent_and_needs_no_files(database):
+    destined(database, "archive", "web")
+    key = finish_one(database)
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, destination="web") == 1
+    assert let_go(database, destination="web") == 0
+    assert may_leave(database) == (0, 1, 1)
+    assert let_go(database, keys=[key[:8]]) == 1
+    assert may_leave(database) == (1, 0, 0)
+    assert states(database) == ["forgone", "forgone"]
+    assert due(database) == []
+    assert events_of(database, key)[-2:] == ["result_forgone", "result_forgone"]
+
+
+def test_whoever_sends_it_just_then_stops(database):
+    destined(database)
+    finish_one(database)
+    claim = claimed(database)
+    assert let_go(database) == 1
+    with pytest.raises(StaleClaim):
+        begun(database, claim)
+    with database.transaction() as session:
+        assert sweep_deliveries(session) == []
+
+
+def test_no_answer_brings_back_what_was_let_go(database):
+    awaiting(database)
+    assert let_go(database) == 1
+    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
+    assert states(database) == ["forgone"]
+
+
+@pytest.mark.parametrize("let_it_go", [True, False])
+def test_a_destination_that_was_let_go_is_told_nothing_until_it_is_back(database, let_it_go):
+    destined(database, "archive")
+    key = finish_one(database)
+    sent(database, claimed(database))
+    with database.transaction() as session:
+        assert not cancel_updates(session, "archive"), "it stands in the file"
+    destined(database, "other")
+    if let_it_go:
+        with database.transaction() as session:
+            assert cancel_updates(session, "archive")
+    revise(database, key)
+    newest = "SELECT destination FROM result_delivery WHERE revision = 2 ORDER BY 1"
+    assert rows(database, newest) == [("other",)] if let_it_go else [("archive",), ("other",)]
+    destined(database, "archive")
+    assert one(database, "SELECT forgone_at FROM result_destination WHERE is_active") is None
+
+
+def test_what_came_in_the_moment_of_an_erasure_is_not_sent(database):
+    """The verdict's transaction may not see an erasure that commits at the same time."""
+    destined(database)
+    key = finish_one(database)
+    claim = claimed(database)
+    with database.transaction() as session:
+        assert erase_identity(session, key, "operator:ada")
+    assert not begun(database, claim)
+    assert rows(database, "SELECT state, begun_at FROM result_delivery") == [("forgone", None)]
+    assert events_of(database, key)[-2:] == ["identity_erased", "result_forgone"]
+
+
+def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
+    destined(database)
+    key = finish_one(database, 1)
+    with database.transaction() as session:
+        assert cancel_study_deliveries(session, key, "operator:ada") == 1
+        assert erase_identity(session, key, "operator:ada")
+    revise(database, key)
+    assert states(database) == ["forgone"]
+    destined(database, "web")
+    begins = long_ago(database)
+    with database.transaction() as session:
+        span = Period(begins=begins, ends=now(session))
+        (study,) = enqueue_past_results(session, "web", span, actor="operator:ada")
+    assert study.outcome is PastResultOutcome.ERASED
+    assert states(database) == ["forgone"]
