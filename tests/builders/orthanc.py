@@ -76,10 +76,18 @@ class Orthanc:
             else:
                 return
 
-    def get(self, path: str) -> object:
-        """What the REST interface answers."""
+    def read(self, path: str) -> bytes:
+        """The bytes that the REST interface answers, e.g. a picture."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as it:
-            return json.loads(it.read())
+            return it.read()
+
+    def get(self, path: str) -> object:
+        """What the REST interface answers, as JSON."""
+        return json.loads(self.read(path))
+
+    def find(self, query: dict[str, object]) -> object:
+        """The resources that match, as /tools/find answers."""
+        return self.post("/tools/find", json.dumps(query).encode())
 
     def post(self, path: str, body: bytes) -> object:
         """The same of a POST, e.g. a DICOM file to /instances."""
