@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from tests.builders.dicom import write_instance
 from tests.builders.installation import Installation
 from tests.builders.pacs import Pacs
-from tests.builders.worker_runtime import accepted, bundle, network, started
+from tests.builders.worker_runtime import accept_files, random_network, start_runtime, write_bundle
 from worker.pipeline.process_study import process_study
 
 
@@ -45,8 +45,8 @@ def test_a_killed_delivery_is_sent_again_and_arrives_once(install, pacs, tmp_pat
         lambda: installation.one("SELECT count(*) FROM result_destination") == 1,
         within_s=60,
     )
-    predicting = started(installation.site, bundle(tmp_path, network(1)))
-    process_study(accepted(predicting, write_instance(tmp_path / "a.dcm")), predicting)
+    predicting = start_runtime(installation.settings, write_bundle(tmp_path, random_network(1)))
+    process_study(accept_files(predicting, write_instance(tmp_path / "a.dcm")), predicting)
     predicting.close()
 
     assert pacs.reached.wait(60), installation.ends_of_logs()

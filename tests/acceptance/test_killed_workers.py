@@ -17,7 +17,7 @@ def test_a_worker_killed_at_any_step_costs_nothing(install, tmp_path, step):
         accept_study(
             make_study(tmp_path / f"study-{n}", n_instances=2),
             database=site.database,
-            site=site.site,
+            site=site.settings,
         )
         for n in range(3)
     ]

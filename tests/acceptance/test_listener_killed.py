@@ -12,7 +12,7 @@ from pathlib import Path
 from db.ledger.model_registry import activate_model
 from tests.builders.dicom import make_instance
 from tests.builders.evidence import assert_everything_happened_once
-from tests.builders.worker_runtime import bundle, network
+from tests.builders.worker_runtime import random_network, write_bundle
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.inference.active_model import register_bundle
 
@@ -32,7 +32,7 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
     senders = [
         site.start(
             "tests.acceptance.patient_sender",
-            str(site.site.listen_port),
+            str(site.settings.listen_port),
             str(folder),
             str(note),
             log=f"sender-{note.name}",
@@ -63,8 +63,8 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
 
 def use_small_model(site, tmp_path) -> None:
     spec = PreprocessingSpec(size=32)
-    folder = bundle(tmp_path / "bundle", network(1), preprocessing=spec)
-    record = register_bundle(site.database, site.site, folder, actor="test")
+    folder = write_bundle(tmp_path / "bundle", random_network(1), preprocessing=spec)
+    record = register_bundle(site.database, site.settings, folder, actor="test")
     with site.database.transaction() as session:
         activate_model(session, record.name, "test")
 
@@ -93,4 +93,4 @@ def assert_rows_and_files_are_whole(site, acknowledged) -> None:
     rows = site.rows("SELECT sop_instance_uid, file_name, file_sha256 FROM instance")
     assert sorted(uid for uid, _, _ in rows) == sorted(acknowledged)
     for _, name, sha256 in rows:
-        assert hashlib.sha256((site.site.intake_dir / name).read_bytes()).hexdigest() == sha256
+        assert hashlib.sha256((site.settings.intake_dir / name).read_bytes()).hexdigest() == sha256

@@ -20,7 +20,7 @@ def accept_many(site, folder: Path, count: int) -> None:
         accept_study(
             make_study(folder / f"study-{number}", n_instances=1),
             database=site.database,
-            site=site.site,
+            site=site.settings,
         )
 
 
@@ -67,7 +67,7 @@ def test_stat_goes_before_routine_that_was_there_first(install, tmp_path):
         make_study(tmp_path / "stat", n_instances=1),
         priority=Priority.STAT,
         database=site.database,
-        site=site.site,
+        site=site.settings,
     )
     site.start_relay()
     site.wait_for(

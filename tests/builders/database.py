@@ -196,7 +196,7 @@ def finish_one(database, *numbers, probability=0.9, **values):
     return accepted.study_key
 
 
-def shadow_one(database, study_key, probability):
+def predict_by_shadow(database, study_key, probability):
     """Let a shadow have predicted the first image of a finished study."""
     with database.transaction() as session:
         shadow = register_model(session, make_model("vgg16-1.0.0"))
@@ -261,14 +261,14 @@ def one(database, sql, **values):
     return value
 
 
-def move_back(database, study_key, column, seconds):
+def backdate(database, study_key, column, seconds):
     """Let a moment of the study's row lie `seconds` in the past."""
     with database.transaction() as session:
         study = session.query(Study).filter_by(study_key=study_key).one()
         setattr(study, column, now(session) - timedelta(seconds=seconds))
 
 
-def let_lease_run_out(database, study_key):
+def expire_lease(database, study_key):
     with database.transaction() as session:
         run = (
             session.query(InferenceRun)
@@ -298,21 +298,21 @@ def without_triggers(database):
             connection.exec_driver_sql("ALTER TABLE audit_record ENABLE TRIGGER ALL")
 
 
-def sweep(database):
+def sweep_leases(database):
     with database.transaction() as session:
         return [(study.study_key, study.action) for study in sweep_expired_leases(session)]
 
 
-def crash(database, key):
+def crash_worker(database, key):
     """A worker claims the study and dies; returns what the sweeper did."""
     assert claim_one(database, key)
-    let_lease_run_out(database, key)
-    ((swept, action),) = sweep(database)
+    expire_lease(database, key)
+    ((swept, action),) = sweep_leases(database)
     assert swept == key
     return action
 
 
-def retry(database, claimed, delay_s):
+def postpone_study(database, claimed, delay_s):
     with database.transaction() as session:
         schedule_retry(
             session,
@@ -324,7 +324,7 @@ def retry(database, claimed, delay_s):
         )
 
 
-def park_it(database, claimed):
+def park_study(database, claimed):
     with database.transaction() as session:
         park(
             session,

@@ -42,7 +42,7 @@ class Installation:
 
     def __post_init__(self) -> None:
         self.port = free_port()
-        self.site: Settings = read_settings(
+        self.settings: Settings = read_settings(
             **{
                 "state_dir": self.folder,
                 "database_url": self.database_url,
@@ -59,8 +59,8 @@ class Installation:
             }
         )
         self.folder.mkdir(parents=True)
-        upgrade(self.site.database_url)
-        self.database = Database(self.site.database_url)
+        upgrade(self.settings.database_url)
+        self.database = Database(self.settings.database_url)
         self.start_broker()
 
     # -- processes ------------------------------------------------------------------------
@@ -71,12 +71,12 @@ class Installation:
 
     def start(self, *command: str, log: str) -> subprocess.Popen:
         """Run `python -m …` with this installation's settings; output goes to logs/NAME.log."""
-        self.site.log_dir.mkdir(parents=True, exist_ok=True)
-        with (self.site.log_dir / f"{log}.log").open("ab") as out:
+        self.settings.log_dir.mkdir(parents=True, exist_ok=True)
+        with (self.settings.log_dir / f"{log}.log").open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=ROOT,
-                env={**os.environ, **self.site.as_environment(), "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **self.settings.as_environment(), "OMP_NUM_THREADS": "1"},
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -171,7 +171,7 @@ class Installation:
     def ends_of_logs(self) -> str:
         return "\n".join(
             f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"
-            for log in sorted(self.site.log_dir.glob("*.log"))
+            for log in sorted(self.settings.log_dir.glob("*.log"))
         )
 
 

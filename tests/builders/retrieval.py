@@ -11,7 +11,7 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 from db.studies.results import schedule_retry
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive
-from tests.builders.fetching_node import Node, with_peers
+from tests.builders.fetching_node import FetchingNode, configure_peers
 from worker.errors import PneumoError
 
 UID = "1.2.3.7"
@@ -23,20 +23,20 @@ SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 """SOP classes of our results."""
 
 
-def web_node(site, folder, archive, *lines: str) -> Node:
+def web_node(site, folder, archive, *lines: str) -> FetchingNode:
     """A node that fetches by WADO-RS; `lines` are further lines of the archive's table."""
     says = "\n".join(('retrieve = "wado-rs"', *lines))
-    with_peers(site, folder, f'[web]\ndicomweb = "{archive.url}/"\n{says}\n')
-    return Node(site)
+    configure_peers(site, folder, f'[web]\ndicomweb = "{archive.url}/"\n{says}\n')
+    return FetchingNode(site)
 
 
-def failed_web_fetch(site, folder, archive, *lines: str) -> tuple[Node, PneumoError]:
+def failed_web_fetch(site, folder, archive, *lines: str) -> tuple[FetchingNode, PneumoError]:
     """A node, and the error that its fetch of our study fails with."""
     node = web_node(site, folder, archive, *lines)
     return node, fetch_error(node)
 
 
-def fetch_error(node: Node) -> PneumoError:
+def fetch_error(node: FetchingNode) -> PneumoError:
     """Fetch our study and return the error."""
     taken = node.claim(node.order(UID))
     with pytest.raises(PneumoError) as met:
@@ -58,19 +58,21 @@ def answer_status(code):
     return answer
 
 
-def dimse_node(site, folder, archive, way: str, *lines: str) -> Node:
+def dimse_node(site, folder, archive, way: str, *lines: str) -> FetchingNode:
     """A node that fetches by C-GET or C-MOVE."""
     says = "\n".join((f'retrieve = "{way}"', *lines))
-    with_peers(
+    configure_peers(
         site,
         folder,
         f'[pacs]\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {archive.port}\n{says}\n',
         archive_timeout_s=5,
     )
-    return Node(site)
+    return FetchingNode(site)
 
 
-def failed_dimse_fetch(site, folder, archive, way: str, *lines: str) -> tuple[Node, PneumoError]:
+def failed_dimse_fetch(
+    site, folder, archive, way: str, *lines: str
+) -> tuple[FetchingNode, PneumoError]:
     """A node, and the error that its fetch of our study fails with."""
     node = dimse_node(site, folder, archive, way, *lines)
     return node, fetch_error(node)
@@ -112,7 +114,7 @@ def archive_moving_to_us(site, datasets, **behaves) -> DimseArchive:
     return archive
 
 
-def postpone_study(node: Node, key: str, error: PneumoError) -> None:
+def postpone_study(node: FetchingNode, key: str, error: PneumoError) -> None:
     """Let the failed attempt end, and the study be due again at once."""
     with node.database.transaction() as session:
         schedule_retry(

@@ -15,17 +15,17 @@ from pydicom.dataset import Dataset
 
 from tests.builders.results import (
     WHEN,
-    header_of,
+    make_header,
+    make_result,
+    make_result_settings,
     picture_of_any,
-    predicted,
-    refused,
-    result_of,
-    words_of,
+    predicted_instance,
+    refused_instance,
 )
 from worker.results.build import build_results, to_bytes
 from worker.results.study_result import Predecessor, StudyResult
 
-BEFORE = Predecessor(
+PREDECESSOR = Predecessor(
     sop_instance_uid="2.25.11",
     series_instance_uid="2.25.12",
     model="resnet50-9.9.8",
@@ -40,7 +40,7 @@ DX = {
     "PatientOrientation": ["L", "F"],
 }
 
-BARE = {
+WITHOUT_TYPE_2 = {
     "patient_birth_date": None,
     "patient_sex": None,
     "patient_age": None,
@@ -53,68 +53,77 @@ TIBIA = Dataset()
 TIBIA.CodeValue, TIBIA.CodingSchemeDesignator, TIBIA.CodeMeaning = "RXTIB", "99HOSPITAL", "Tibia"
 
 RESULTS: dict[str, Callable[[], StudyResult]] = {
-    "CR": lambda: result_of(predicted(0.792826)),
-    "CR, MONOCHROME1": lambda: result_of(predicted(0.1, photometric="MONOCHROME1")),
-    "DX": lambda: result_of(predicted(0.9, **DX)),
-    "DX, MONOCHROME1": lambda: result_of(predicted(0.9, photometric="MONOCHROME1", **DX)),
-    "type 2 elements missing": lambda: result_of(predicted(0.9, **BARE)),
-    "malformed dates and sex": lambda: result_of(
-        predicted(0.9, patient_birth_date="2020.1.1", study_date="1/1/2026", patient_sex="X")
+    "CR": lambda: make_result(predicted_instance(0.792826)),
+    "CR, MONOCHROME1": lambda: make_result(predicted_instance(0.1, photometric="MONOCHROME1")),
+    "DX": lambda: make_result(predicted_instance(0.9, **DX)),
+    "DX, MONOCHROME1": lambda: make_result(
+        predicted_instance(0.9, photometric="MONOCHROME1", **DX)
     ),
-    "several images, one not evaluated": lambda: result_of(
-        predicted(0.1, number=1), refused(2), predicted(0.9, number=3)
+    "type 2 elements missing": lambda: make_result(predicted_instance(0.9, **WITHOUT_TYPE_2)),
+    "malformed dates and sex": lambda: make_result(
+        predicted_instance(
+            0.9, patient_birth_date="2020.1.1", study_date="1/1/2026", patient_sex="X"
+        )
     ),
-    "the first image without a patient": lambda: result_of(
-        refused(1, **BARE), predicted(0.9, number=2, IssuerOfPatientID="HOSPITAL")
+    "several images, one not evaluated": lambda: make_result(
+        predicted_instance(0.1, number=1), refused_instance(2), predicted_instance(0.9, number=3)
     ),
-    "a tibia": lambda: result_of(refused(1, BodyPartExamined="LEG")),
-    "a tibia with the codes of its hospital": lambda: result_of(
-        refused(1, BodyPartExamined="LEG", ProcedureCodeSequence=[TIBIA])
+    "the first image without a patient": lambda: make_result(
+        refused_instance(1, **WITHOUT_TYPE_2),
+        predicted_instance(0.9, number=2, IssuerOfPatientID="HOSPITAL"),
     ),
-    "nothing evaluated": lambda: result_of(refused(1), refused(2)),
-    "CR with frames": lambda: result_of(predicted(0.1, 0.9)),
-    "class of several frames": lambda: result_of(
-        predicted(0.1, 0.9, sop_class_uid="1.2.840.10008.5.1.4.1.1.7.2")
+    "a tibia": lambda: make_result(refused_instance(1, BodyPartExamined="LEG")),
+    "a tibia with the codes of its hospital": lambda: make_result(
+        refused_instance(1, BodyPartExamined="LEG", ProcedureCodeSequence=[TIBIA])
     ),
-    "superseding": lambda: replace(result_of(predicted(0.9)), supersedes=BEFORE, revision=2),
+    "nothing evaluated": lambda: make_result(refused_instance(1), refused_instance(2)),
+    "CR with frames": lambda: make_result(predicted_instance(0.1, 0.9)),
+    "class of several frames": lambda: make_result(
+        predicted_instance(0.1, 0.9, sop_class_uid="1.2.840.10008.5.1.4.1.1.7.2")
+    ),
+    "superseding": lambda: replace(
+        make_result(predicted_instance(0.9)), supersedes=PREDECESSOR, revision=2
+    ),
     "in other words than before": lambda: replace(
-        result_of(predicted(0.9)),
-        supersedes=BEFORE,
-        earlier_forms=(replace(BEFORE, sop_instance_uid="2.25.13"),),
+        make_result(predicted_instance(0.9)),
+        supersedes=PREDECESSOR,
+        earlier_forms=(replace(PREDECESSOR, sop_instance_uid="2.25.13"),),
         revision=2,
     ),
-    "with an offset from UTC": lambda: result_of(predicted(0.9, TimezoneOffsetFromUTC="-0400")),
-    "once lossy": lambda: result_of(
-        predicted(
+    "with an offset from UTC": lambda: make_result(
+        predicted_instance(0.9, TimezoneOffsetFromUTC="-0400")
+    ),
+    "once lossy": lambda: make_result(
+        predicted_instance(
             0.9,
             LossyImageCompression="01",
             LossyImageCompressionRatio="12.5",
             LossyImageCompressionMethod="ISO_10918_1",
         )
     ),
-    "Latin-1": lambda: named("Müller^Jörg", "ISO_IR 100"),
-    "Cyrillic": lambda: named("Люкceмбypг", "ISO_IR 144"),
-    "Unicode": lambda: named("Wang^XiaoDong=王^小东", "ISO_IR 192"),
-    "Japanese, code extensions": lambda: named(
+    "Latin-1": lambda: result_with_name("Müller^Jörg", "ISO_IR 100"),
+    "Cyrillic": lambda: result_with_name("Люкceмбypг", "ISO_IR 144"),
+    "Unicode": lambda: result_with_name("Wang^XiaoDong=王^小东", "ISO_IR 192"),
+    "Japanese, code extensions": lambda: result_with_name(
         "Yamada^Tarou=山田^太郎=やまだ^たろう", ["", "ISO 2022 IR 87"]
     ),
-    "Korean, code extensions": lambda: named(
+    "Korean, code extensions": lambda: result_with_name(
         "Hong^Gildong=洪^吉洞=홍^길동", ["", "ISO 2022 IR 149"]
     ),
-    "no character set": lambda: named("Doe^Jane", None),
+    "no character set": lambda: result_with_name("Doe^Jane", None),
 }
 
 
-def named(name: str, terms: str | list[str] | None) -> StudyResult:
+def result_with_name(name: str, terms: str | list[str] | None) -> StudyResult:
     """A result whose source was read from a file, as names are in life."""
-    source = header_of(patient_name=name, SpecificCharacterSet=terms or "ISO_IR 192")
+    source = make_header(patient_name=name, SpecificCharacterSet=terms or "ISO_IR 192")
     if terms is None:
         del source.SpecificCharacterSet
     read = pydicom.dcmread(io.BytesIO(to_bytes(source)))
-    return result_of(replace(predicted(0.9), header=read))
+    return make_result(replace(predicted_instance(0.9), header=read))
 
 
-def tool(name: str) -> str:
+def require_tool(name: str) -> str:
     """The path of a program of Debian's; without it the test is skipped, saying so."""
     found = shutil.which(name)
     if found is None:
@@ -122,16 +131,16 @@ def tool(name: str) -> str:
     return found
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
+def run_tool(*command: str) -> subprocess.CompletedProcess[str]:
     # The tools repeat names in whatever letters the file has.
     return subprocess.run(
         command, capture_output=True, encoding="utf-8", errors="replace", timeout=120, check=False
     )
 
 
-def written(result: StudyResult, folder: Path, **settings) -> list[Path]:
+def write_results(result: StudyResult, folder: Path, **settings) -> list[Path]:
     """Report and captures as files."""
-    made = build_results(result, words_of(**settings), picture_of_any)
+    made = build_results(result, make_result_settings(**settings), picture_of_any)
     paths = [folder / f"{i}-{dataset.Modality}.dcm" for i, dataset in enumerate(made)]
     for path, dataset in zip(paths, made, strict=True):
         path.write_bytes(to_bytes(dataset))

@@ -91,7 +91,7 @@ class Site:
         ((value,),) = self.rows(sql, **values)
         return value
 
-    def kept(self) -> list[Path]:
+    def stored_files(self) -> list[Path]:
         """Every file of the intake folder, those half written included."""
         folder = self.settings.intake_dir
         return sorted(path for path in folder.rglob("*") if path.is_file())
@@ -137,7 +137,7 @@ class Site:
             return [opened.send_c_store(dataset, priority=priority) for dataset in datasets]
 
 
-def site_in(folder: Path, migrated: Path) -> Site:
+def make_site(folder: Path, migrated: Path) -> Site:
     """A site with a copy of a migrated database."""
     (folder / "database").mkdir(parents=True)
     path = shutil.copy(migrated, folder / "database" / "pneumo.sqlite")
@@ -168,7 +168,7 @@ def store_file(association: Association, path: Path) -> Dataset:
         _config.STORE_SEND_CHUNKED_DATASET = before
 
 
-def write_as(
+def write_with_other_meta(
     path: Path,
     dataset: Dataset,
     *,

@@ -85,7 +85,7 @@ def send_json(request: BaseHTTPRequestHandler, value: object, *, warns: bool = F
     request.wfile.write(body)
 
 
-def multipart(files: list[bytes]) -> bytes:
+def multipart_body(files: list[bytes]) -> bytes:
     head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
 
@@ -95,7 +95,7 @@ def send_multipart(
     length: bool = True,
 ) -> None:  # fmt: skip
     """`only`: so many bytes of it, then hang up; `length`: say how many there are."""
-    body = multipart(files)
+    body = multipart_body(files)
     request.send_response(200)
     request.send_header(
         "Content-Type", f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -108,7 +108,9 @@ def send_multipart(
 
 
 @contextmanager
-def serving(archive: WebArchive, context: ssl.SSLContext | None = None) -> Iterator[WebArchive]:
+def serve_web_archive(
+    archive: WebArchive, context: ssl.SSLContext | None = None
+) -> Iterator[WebArchive]:
     """On loopback, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from db.ledger.model_registry import activate_model, select_shadow
-from tests.builders.bundles import manifest_of
+from tests.builders.bundles import make_manifest
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
 from worker.imaging.reading import read_dataset
@@ -26,7 +26,7 @@ from worker.settings import Settings, read_settings
 SPEC = PreprocessingSpec()
 
 
-def network(seed: int) -> Network:
+def random_network(seed: int) -> Network:
     """A ResNet50 with random weights, so that its logits say nothing but are always the same."""
     torch.manual_seed(seed)
     return build_model("resnet50").eval()
@@ -48,16 +48,18 @@ def guard_around(model: Network, like: Path, unlike: Path) -> WrongImageGuard:
     )
 
 
-def bundle(folder: Path, model: Network, guard: WrongImageGuard | None = None, **changes) -> Path:
+def write_bundle(
+    folder: Path, model: Network, guard: WrongImageGuard | None = None, **changes
+) -> Path:
     """A bundle of this model; its name and version come from `changes`."""
-    manifest = manifest_of(**changes)
+    manifest = make_manifest(**changes)
     path = folder / f"{manifest.model_name}-{manifest.model_version}"
     reference = guard.to_reference() if guard else None
     save_bundle(path, model=model, card="# A card\n", manifest=manifest, reference=reference)
     return path
 
 
-def started(site: Settings, active: Path, shadow: Path | None = None) -> Runtime:
+def start_runtime(site: Settings, active: Path, shadow: Path | None = None) -> Runtime:
     """A runtime that predicts with one bundle, and with another beside it."""
     upgrade(site.database_url)
     database = Database(site.database_url)
@@ -71,19 +73,19 @@ def started(site: Settings, active: Path, shadow: Path | None = None) -> Runtime
     return Runtime(site, WorkerIdentity.new(["stat", "routine"]))
 
 
-def settings_in(folder: Path, **changes) -> Settings:
+def make_settings(folder: Path, **changes) -> Settings:
     """Settings of an installation in this folder, with guard and shadow at work."""
     folder.mkdir(parents=True, exist_ok=True)
     values = {"torch_threads": 1, "wrong_images": "refuse", "shadow": True} | changes
     return read_settings(state_dir=folder, **values)
 
 
-def accepted(runtime: Runtime, *paths: Path) -> str:
+def accept_files(runtime: Runtime, *paths: Path) -> str:
     """The key of a study that was taken over."""
     return accept_study(list(paths), database=runtime.database, site=runtime.settings).study_key
 
 
-def found(runtime: Runtime, sql: str, **values) -> list[dict]:
+def query_rows(runtime: Runtime, sql: str, **values) -> list[dict]:
     """What the database answers, as dictionaries."""
     with runtime.database.transaction() as session:
         return [dict(row) for row in session.execute(text(sql), values).mappings()]

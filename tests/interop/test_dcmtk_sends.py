@@ -30,7 +30,7 @@ def listening(install):
 
 def dcmtk(installation, tool: str, *more: object, calling: str = "MODALITY_1"):
     """A tool's run against the listener."""
-    address = ("127.0.0.1", str(installation.site.listen_port))
+    address = ("127.0.0.1", str(installation.settings.listen_port))
     titles = ("-aet", calling, "-aec", "PNEUMO")
     return subprocess.run(
         [tool, *titles, *map(str, more[:-1] if more else ()), *address, *map(str, more[-1:])],

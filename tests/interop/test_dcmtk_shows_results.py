@@ -9,16 +9,22 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.builders.results import predicted, refused, result_of
-from tests.builders.sample_results import BEFORE, RESULTS, run, tool, written
+from tests.builders.results import make_result, predicted_instance, refused_instance
+from tests.builders.sample_results import (
+    PREDECESSOR,
+    RESULTS,
+    require_tool,
+    run_tool,
+    write_results,
+)
 
 
 def test_dsrdump_shows_what_is_coded(tmp_path):
-    result = result_of(predicted(0.792826, number=1), refused(2))
+    result = make_result(predicted_instance(0.792826, number=1), refused_instance(2))
     # dcmtk 3.6.7 takes the offset +0000 for a violation of VR DT, which PS3.5 6.2 allows.
     zone = {"time_zone": "Europe/Berlin"}
-    (report, _) = written(replace(result, supersedes=BEFORE), tmp_path, **zone)
-    said = run(tool("dsrdump"), "+Pl", "+Pc", str(report))
+    (report, _) = write_results(replace(result, supersedes=PREDECESSOR), tmp_path, **zone)
+    said = run_tool(require_tool("dsrdump"), "+Pl", "+Pc", str(report))
     assert said.returncode == 0, said.stderr
     for expected in (
         "Comprehensive 3D SR Document",
@@ -51,17 +57,17 @@ def test_dsrdump_shows_what_is_coded(tmp_path):
     ],
 )
 def test_dsrdump_shows_what_was_done(name, procedure, tmp_path):
-    report = written(RESULTS[name](), tmp_path, time_zone="Europe/Berlin")[0]
-    said = run(tool("dsrdump"), "+Pl", "+Pc", str(report))
+    report = write_results(RESULTS[name](), tmp_path, time_zone="Europe/Berlin")[0]
+    said = run_tool(require_tool("dsrdump"), "+Pl", "+Pc", str(report))
     assert (said.returncode, "error" in said.stderr.lower()) == (0, False), said.stderr
     assert f'(121058,DCM,"Procedure reported")={procedure}' in said.stdout
 
 
 @pytest.mark.parametrize("name", ["CR", "nothing evaluated"])
 def test_dcmj2pnm_renders_the_capture(name, tmp_path):
-    (_, capture) = written(RESULTS[name](), tmp_path)
+    (_, capture) = write_results(RESULTS[name](), tmp_path)
     rendered = tmp_path / "capture.png"
-    said = run(tool("dcmj2pnm"), "--write-png", str(capture), str(rendered))
+    said = run_tool(require_tool("dcmj2pnm"), "--write-png", str(capture), str(rendered))
     assert said.returncode == 0, said.stderr
     assert np.array_equal(
         np.asarray(Image.open(rendered).convert("RGB")), pydicom.dcmread(capture).pixel_array

@@ -79,7 +79,7 @@ def test_results_are_found_under_the_patient_rendered_and_kept(
     )
     for image in images:
         pacs.post("/instances", image.read_bytes())
-    accept_study(images, database=installation.database, site=installation.site)
+    accept_study(images, database=installation.database, site=installation.settings)
     installation.wait_for(
         "delivered",
         lambda: (

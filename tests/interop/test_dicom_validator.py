@@ -16,7 +16,12 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
-from tests.builders.results import picture_of_any, predicted, result_of, words_of
+from tests.builders.results import (
+    make_result,
+    make_result_settings,
+    picture_of_any,
+    predicted_instance,
+)
 from tests.builders.sample_results import RESULTS
 from tests.builders.standard_tables import write_standard
 from worker.results.build import build_results, to_bytes
@@ -51,7 +56,7 @@ def faults(dataset: Dataset, standard: DicomInfo) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", RESULTS)
 def test_dicom_validator_finds_no_error(name, standard):
-    for dataset in build_results(RESULTS[name](), words_of(), picture_of_any):
+    for dataset in build_results(RESULTS[name](), make_result_settings(), picture_of_any):
         assert faults(dataset, standard) == NEWER_THAN_THE_TABLES, dataset.Modality
 
 
@@ -127,7 +132,9 @@ SPOILT: dict[str, tuple[int, Callable[[Dataset], object], str, str]] = {
 @pytest.mark.parametrize("name", SPOILT)
 def test_dicom_validator_would_find_one(name, standard):
     which, spoil, keyword, kind = SPOILT[name]
-    dataset = build_results(result_of(predicted(0.9)), words_of(), picture_of_any)[which]
+    dataset = build_results(
+        make_result(predicted_instance(0.9)), make_result_settings(), picture_of_any
+    )[which]
     spoil(dataset)
     (found,) = faults(dataset, standard) - NEWER_THAN_THE_TABLES
     assert (found[0].split(".")[-1], found[1]) == (keyword, kind)

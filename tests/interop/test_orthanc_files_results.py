@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.builders.dicom import chest_like_pixels
 from tests.builders.orthanc import Orthanc, needs_orthanc
-from tests.builders.results import STUDY_UID, header_of, predicted, result_of
-from tests.builders.sample_results import run, tool, written
+from tests.builders.results import STUDY_UID, make_header, make_result, predicted_instance
+from tests.builders.sample_results import require_tool, run_tool, write_results
 from worker.results.build import to_bytes
 
 pytestmark = needs_orthanc
@@ -29,14 +29,21 @@ def pacs(tmp_path_factory):
 
 
 def test_orthanc_files_results_under_the_patient_and_renders_the_capture(pacs, tmp_path):
-    source = header_of(patient_name="Müller^Jörg", patient_id="P-77", SpecificCharacterSet="ISO_IR 100",
+    source = make_header(patient_name="Müller^Jörg", patient_id="P-77", SpecificCharacterSet="ISO_IR 100",
                        pixels=chest_like_pixels(320, 288))  # fmt: skip
     read = pydicom.dcmread(io.BytesIO(to_bytes(source)))
     image = tmp_path / "image.dcm"
     image.write_bytes(to_bytes(source))
-    paths = written(result_of(replace(predicted(0.9), header=read)), tmp_path)
-    said = run(
-        *(tool("storescu"), "-R", "127.0.0.1", str(pacs.dicom_port), str(image), *map(str, paths))
+    paths = write_results(make_result(replace(predicted_instance(0.9), header=read)), tmp_path)
+    said = run_tool(
+        *(
+            require_tool("storescu"),
+            "-R",
+            "127.0.0.1",
+            str(pacs.dicom_port),
+            str(image),
+            *map(str, paths),
+        )
     )
     assert said.returncode == 0, said.stderr
 
@@ -53,9 +60,11 @@ def test_orthanc_files_results_under_the_patient_and_renders_the_capture(pacs, t
 
 
 def test_sending_again_leaves_one_result(pacs, tmp_path):
-    item = predicted(0.9, patient_id="P-78", study_instance_uid="1.2.826.0.1.3680043.8.498.78")
+    item = predicted_instance(
+        0.9, patient_id="P-78", study_instance_uid="1.2.826.0.1.3680043.8.498.78"
+    )
     for _ in range(2):
-        for path in written(result_of(item, study_key="78" * 16), tmp_path):
+        for path in write_results(make_result(item, study_key="78" * 16), tmp_path):
             pacs.post("/instances", path.read_bytes())
     asked = {"Level": "Instance", "Query": {"PatientID": "P-78"}}
     assert len(pacs.find(asked)) == 2

@@ -35,7 +35,9 @@ def pacs(tmp_path, installation):
         tmp_path / "pacs",
         {
             "LuaScripts": [str(SCRIPT)],
-            "DicomModalities": {"pneumo": ["PNEUMO", "127.0.0.1", installation.site.listen_port]},
+            "DicomModalities": {
+                "pneumo": ["PNEUMO", "127.0.0.1", installation.settings.listen_port]
+            },
         },
         {"PNEUMO_WAITING": str(tmp_path / "waiting.txt")},
     )
@@ -61,7 +63,7 @@ def test_stable_studies_arrive_also_those_of_an_outage_and_a_restart(installatio
     assert len(waiting.read_text().split()) == 1
     pacs.stop()
     installation.start("worker.cli", "listen", log="listener")
-    installation.wait_for("we listen", lambda: echo(installation.site), within_s=60)
+    installation.wait_for("we listen", lambda: echo(installation.settings), within_s=60)
     pacs.start()
 
     give(pacs, tmp_path, "1.2.3.2")

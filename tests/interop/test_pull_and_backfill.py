@@ -42,7 +42,7 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "worker.cli", *words],
         cwd=ROOT,
-        env={**os.environ, **site.site.as_environment(), "COLUMNS": "160"},
+        env={**os.environ, **site.settings.as_environment(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -52,11 +52,11 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
 
 def start_node_apart(site: Installation, folder: Path) -> None:
     """A worker whose disk is its own: it shares database and broker, and no intake folder."""
-    shared = site.site
+    shared = site.settings
     apart = {"state_dir": folder, "run_dir": shared.alive_dir, "own_disk": True}
-    site.site = shared.model_copy(update=apart)
+    site.settings = shared.model_copy(update=apart)
     site.start(*celery_command("stat,routine", "threads", 2), log="worker-apart")
-    site.site = shared
+    site.settings = shared
 
 
 def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
@@ -111,7 +111,7 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
         ("pull", "routine", "pacs_count"),
         ("dicomweb", "routine", "sender"),
     ]
-    assert not list(site.site.intake_dir.rglob("*.dcm")), "nothing lies on a shared disk"
+    assert not list(site.settings.intake_dir.rglob("*.dcm")), "nothing lies on a shared disk"
     assert len(list((tmp_path / "node" / "intake").rglob("*.dcm"))) == 8
     told = site.ends_of_logs() + ordered.stdout + filled.stdout + covered.stdout + by_web.stdout
     assert "1.2.3." not in told.replace("127.0.0.1", "")

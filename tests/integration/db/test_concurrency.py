@@ -37,18 +37,22 @@ from tests.builders.database import (
     store,
     uid_of,
 )
-from tests.builders.deliveries import claimed, destined, due
+from tests.builders.deliveries import (
+    activate_destinations,
+    claim_one_delivery,
+    publish_due_deliveries,
+)
 
 
 def test_of_eight_threads_one_gets_a_delivery(database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
-    (key,) = due(database)
+    (key,) = publish_due_deliveries(database)
     barrier, claims = Barrier(8), []
 
     def take():
         barrier.wait(timeout=60)
-        claims.append(claimed(database, key))
+        claims.append(claim_one_delivery(database, key))
 
     threads = [Thread(target=take) for _ in range(8)]
     for thread in threads:

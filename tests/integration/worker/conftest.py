@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from pynetdicom import _config
 
-from tests.builders.delivering_site import Sender
+from tests.builders.delivering_site import DeliveringSite
 from tests.builders.pacs import Pacs
 from tests.builders.worker_runtime import (
-    bundle,
-    network,
-    settings_in,
-    started,
+    make_settings,
+    random_network,
+    start_runtime,
+    write_bundle,
 )
 from worker.delivery.runtime import DeliveryRuntime
 
@@ -21,7 +21,7 @@ from worker.delivery.runtime import DeliveryRuntime
 @pytest.fixture(scope="session")
 def sender(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sender")
-    site = settings_in(
+    site = make_settings(
         folder / "site",
         peers=folder / "peers.toml",
         # So short that whatever was put off is due at the next look.
@@ -31,9 +31,9 @@ def sender(tmp_path_factory):
         delivery_timeout_s=10,
     )
     (folder / "peers.toml").write_text("")
-    predicting = started(site, bundle(folder, network(1)))
+    predicting = start_runtime(site, write_bundle(folder, random_network(1)))
     runtime = DeliveryRuntime(site)
-    yield Sender(runtime, predicting)
+    yield DeliveringSite(runtime, predicting)
     runtime.close()
     predicting.close()
 

@@ -21,36 +21,46 @@ from db.values.deliveries import CommitmentOutcome
 from db.vocabulary.enums import DeliveryState
 from tests.builders.database import one, rows
 from tests.builders.deliveries import (
-    ALL,
-    awaiting,
-    changed,
-    claimed,
-    due,
-    long_ago,
-    report,
-    sent,
-    states,
+    RESULT_UIDS,
+    claim_one_delivery,
+    delivery_awaiting_commitment,
+    delivery_states,
+    moment_in_the_past,
+    publish_due_deliveries,
+    report_commitment,
+    send_one_delivery,
+    update_delivery,
 )
 
 
 def test_a_report_that_names_every_object_commits_once(database):
-    awaiting(database)
-    assert states(database) == ["awaiting_commitment"]
-    assert report(database, uid="2.25.999", kept=ALL) is CommitmentOutcome.UNKNOWN
-    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
-    assert states(database) == ["committed"]
-    assert report(database, kept=ALL) is CommitmentOutcome.UNKNOWN
+    delivery_awaiting_commitment(database)
+    assert delivery_states(database) == ["awaiting_commitment"]
+    assert (
+        report_commitment(database, uid="2.25.999", kept=RESULT_UIDS) is CommitmentOutcome.UNKNOWN
+    )
+    assert report_commitment(database, kept=RESULT_UIDS) is CommitmentOutcome.COMMITTED
+    assert delivery_states(database) == ["committed"]
+    assert report_commitment(database, kept=RESULT_UIDS) is CommitmentOutcome.UNKNOWN
     assert one(database, "SELECT count(*) FROM audit_record WHERE event = 'result_committed'") == 1
 
 
 @pytest.mark.parametrize(
-    ("kept", "failed"), [(ALL[:1], {ALL[1]: 0x0112}), (ALL[:1], {}), (ALL, {"2.25.3": 1})]
+    ("kept", "failed"),
+    [
+        (RESULT_UIDS[:1], {RESULT_UIDS[1]: 0x0112}),
+        (RESULT_UIDS[:1], {}),
+        (RESULT_UIDS, {"2.25.3": 1}),
+    ],
 )
 def test_what_is_not_kept_is_sent_again_and_parked_if_that_goes_on(database, kept, failed):
-    key = awaiting(database)
-    assert report(database, kept=kept, failed=failed, most=2) is CommitmentOutcome.SEND_AGAIN
-    sent(database, claimed(database, key), transaction_uid="2.25.2")
-    assert report(database, "2.25.2", kept, failed, most=2) is CommitmentOutcome.PARKED
+    key = delivery_awaiting_commitment(database)
+    assert (
+        report_commitment(database, kept=kept, failed=failed, most=2)
+        is CommitmentOutcome.SEND_AGAIN
+    )
+    send_one_delivery(database, claim_one_delivery(database, key), transaction_uid="2.25.2")
+    assert report_commitment(database, "2.25.2", kept, failed, most=2) is CommitmentOutcome.PARKED
     with database.reading() as session:
         assert parked_deliveries(session)[0].error_code == "COMMITMENT_FAILED"
 
@@ -61,22 +71,22 @@ def ask(database, key, uid="2.25.2"):
 
 
 def test_a_destination_that_says_nothing_is_asked_again(database):
-    key = awaiting(database)
-    assert due(database) == []
+    key = delivery_awaiting_commitment(database)
+    assert publish_due_deliveries(database) == []
     assert ask(database, key) is None
-    changed(database, key, due_at=long_ago(database))
-    assert due(database) == [key]
+    update_delivery(database, key, due_at=moment_in_the_past(database))
+    assert publish_due_deliveries(database) == [key]
 
     request = ask(database, key)
-    assert [item.sop_instance_uid for item in request.objects] == ALL
+    assert [item.sop_instance_uid for item in request.objects] == RESULT_UIDS
     assert ask(database, key) is None, "a doubled message asks once"
-    assert report(database, "2.25.2", ALL) is CommitmentOutcome.COMMITTED
+    assert report_commitment(database, "2.25.2", RESULT_UIDS) is CommitmentOutcome.COMMITTED
 
 
 def asked_again(database, key, times):
     """Asked so often, each time without an answer; the pause after the last, in seconds."""
     for number in range(2, 2 + times):
-        changed(database, key, due_at=long_ago(database))
+        update_delivery(database, key, due_at=moment_in_the_past(database))
         assert ask(database, key, f"2.25.{number}")
     with database.reading() as session:
         row = session.scalars(select(ResultDelivery)).one()
@@ -89,21 +99,21 @@ def silent(database):
 
 
 def test_an_answer_to_an_earlier_question_counts(database):
-    key = awaiting(database)
+    key = delivery_awaiting_commitment(database)
     asked_again(database, key, 3)
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
-    assert states(database) == ["committed"]
+    assert report_commitment(database, "2.25.1", RESULT_UIDS) is CommitmentOutcome.COMMITTED
+    assert delivery_states(database) == ["committed"]
 
 
 def test_one_that_is_silent_is_asked_less_and_less_often_and_told_of(database):
-    key = awaiting(database)
+    key = delivery_awaiting_commitment(database)
     assert asked_again(database, key, 3) == pytest.approx(3600 * 8, abs=100)
     assert silent(database) == []
     assert asked_again(database, key, 0) > 0
-    changed(database, key, due_at=long_ago(database))
+    update_delivery(database, key, due_at=moment_in_the_past(database))
     assert ask(database, key, "2.25.8").unanswered == 4
     assert silent(database) == ["COMMITMENT_SILENT"]
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert report_commitment(database, "2.25.1", RESULT_UIDS) is CommitmentOutcome.COMMITTED
     assert silent(database) == []
 
 
@@ -116,58 +126,69 @@ def forgotten(database):
 
 
 def test_questions_about_what_has_ended_are_forgotten(database):
-    awaiting(database)
+    delivery_awaiting_commitment(database)
     assert forgotten(database) == 0, "an answer may still come"
-    report(database, kept=ALL)
+    report_commitment(database, kept=RESULT_UIDS)
     assert forgotten(database) == 1
     assert rows(database, ASKED) == []
 
 
 @pytest.mark.parametrize("state", DeliveryState)
 def test_only_what_nobody_waits_for_any_more_has_ended(database, state):
-    changed(database, awaiting(database), state=state)
+    update_delivery(database, delivery_awaiting_commitment(database), state=state)
     ended = {"sent", "committed", "superseded", "forgone"}
     assert forgotten(database) == (state in ended)
 
 
 def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(database):
     """An archive that is away for a week is asked each hour, for each result."""
-    key = awaiting(database)
+    key = delivery_awaiting_commitment(database)
     for number in range(2, 2 + REQUESTS_KEPT):
-        changed(database, key, due_at=long_ago(database))
+        update_delivery(database, key, due_at=moment_in_the_past(database))
         assert ask(database, key, f"2.25.{number}")
         with database.transaction() as session:
             postpone_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
     kept = {uid for (uid,) in rows(database, ASKED)}
     assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + REQUESTS_KEPT))}
-    assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
+    assert report_commitment(database, "2.25.1", RESULT_UIDS) is CommitmentOutcome.COMMITTED
 
 
 def test_a_failure_reported_of_an_earlier_sending_is_no_news(database):
-    key = awaiting(database)
-    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.SEND_AGAIN
-    sent(database, claimed(database, key), transaction_uid="2.25.2")
-    assert report(database, kept=[], failed={ALL[0]: 0x0112}) is CommitmentOutcome.UNKNOWN
-    assert report(database, kept=ALL) is CommitmentOutcome.COMMITTED
+    key = delivery_awaiting_commitment(database)
+    assert (
+        report_commitment(database, kept=[], failed={RESULT_UIDS[0]: 0x0112})
+        is CommitmentOutcome.SEND_AGAIN
+    )
+    send_one_delivery(database, claim_one_delivery(database, key), transaction_uid="2.25.2")
+    assert (
+        report_commitment(database, kept=[], failed={RESULT_UIDS[0]: 0x0112})
+        is CommitmentOutcome.UNKNOWN
+    )
+    assert report_commitment(database, kept=RESULT_UIDS) is CommitmentOutcome.COMMITTED
 
 
 def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
-    key = awaiting(database)
+    key = delivery_awaiting_commitment(database)
     with database.transaction() as session:
         outcome = record_commitment_report(
-            session, "2.25.1", [], {ALL[0]: 0x0112}, max_refusals=3, pause_s=lambda n: 600 + n
+            session,
+            "2.25.1",
+            [],
+            {RESULT_UIDS[0]: 0x0112},
+            max_refusals=3,
+            pause_s=lambda n: 600 + n,
         )
     assert outcome is CommitmentOutcome.SEND_AGAIN
-    assert due(database) == []
-    changed(database, key, due_at=long_ago(database))
-    assert due(database) == [key]
+    assert publish_due_deliveries(database) == []
+    update_delivery(database, key, due_at=moment_in_the_past(database))
+    assert publish_due_deliveries(database) == [key]
 
 
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
-    awaiting(database)
+    delivery_awaiting_commitment(database)
     with database.transaction() as session:
         postpone_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
-    assert len(due(database)) == 1
+    assert len(publish_due_deliveries(database)) == 1
     with database.transaction() as session:
         cancel_commitment(session, "2.25.1")
-    assert states(database) == ["sent"]
+    assert delivery_states(database) == ["sent"]

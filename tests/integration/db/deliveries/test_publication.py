@@ -21,26 +21,26 @@ from tests.builders.database import (
     uid_of,
 )
 from tests.builders.deliveries import (
-    begun,
-    changed,
-    claimed,
-    destined,
-    due,
-    finish_at,
-    finish_some,
-    key_to,
-    long_ago,
-    put_off,
-    sent,
+    activate_destinations,
+    begin_one_delivery,
+    claim_one_delivery,
+    delivery_key_to,
+    finish_numbered_study,
+    finish_studies,
+    moment_in_the_past,
+    postpone_one_delivery,
+    publish_due_deliveries,
+    send_one_delivery,
+    update_delivery,
 )
 
 
 def test_a_result_that_kills_its_workers_is_parked(database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
-    (key,) = due(database)
+    (key,) = publish_due_deliveries(database)
     for _ in range(CRASHES_UNTIL_PARKED):
-        assert claimed(database, key, lease_s=0.001)
+        assert claim_one_delivery(database, key, lease_s=0.001)
         with database.transaction() as session:
             ((_, what),) = sweep_deliveries(session)
     assert what is DeliverySweep.PARKED
@@ -50,92 +50,109 @@ def test_a_result_that_kills_its_workers_is_parked(database):
 
 
 def test_one_that_was_published_is_not_published_again_at_once(database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
-    (key,) = due(database)
-    assert due(database) == []
-    changed(database, key, published_at=long_ago(database))
-    assert due(database) == [key]
+    (key,) = publish_due_deliveries(database)
+    assert publish_due_deliveries(database) == []
+    update_delivery(database, key, published_at=moment_in_the_past(database))
+    assert publish_due_deliveries(database) == [key]
 
 
 def test_one_that_was_put_off_is_due_again_later(database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
-    (key,) = due(database)
-    put_off(database, claimed(database, key), delay_s=60)
-    assert due(database) == []
-    changed(database, key, due_at=long_ago(database))
-    assert due(database) == [key]
-    assert claimed(database, key).failures == 1
+    (key,) = publish_due_deliveries(database)
+    postpone_one_delivery(database, claim_one_delivery(database, key), delay_s=60)
+    assert publish_due_deliveries(database) == []
+    update_delivery(database, key, due_at=moment_in_the_past(database))
+    assert publish_due_deliveries(database) == [key]
+    assert claim_one_delivery(database, key).failures == 1
 
 
 def test_stat_goes_before_what_waits_longer_to_every_destination(database):
-    destined(database, "archive", "web")
-    first, second, stat = finish_some(database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT)
+    activate_destinations(database, "archive", "web")
+    first, second, stat = finish_studies(
+        database, Priority.ROUTINE, Priority.ROUTINE, Priority.STAT
+    )
     for seconds, study in enumerate((stat, second, first)):
-        moment = long_ago(database, 60.0 + seconds)
-        changed(database, key_to(database, study, "web"), due_at=moment)
+        moment = moment_in_the_past(database, 60.0 + seconds)
+        update_delivery(database, delivery_key_to(database, study, "web"), due_at=moment)
 
-    assert set(due(database, limit=2)) == {
-        key_to(database, stat, "archive"), key_to(database, stat, "web"),
+    assert set(publish_due_deliveries(database, limit=2)) == {
+        delivery_key_to(database, stat, "archive"), delivery_key_to(database, stat, "web"),
     }  # fmt: skip
-    assert due(database) == [
-        key_to(database, study, name) for study in (first, second) for name in ("web", "archive")
+    assert publish_due_deliveries(database) == [
+        delivery_key_to(database, study, name)
+        for study in (first, second)
+        for name in ("web", "archive")
     ]
 
 
 def test_a_destination_with_many_to_take_holds_up_no_other(database):
-    destined(database, "slow")
+    activate_destinations(database, "slow")
     for number in range(5):
         finish_one(database, uid=uid_of(number))
-    destined(database, "fast", "slow")
+    activate_destinations(database, "fast", "slow")
     newest = finish_one(database, uid=uid_of(9))
-    assert key_to(database, newest, "fast") in due(database, limit=2)
+    assert delivery_key_to(database, newest, "fast") in publish_due_deliveries(database, limit=2)
 
 
 def test_a_slow_destination_does_not_fill_the_queue(database):
-    destined(database, "fast", "slow")
-    owed = finish_some(database, *[Priority.ROUTINE] * 4, Priority.STAT)
+    activate_destinations(database, "fast", "slow")
+    owed = finish_studies(database, *[Priority.ROUTINE] * 4, Priority.STAT)
     for study in owed:
-        claim = claimed(database, key_to(database, study, "fast"))
-        sent(database, claim, study)
-    stat = key_to(database, owed[-1], "slow")
-    published = due(database, in_queue=6)
-    assert published == [stat, *(key_to(database, study, "slow") for study in owed[:2])]
-    assert due(database, in_queue=6) == [], "its share is in the queue"
+        claim = claim_one_delivery(database, delivery_key_to(database, study, "fast"))
+        send_one_delivery(database, claim, study)
+    stat = delivery_key_to(database, owed[-1], "slow")
+    published = publish_due_deliveries(database, in_queue=6)
+    assert published == [stat, *(delivery_key_to(database, study, "slow") for study in owed[:2])]
+    assert publish_due_deliveries(database, in_queue=6) == [], "its share is in the queue"
     newest = finish_one(database, uid=uid_of(9))
-    assert due(database, in_queue=6) == [key_to(database, newest, "fast")]
+    assert publish_due_deliveries(database, in_queue=6) == [
+        delivery_key_to(database, newest, "fast")
+    ]
 
 
 def test_a_slow_destination_with_many_stat_results_holds_up_no_other(database):
-    destined(database, "slow")
-    owed = finish_some(database, *[Priority.STAT] * 5)
-    destined(database, "quick", "slow")
-    assert due(database, in_queue=6) == [key_to(database, study, "slow") for study in owed[:2]]
-    routine, stat = finish_at(database, 8, Priority.ROUTINE), finish_at(database, 9, Priority.STAT)
-    published = due(database, in_queue=6)
-    assert published[0] == key_to(database, stat, "quick")
-    assert set(published[1:]) == {key_to(database, routine, name) for name in ("quick", "slow")}
+    activate_destinations(database, "slow")
+    owed = finish_studies(database, *[Priority.STAT] * 5)
+    activate_destinations(database, "quick", "slow")
+    assert publish_due_deliveries(database, in_queue=6) == [
+        delivery_key_to(database, study, "slow") for study in owed[:2]
+    ]
+    routine, stat = (
+        finish_numbered_study(database, 8, Priority.ROUTINE),
+        finish_numbered_study(database, 9, Priority.STAT),
+    )
+    published = publish_due_deliveries(database, in_queue=6)
+    assert published[0] == delivery_key_to(database, stat, "quick")
+    assert set(published[1:]) == {
+        delivery_key_to(database, routine, name) for name in ("quick", "slow")
+    }
 
 
 def test_messages_that_lie_in_the_queue_are_not_doubled(database):
     """Doubled again and again, a slow destination's alone would fill it."""
-    destined(database, "slow")
-    finish_some(database, *[Priority.ROUTINE] * 3)
-    first, second, third = due(database)
+    activate_destinations(database, "slow")
+    finish_studies(database, *[Priority.ROUTINE] * 3)
+    first, second, third = publish_due_deliveries(database)
     for number, key in enumerate((first, second, third)):
-        changed(database, key, published_at=long_ago(database, 3600 - number))
+        update_delivery(database, key, published_at=moment_in_the_past(database, 3600 - number))
     lying = dict.fromkeys(Urgency, 0) | {Urgency.ROUTINE: 3}
-    assert due(database, waiting=lying) == []
-    assert due(database, waiting=lying | {Urgency.ROUTINE: 2}) == [first], "one was lost"
-    assert due(database, waiting=lying | {Urgency.ROUTINE: 0}) == [second, third]
+    assert publish_due_deliveries(database, waiting=lying) == []
+    assert publish_due_deliveries(database, waiting=lying | {Urgency.ROUTINE: 2}) == [first], (
+        "one was lost"
+    )
+    assert publish_due_deliveries(database, waiting=lying | {Urgency.ROUTINE: 0}) == [second, third]
 
 
 def test_an_urgency_whose_queue_is_full_takes_no_place_of_another(database):
-    destined(database)
-    _, _, routine = finish_some(database, Priority.STAT, Priority.STAT, Priority.ROUTINE)
+    activate_destinations(database)
+    _, _, routine = finish_studies(database, Priority.STAT, Priority.STAT, Priority.ROUTINE)
     lying = dict.fromkeys(Urgency, 0) | {Urgency.STAT: 6}
-    assert due(database, limit=2, in_queue=6, waiting=lying) == [key_to(database, routine)]
+    assert publish_due_deliveries(database, limit=2, in_queue=6, waiting=lying) == [
+        delivery_key_to(database, routine)
+    ]
 
 
 def test_what_is_due_is_found_by_the_index_of_its_destination(database):
@@ -145,7 +162,7 @@ def test_what_is_due_is_found_by_the_index_of_its_destination(database):
     from db.deliveries import publication
 
     seen = []
-    query = publication._due(long_ago(database))
+    query = publication._due(moment_in_the_past(database))
     statement = select(ResultDelivery.id).where(ResultDelivery.destination == "a", query)
     with database.reading() as session:
         event.listen(database.engine, "before_cursor_execute", lambda *args: seen.append(args[2:4]))
@@ -156,39 +173,52 @@ def test_what_is_due_is_found_by_the_index_of_its_destination(database):
 
 
 def test_what_somebody_ordered_afterwards_goes_last_even_if_it_was_stat(database):
-    destined(database)
-    belated, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
-    changed(database, key_to(database, belated), finished_at=long_ago(database))
+    activate_destinations(database)
+    belated, routine = finish_studies(database, Priority.STAT, Priority.ROUTINE)
+    update_delivery(
+        database, delivery_key_to(database, belated), finished_at=moment_in_the_past(database)
+    )
     with database.reading() as session:
         found = due_for_delivery(session, limit=9, requeue_after_s=60)
     assert [(item.delivery_key, item.urgency) for item in found] == [
-        (key_to(database, routine), Urgency.ROUTINE),
-        (key_to(database, belated), Urgency.PAST_RESULT),
+        (delivery_key_to(database, routine), Urgency.ROUTINE),
+        (delivery_key_to(database, belated), Urgency.PAST_RESULT),
     ]
 
 
 def test_the_question_whether_a_stat_result_is_kept_is_not_urgent(database):
-    destined(database)
-    stat, routine = finish_some(database, Priority.STAT, Priority.ROUTINE)
-    sent(database, claimed(database, key_to(database, stat)), transaction_uid="2.25.1")
-    changed(database, key_to(database, routine), due_at=long_ago(database))
-    changed(database, key_to(database, stat), due_at=long_ago(database, 60))
-    assert due(database) == [key_to(database, routine), key_to(database, stat)]
+    activate_destinations(database)
+    stat, routine = finish_studies(database, Priority.STAT, Priority.ROUTINE)
+    send_one_delivery(
+        database,
+        claim_one_delivery(database, delivery_key_to(database, stat)),
+        transaction_uid="2.25.1",
+    )
+    update_delivery(
+        database, delivery_key_to(database, routine), due_at=moment_in_the_past(database)
+    )
+    update_delivery(
+        database, delivery_key_to(database, stat), due_at=moment_in_the_past(database, 60)
+    )
+    assert publish_due_deliveries(database) == [
+        delivery_key_to(database, routine),
+        delivery_key_to(database, stat),
+    ]
 
 
 def test_results_of_one_stat_study_go_in_their_order(database):
-    destined(database)
-    (study,) = finish_some(database, Priority.STAT)
-    first = claimed(database)
-    assert begun(database, first)
+    activate_destinations(database)
+    (study,) = finish_studies(database, Priority.STAT)
+    first = claim_one_delivery(database)
+    assert begin_one_delivery(database, first)
     accept_one(database, 1, 2, uid=uid_of(0), priority=Priority.STAT)
     again = claim_one(database, study)
     store(database, again, positive_outcome(again, ensure_model(database)))
 
-    newer = key_to(database, study)
-    assert due(database) == [newer]
-    assert claimed(database, newer) is None, "the earlier one is on its way"
+    newer = delivery_key_to(database, study)
+    assert publish_due_deliveries(database) == [newer]
+    assert claim_one_delivery(database, newer) is None, "the earlier one is on its way"
     with database.transaction() as session:
         finish_delivery(session, first)
-    changed(database, newer, due_at=long_ago(database))
-    assert claimed(database, newer).revision == 2
+    update_delivery(database, newer, due_at=moment_in_the_past(database))
+    assert claim_one_delivery(database, newer).revision == 2

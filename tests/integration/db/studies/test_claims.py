@@ -12,18 +12,18 @@ from tests.builders.database import (
     accept_many,
     accept_one,
     claim_one,
-    crash,
+    crash_worker,
     ensure_model,
+    expire_lease,
     finish_one,
-    let_lease_run_out,
-    park_it,
+    park_study,
     positive_outcome,
+    postpone_study,
     read_study,
-    retry,
     rows,
     runs_of,
     store,
-    sweep,
+    sweep_leases,
 )
 
 
@@ -62,8 +62,8 @@ def test_a_finished_study_is_not_claimed(database):
 
 def test_an_old_message_does_not_bring_a_suspect_study_among_others(database):
     key = accept_one(database).study_key
-    crash(database, key)
-    crash(database, key)
+    crash_worker(database, key)
+    crash_worker(database, key)
 
     assert claim_one(database, key, lanes=[Lane.STAT, Lane.ROUTINE]) is None
     assert claim_one(database, key, lanes=[Lane.SUSPECT]).lane is Lane.SUSPECT
@@ -72,19 +72,19 @@ def test_an_old_message_does_not_bring_a_suspect_study_among_others(database):
 def test_a_renewed_lease_is_not_swept(database):
     key = accept_one(database).study_key
     claimed = claim_one(database, key)
-    let_lease_run_out(database, key)
+    expire_lease(database, key)
 
     with database.transaction() as session:
         assert renew_leases(session, [(claimed.study_id, claimed.token)], lease_s=60) == set()
 
-    assert sweep(database) == []
+    assert sweep_leases(database) == []
 
 
 def test_renewing_tells_what_is_lost(database):
     first, second = accept_many(database, 2)
     lost, held = claim_one(database, first), claim_one(database, second)
-    let_lease_run_out(database, first)
-    sweep(database)
+    expire_lease(database, first)
+    sweep_leases(database)
 
     with database.transaction() as session:
         told = renew_leases(
@@ -125,8 +125,8 @@ def release_it(database, claimed):
 
 WRITES = {
     "store": store,
-    "retry": lambda database, claimed, _: retry(database, claimed, 1),
-    "park": lambda database, claimed, _: park_it(database, claimed),
+    "retry": lambda database, claimed, _: postpone_study(database, claimed, 1),
+    "park": lambda database, claimed, _: park_study(database, claimed),
     "release": lambda database, claimed, _: release_it(database, claimed),
 }
 
@@ -139,8 +139,8 @@ def test_a_stale_claim_writes_nothing(database, write, ended_by):
     stale = claim_one(database, key)
     outcome = positive_outcome(stale, model)
     if ended_by in ("crash", "takeover"):
-        let_lease_run_out(database, key)
-        sweep(database)
+        expire_lease(database, key)
+        sweep_leases(database)
     if ended_by == "takeover":
         assert claim_one(database, key, worker_name="w-2").token == 2
     if ended_by == "store":
@@ -160,11 +160,11 @@ def test_a_worker_that_was_only_slow_may_still_store(database):
     model = ensure_model(database)
     key = accept_one(database).study_key
     claimed = claim_one(database, key)
-    let_lease_run_out(database, key)
+    expire_lease(database, key)
 
     store(database, claimed, positive_outcome(claimed, model))
 
-    assert sweep(database) == []
+    assert sweep_leases(database) == []
     assert read_study(database, key).state is StudyState.DONE
 
 

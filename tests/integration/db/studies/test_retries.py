@@ -9,17 +9,17 @@ from db.studies.results import retry_parked
 from db.vocabulary.enums import Lane, RunOutcome, StudyState, Verdict
 from tests.builders.database import (
     accept_one,
+    backdate,
     claim_one,
-    crash,
+    crash_worker,
     ensure_model,
     events_of,
     make_study,
-    move_back,
     one,
-    park_it,
+    park_study,
     positive_outcome,
+    postpone_study,
     read_study,
-    retry,
     runs_of,
     store,
 )
@@ -29,7 +29,7 @@ def test_a_retry_waits_until_it_is_due(database):
     key = accept_one(database).study_key
     claimed = claim_one(database, key)
 
-    retry(database, claimed, delay_s=60)
+    postpone_study(database, claimed, delay_s=60)
 
     study = read_study(database, key)
     assert (study.state, study.retries, study.error_code) == (StudyState.ACCEPTED, 1, "DISK_AWAY")
@@ -39,7 +39,7 @@ def test_a_retry_waits_until_it_is_due(database):
     assert runs_of(database, key) == [RunOutcome.RETRY]
     assert claim_one(database, key) is None  # a doubled message must not shorten the wait
 
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     again = claim_one(database, key)
     assert (again.token, again.retries) == (2, 1)
 
@@ -47,7 +47,7 @@ def test_a_retry_waits_until_it_is_due(database):
 def test_a_success_forgets_the_failure_before(database):
     model = ensure_model(database)
     key = accept_one(database).study_key
-    retry(database, claim_one(database, key), delay_s=0)
+    postpone_study(database, claim_one(database, key), delay_s=0)
     claimed = claim_one(database, key)
 
     store(database, claimed, positive_outcome(claimed, model))
@@ -58,7 +58,7 @@ def test_a_success_forgets_the_failure_before(database):
 
 def test_a_parked_study_waits_for_a_person(database):
     key = accept_one(database).study_key
-    park_it(database, claim_one(database, key))
+    park_study(database, claim_one(database, key))
 
     study = read_study(database, key)
     assert (study.state, study.verdict) == (StudyState.PARKED, Verdict.FAILED)
@@ -75,7 +75,7 @@ def test_a_study_to_which_images_came_meanwhile_is_not_parked_with_them(database
     claimed = claim_one(database, key)
     accept_one(database, 1, 2)
 
-    park_it(database, claimed)
+    park_study(database, claimed)
 
     study = read_study(database, key)
     assert (study.state, study.verdict, study.retries) == (StudyState.ACCEPTED, None, 0)
@@ -93,7 +93,7 @@ def test_one_that_came_by_itself_waits_for_its_window_then(database):
     with database.transaction() as session:
         receive_instance(session, make_study(2), idle_window_s=60)
 
-    park_it(database, claimed)
+    park_study(database, claimed)
 
     assert read_study(database, key).state is StudyState.RECEIVING
 
@@ -102,7 +102,7 @@ def test_a_person_sends_a_parked_study_round_again(database):
     model = ensure_model(database)
     key = accept_one(database).study_key
     for _ in range(4):
-        crash(database, key)
+        crash_worker(database, key)
 
     with database.transaction() as session:
         assert retry_parked(session, key, actor="operator:ada")

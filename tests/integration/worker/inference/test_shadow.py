@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from db.engine.migrate import upgrade
 from db.ledger.model_registry import select_shadow
-from tests.builders.bundles import guard_of, manifest_of
+from tests.builders.bundles import make_guard, make_manifest
 from tests.builders.dicom import write_instance
 from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
@@ -39,8 +39,8 @@ def other(runtime, tmp_path_factory):
     model = build_model("resnet50")
     folder = tmp_path_factory.mktemp("bundle") / "resnet50-9.9.9"
     save_bundle(
-        folder, model=model, card="# x\n", manifest=manifest_of(),
-        reference=guard_of(model, cut_off=1e9).to_reference(),
+        folder, model=model, card="# x\n", manifest=make_manifest(),
+        reference=make_guard(model, cut_off=1e9).to_reference(),
     )  # fmt: skip
     return register_bundle(runtime.database, runtime.settings, folder, actor="test")
 

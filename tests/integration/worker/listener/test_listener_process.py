@@ -16,7 +16,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
 from tests.builders.dicom import make_instance, write_instance
-from tests.builders.site import ROOT, store_file, wait_until, write_as
+from tests.builders.site import ROOT, store_file, wait_until, write_with_other_meta
 
 CR = ComputedRadiographyImageStorage
 SENDERS, EACH = 3, 16
@@ -114,7 +114,7 @@ def test_nothing_that_a_sender_says_is_repeated_in_the_log(site, tmp_path):
 
     for status, keywords, request in EVERYTHING_WRONG:
         dataset = make_instance(**{"sop_instance_uid": f"{UID}.3", **PERSONAL, **keywords})
-        path = write_as(tmp_path / "a.dcm", dataset, **request)
+        path = write_with_other_meta(tmp_path / "a.dcm", dataset, **request)
         syntax = request.get("syntax", ExplicitVRLittleEndian)
         with site.association((CR, syntax), calling="PLANTEDSENDER") as opened:
             assert store_file(opened, path).Status == status

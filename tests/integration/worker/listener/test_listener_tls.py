@@ -15,7 +15,7 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 from db.ledger.conditions import active_conditions
 from tests.builders.certificates import make_certificate, make_certificate_between, make_parties
 from tests.builders.dicom import make_instance
-from tests.builders.site import data_set_of, store_file, wait_until, write_as
+from tests.builders.site import data_set_of, store_file, wait_until, write_with_other_meta
 from worker.errors import Rejected
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.storage_scp import echo, start_listener
@@ -67,7 +67,7 @@ def is_let_in(site, tls: ssl.SSLContext | None) -> bool:
 def test_an_instance_arrives_byte_for_byte_over_tls(site, pki, tmp_path, mode, own):
     with_tls(site, pki, mode).listen()
     dataset = make_instance(rows=900, columns=900, sop_instance_uid=SOP)
-    path = write_as(tmp_path / "a.dcm", dataset)
+    path = write_with_other_meta(tmp_path / "a.dcm", dataset)
     with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki, own)) as opened:
         assert store_file(opened, path).Status == 0x0000
         assert store_file(opened, path).Status == 0x0000
@@ -203,7 +203,7 @@ def shown(site, pki) -> str:
 
 def test_a_renewed_certificate_is_taken_and_open_associations_go_on(site, pki, renewable, tmp_path):
     own = site.listen().tls
-    path = write_as(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
+    path = write_with_other_meta(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
     with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki)) as opened:
         renewable("modality")
         assert not own.reload_if_changed(), "it may not be written to its end"

@@ -15,7 +15,7 @@ import pytest
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.database import rows
-from tests.builders.deliveries import destined
+from tests.builders.deliveries import activate_destinations
 from tests.builders.installation import ROOT, free_port
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
@@ -268,7 +268,7 @@ def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
     site.state_dir.mkdir(parents=True)
     upgrade(site.database_url)
     database = Database(site.database_url)
-    destined(database, "archive")
+    activate_destinations(database, "archive")
     prepare(site.model_copy(update={"peers": None}))
     active = "SELECT name FROM result_destination WHERE is_active"
     assert rows(database, active) == [("archive",)]

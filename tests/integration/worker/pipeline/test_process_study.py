@@ -15,7 +15,7 @@ from db.engine.migrate import upgrade
 from db.ledger.model_registry import activate_model
 from db.studies.publication import sweep_expired_leases
 from db.studies.results import retry_parked
-from tests.builders.bundles import manifest_of
+from tests.builders.bundles import make_manifest
 from tests.builders.dicom import write_instance
 from worker.errors import Rejected
 from worker.imaging.pixels import normalise_frame
@@ -274,7 +274,7 @@ def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
     first = runtime.model.record.name
     torch.manual_seed(5)
     folder = tmp_path / "resnet50-9.9.9"
-    save_bundle(folder, model=build_model("resnet50"), card="# x\n", manifest=manifest_of())
+    save_bundle(folder, model=build_model("resnet50"), card="# x\n", manifest=make_manifest())
     other = register_bundle(runtime.database, runtime.settings, folder, actor="test")
 
     def activate(name: str) -> None:

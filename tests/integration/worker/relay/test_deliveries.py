@@ -16,7 +16,7 @@ from db.ledger.conditions import active_conditions
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Priority
 from tests.builders.database import accept_one, finish_one, one, rows, uid_of
-from tests.builders.deliveries import claimed, sent
+from tests.builders.deliveries import claim_one_delivery, send_one_delivery
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
 from worker.delivery.runtime import DeliveryRuntime
 from worker.relay.deliveries import QUEUE_LIMIT
@@ -204,7 +204,7 @@ def test_a_wrong_file_of_peers_is_told_and_holds_up_no_study(site, database, rel
 def test_questions_that_nobody_waits_for_are_forgotten_now_and_then(site, database, relay):
     relay.run_once()
     finish_one(database)
-    sent(database, claimed(database), transaction_uid="2.25.1")
+    send_one_delivery(database, claim_one_delivery(database), transaction_uid="2.25.1")
     rows(database, "UPDATE result_delivery SET state = 'committed'")
     asked = "SELECT count(*) FROM commitment_asked"
     relay.run_once()

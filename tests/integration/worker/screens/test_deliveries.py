@@ -25,7 +25,13 @@ from tests.builders.database import (
     store,
     uid_of,
 )
-from tests.builders.deliveries import claimed, destined, due, sent, states
+from tests.builders.deliveries import (
+    activate_destinations,
+    claim_one_delivery,
+    delivery_states,
+    publish_due_deliveries,
+    send_one_delivery,
+)
 from worker.errors import Rejected
 from worker.local.installation import process_specs
 from worker.screens.admin import erase_identity_of
@@ -59,12 +65,12 @@ def printed(show, *arguments, **values) -> str:
 
 def one_of_each(database) -> str:
     """One sent, one parked, one waiting; the parked one's key."""
-    destined(database, "archive")
+    activate_destinations(database, "archive")
     for number in range(3):
         finish_one(database, uid=uid_of(number))
-    first, second, _ = due(database)
-    sent(database, claimed(database, first))
-    parked = claimed(database, second)
+    first, second, _ = publish_due_deliveries(database)
+    send_one_delivery(database, claim_one_delivery(database, first))
+    parked = claim_one_delivery(database, second)
     with database.transaction() as session:
         park_delivery(
             session, parked, code="REFUSED", sentence="It says no.", kind=FailureKind.REJECTED
@@ -101,18 +107,20 @@ def test_status_says_what_a_person_should_do(site, database):
         record_heartbeat(
             session, worker_name="w-1", lanes="delivery", device="cpu", model_name=None
         )
-    destined(database, "web")
+    activate_destinations(database, "web")
     said = printed(show_status, site)
     assert "no living worker delivers" not in said
     assert "archive is owed results and is no destination any more" in said
 
 
 def test_status_says_what_to_do_where_images_left(site, database):
-    destined(database, "archive")
+    activate_destinations(database, "archive")
     for number in range(2):
         finish_one(database, uid=uid_of(number))
-    for key, code in zip(due(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True):
-        claim = claimed(database, key)
+    for key, code in zip(
+        publish_due_deliveries(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True
+    ):
+        claim = claim_one_delivery(database, key)
         with database.transaction() as session:
             park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
     for said in (printed(show_status, site), printed(show_deliveries, site, parked=False)):
@@ -126,7 +134,7 @@ def test_parked_ones_are_sent_round_again(site, database, named):
     console = Console(file=io.StringIO())
     keys = [key[:8]] if named else []
     assert retry_deliveries(site, keys, console=console) == 0
-    assert states(database) == ["sent", "waiting", "waiting"]
+    assert delivery_states(database) == ["sent", "waiting", "waiting"]
     assert retry_deliveries(site, [key], console=console) == 1
 
 
@@ -136,7 +144,7 @@ YESTERDAY = TODAY - timedelta(days=1)  # the test may begin at midnight
 
 def test_earlier_results_are_owed_and_counted(site, database):
     first, second = finish_one(database, uid=uid_of(1)), finish_one(database, uid=uid_of(2))
-    destined(database, "web")
+    activate_destinations(database, "web")
     with database.transaction() as session:
         study = one(database, "SELECT id FROM study WHERE study_key = :key", key=second)
         mark_removed(session, study, keep_days=0, actor="test")
@@ -144,7 +152,7 @@ def test_earlier_results_are_owed_and_counted(site, database):
 
     said = printed(enqueue_past_results_and_show, site, dry_run=True, **asked)
     assert "1 results would be owed to web; 0 were before." in said
-    assert states(database) == []
+    assert delivery_states(database) == []
     said = printed(enqueue_past_results_and_show, site, dry_run=False, **asked)
     assert "1 results are now owed to web; 0 were before." in said
     assert "1 left out: files left by the retention rule" in said
@@ -173,8 +181,8 @@ def test_earlier_results_are_owed_and_counted(site, database):
     ],
 )
 def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
-    destined(database, "gone")
-    destined(database, "web")
+    activate_destinations(database, "gone")
+    activate_destinations(database, "web")
     asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
     with pytest.raises(Rejected, match=code):
         enqueue_past_results_and_show(site, **(asked | wrong))
@@ -189,13 +197,13 @@ def test_what_nobody_will_take_is_let_go_after_a_question(site, database):
         printed(
             cancel_deliveries_and_show, site, [], destination="archive", dry_run=False, sure=refuse
         )
-    assert states(database) == ["sent", "parked", "waiting"]
+    assert delivery_states(database) == ["sent", "parked", "waiting"]
 
     values = {"destination": None, "dry_run": False, "sure": asked.append}
     said = printed(cancel_deliveries_and_show, site, [key[:12], "0" * 12], **values)
     assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
     assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
-    assert states(database) == ["sent", "forgone", "waiting"]
+    assert delivery_states(database) == ["sent", "forgone", "waiting"]
 
 
 def refuse(_words):
@@ -210,7 +218,7 @@ def test_nothing_is_let_go_that_was_not_named(site, wrong):
 
 
 def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
     at_once = site.model_copy(update={"keep_files_days": 1e-9})
     assert "1 files" in (said := printed(show_status, at_once))
@@ -221,24 +229,24 @@ def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
 
 
 def test_erasing_a_person_lets_go_of_results_that_name_them(site, database, capsys):
-    destined(database, "archive", "web")
+    activate_destinations(database, "archive", "web")
     key = finish_one(database)
     to_web = one(database, "SELECT delivery_key FROM result_delivery WHERE destination = 'web'")
-    sent(database, claimed(database, to_web))
+    send_one_delivery(database, claim_one_delivery(database, to_web))
     assert erase_identity_of(site, key) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "1 results that were owed" in said
     assert "were sent to web before" in said
-    assert states(database) == ["forgone", "sent"]
+    assert delivery_states(database) == ["forgone", "sent"]
     assert erase_identity_of(site, key) == 1
 
 
 def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
     site, database, capsys
 ):
-    destined(database)
+    activate_destinations(database)
     key = finish_one(database, patient_id=None, accession_number=None)
-    sent(database, claimed(database))
+    send_one_delivery(database, claim_one_delivery(database))
     assert erase_identity_of(site, key) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "no patient id or accession number is kept" in said
@@ -246,7 +254,7 @@ def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
     again = accept_one(database, 2, patient_id=None, accession_number=None)
     claim = claim_one(database, again.study_key)
     store(database, claim, positive_outcome(claim, ensure_model(database)))
-    assert states(database) == ["sent"], "nothing is owed of a late image"
+    assert delivery_states(database) == ["sent"], "nothing is owed of a late image"
     assert erase_identity_of(site, key) == 1
 
 

@@ -110,7 +110,7 @@ def test_a_disk_that_is_full_all_the_same_takes_nothing_by_halves(site, small_di
     on(site, small_disk, disk_warn_free="0%", disk_refuse_free="0%")
     taken, heard = send_until_refused(site)
     assert (taken, heard) == (13, "A700 DISK_FULL")
-    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == taken
+    assert site.one("SELECT count(*) FROM instance") == len(site.stored_files()) == taken
     assert claimed_but_gone(site) == []
     assert told(site) == {"intake folder": "DISK_FULL"}
 

@@ -10,7 +10,7 @@ from pynetdicom import _config
 
 from tests.builders.dicom import make_study
 from tests.builders.retrieval import UID
-from tests.builders.web_archive import WebArchive, serving
+from tests.builders.web_archive import WebArchive, serve_web_archive
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def datasets(files):
 
 @pytest.fixture
 def archive(files):
-    with serving(WebArchive({UID: files})) as served:
+    with serve_web_archive(WebArchive({UID: files})) as served:
         yield served
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Get
 
-from tests.builders.dimse_archive import DimseArchive, serving
+from tests.builders.dimse_archive import DimseArchive, serve_dimse_archive
 from tests.builders.retrieval import (
     PRIVATE,
     SENT,
@@ -26,7 +26,7 @@ from worker.errors import Rejected, Transient
 def test_a_radiograph_comes_without_what_the_archive_cannot_send(site, tmp_path, datasets, whole):
     """Some archives send the rest and say how many failed, some refuse the study as a whole."""
     odd = object_beside(PRIVATE)
-    with serving(DimseArchive({UID: [*datasets, odd]}, stops=whole)) as archive:
+    with serve_dimse_archive(DimseArchive({UID: [*datasets, odd]}, stops=whole)) as archive:
         node = dimse_node(site, tmp_path, archive, "c-get")
         key = node.order(UID)
         taken = node.fetch(key)
@@ -39,7 +39,7 @@ def test_a_radiograph_comes_without_what_the_archive_cannot_send(site, tmp_path,
 @pytest.mark.usefixtures("restricted")
 def test_a_private_object_is_asked_for_by_its_own_class(site, tmp_path, datasets):
     odd = object_beside(PRIVATE)
-    with serving(DimseArchive({UID: [*datasets, odd]}), sends=(PRIVATE,)) as archive:
+    with serve_dimse_archive(DimseArchive({UID: [*datasets, odd]}), sends=(PRIVATE,)) as archive:
         node = dimse_node(site, tmp_path, archive, "c-get")
         key = node.order(UID)
         taken = node.fetch(key)
@@ -53,7 +53,7 @@ def test_a_private_object_is_asked_for_by_its_own_class(site, tmp_path, datasets
 def test_a_radiograph_that_cannot_be_sent_is_missed(site, tmp_path, datasets, whole, says_classes):
     odd = object_beside(ComputedRadiographyImageStorage, transfer_syntax=JPEG2000Lossless)
     archive = DimseArchive({UID: [*datasets, odd]}, stops=whole, says_classes=says_classes)
-    with serving(archive):
+    with serve_dimse_archive(archive):
         _, error = failed_dimse_fetch(site, tmp_path, archive, "c-get")
     assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
     assert "gave 3 of 4 images" in error.sentence
@@ -67,7 +67,7 @@ def test_without_a_class_the_modality_says_what_may_be_missing(
 ):
     odd = object_beside(PRIVATE, modality=modality)
     archive = DimseArchive({UID: [*datasets, odd]}, says_classes=False)
-    with serving(archive):
+    with serve_dimse_archive(archive):
         node = dimse_node(site, tmp_path, archive, "c-get")
         taken = node.claim(node.order(UID))
         if comes:
@@ -80,7 +80,7 @@ def test_without_a_class_the_modality_says_what_may_be_missing(
 @pytest.mark.usefixtures("restricted")
 def test_an_archive_that_cannot_say_what_there_is(site, tmp_path, datasets):
     archive = DimseArchive({UID: [*datasets, object_beside(PRIVATE)]})
-    with serving(archive, services=(Get,)):
+    with serve_dimse_archive(archive, services=(Get,)):
         _, error = failed_dimse_fetch(site, tmp_path, archive, "c-get")
     assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
     assert "gave 3 of 4 images" in error.sentence
@@ -96,7 +96,7 @@ def test_what_cannot_be_moved_is_missed_if_it_may_be_a_radiograph(
     archive = DimseArchive({UID: [*datasets, odd]})
     archive.destinations["PNEUMO"] = site.settings.listen_port
     site.listen()
-    with serving(archive):
+    with serve_dimse_archive(archive):
         node = dimse_node(site, tmp_path, archive, "c-move")
         key = node.order(UID)
         taken = node.claim(key)
@@ -113,7 +113,7 @@ def test_what_cannot_be_moved_is_missed_if_it_may_be_a_radiograph(
 def test_results_of_another_installation_are_not_missed(site, tmp_path, datasets, says):
     """Our listener drops them, so they are in the archive's count and nowhere here."""
     archive = archive_moving_to_us(site, [*datasets, *results_of_another_installation()], **says)
-    with serving(archive, sends=SENT):
+    with serve_dimse_archive(archive, sends=SENT):
         node = dimse_node(site, tmp_path, archive, "c-move")
         key = node.order(UID)
         taken = node.fetch(key)
@@ -131,14 +131,14 @@ def test_a_secondary_capture_of_somebody_else_is_missed(site, tmp_path, datasets
     for keyword, value in values.items():
         setattr(picture, "Modality" if keyword == "modality" else keyword, value)
     archive = archive_moving_to_us(site, [*datasets, picture])
-    with serving(archive):  # it cannot send a Secondary Capture
+    with serve_dimse_archive(archive):  # it cannot send a Secondary Capture
         _, error = failed_dimse_fetch(site, tmp_path, archive, "c-move")
     assert (type(error), error.code) == (Transient, "RETRIEVE_INCOMPLETE")
 
 
 def test_a_study_of_nothing_but_results_is_not_there_and_keeps_nobody_waiting(site, tmp_path):
     archive = archive_moving_to_us(site, results_of_another_installation())
-    with serving(archive, sends=SENT):
+    with serve_dimse_archive(archive, sends=SENT):
         node, error = failed_dimse_fetch(site, tmp_path, archive, "c-move")
     assert (type(error), error.code) == (Rejected, "STUDY_NOT_IN_ARCHIVE")
     assert node.conditions() == {}

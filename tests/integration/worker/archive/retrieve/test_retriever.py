@@ -11,7 +11,7 @@ import pytest
 from db.vocabulary.enums import Lane, Priority
 from db.vocabulary.errors import StaleClaim
 from tests.builders.dicom import make_study
-from tests.builders.fetching_node import Node, with_settings
+from tests.builders.fetching_node import FetchingNode, change_settings
 from tests.builders.retrieval import UID, answer_status, web_node
 from worker.errors import Postponed, Rejected, Transient, Unavailable
 from worker.intake.accept import accept_study
@@ -19,7 +19,7 @@ from worker.pipeline.failures import FailureOutcome
 
 
 def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp_path, archive):
-    with_settings(site, max_retries=0)
+    change_settings(site, max_retries=0)
     archive.behave = answer_status(503)
     node = web_node(site, tmp_path, archive)
     key, other = node.order(UID), node.order("1.2.3.8")
@@ -42,14 +42,14 @@ def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp
     assert node.conditions() == {"archive web": "ARCHIVE_AWAY"}
 
     archive.behave = lambda _: False
-    again = Node(site)
+    again = FetchingNode(site)
     assert len(again.fetch(key).instances) == 3
     assert again.conditions() == {}
 
 
 def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_path, archive):
     enough = site.settings.disk_refuse_free
-    with_settings(site, max_retries=0, disk_refuse_free="100%")
+    change_settings(site, max_retries=0, disk_refuse_free="100%")
     node = web_node(site, tmp_path, archive)
     key = node.order(UID)
     for attempt in (1, 2, 3):
@@ -65,8 +65,8 @@ def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_pat
     node.retriever.disk.run_once()
     assert node.conditions() == {"fetching disk": "DISK_NEARLY_FULL"}
 
-    with_settings(site, disk_refuse_free=enough)
-    again = Node(site)
+    change_settings(site, disk_refuse_free=enough)
+    again = FetchingNode(site)
     assert len(again.fetch(key).instances) == 3
     assert again.conditions() != {}, "the other node's disk may be another"
     with site.database.transaction() as session:
@@ -78,7 +78,7 @@ def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_pat
 
 
 def test_a_disk_that_fails_under_a_fetch_is_waited_for(site, tmp_path, archive):
-    with_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
+    change_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
     node = web_node(site, tmp_path, archive)
     key = node.order(UID)
     taken = node.claim(key)
@@ -100,7 +100,7 @@ def test_a_worker_makes_no_folder_where_the_listener_s_should_be(site, tmp_path,
     accept_study(make_study(tmp_path / "a", 1), database=site.database, site=site.settings)
     intake, elsewhere = site.settings.intake_dir, tmp_path / "mounted elsewhere"
     intake.rename(elsewhere)
-    with_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
+    change_settings(site, max_retries=0, retry_base_s=1e-6, retry_ceiling_s=1e-6)
     node = web_node(site, tmp_path, archive)
     key = node.order(UID)
     taken = node.claim(key)
@@ -119,7 +119,7 @@ def test_a_worker_makes_no_folder_where_the_listener_s_should_be(site, tmp_path,
 
 def test_a_node_with_a_disk_of_its_own_may_join_later(site, tmp_path, archive):
     accept_study(make_study(tmp_path / "a", 1), database=site.database, site=site.settings)
-    with_settings(site, state_dir=tmp_path / "node", own_disk=True)
+    change_settings(site, state_dir=tmp_path / "node", own_disk=True)
     node = web_node(site, tmp_path, archive)
     taken = node.fetch(node.order(UID))
     assert len(taken.instances) == 3
@@ -127,7 +127,7 @@ def test_a_node_with_a_disk_of_its_own_may_join_later(site, tmp_path, archive):
 
 
 def test_what_one_study_meets_alone_is_parked_in_the_end(site, tmp_path, archive):
-    with_settings(site, max_retries=0)
+    change_settings(site, max_retries=0)
     archive.behave = answer_status(500)
     node = web_node(site, tmp_path, archive)
     key = node.order(UID)
@@ -177,7 +177,7 @@ def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path,
     archive.files[stat_uid] = [
         it.read_bytes() for it in make_study(tmp_path, 1, study_instance_uid=stat_uid)
     ]
-    with_settings(site, fetches_at_once=1, max_retries=0)
+    change_settings(site, fetches_at_once=1, max_retries=0)
     node = web_node(site, tmp_path, archive)
     first = node.claim(node.order(UID))
     # Routine all the same, though it goes through the other lane for having waited long.
@@ -219,7 +219,7 @@ def test_what_was_corrected_in_the_archive_takes_the_place_of_what_is_gone(
     first.settle(taken, OSError())
     archive.files[UID] = changed(files, b"TEST^BUILDER", b"REAL^BUILDER")
 
-    other = Node(site, tmp_path / "other-disk")
+    other = FetchingNode(site, tmp_path / "other-disk")
     again = other.fetch(key)
 
     kept = [other.storage.path_of(i.file_name).read_bytes() for i in again.instances]
@@ -236,6 +236,6 @@ def test_what_was_judged_is_not_exchanged_for_other_bytes(site, tmp_path, archiv
         session.connection().exec_driver_sql("UPDATE instance SET state = 'predicted'")
     archive.files[UID] = changed(files, b"TEST^BUILDER", b"REAL^BUILDER")
 
-    other = Node(site, tmp_path / "other-disk")
+    other = FetchingNode(site, tmp_path / "other-disk")
     with pytest.raises(Rejected, match="FETCHED_OTHERWISE"):
         other.fetch(key)

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from tests.builders.dicom import make_study
-from tests.builders.fetching_node import Node, with_settings
+from tests.builders.fetching_node import FetchingNode, change_settings
 from tests.builders.retrieval import UID, answer_status, failed_web_fetch, web_node
 from tests.builders.web_archive import (
     WebArchive,
     make_certificate,
     send_json,
     send_multipart,
-    serving,
+    serve_web_archive,
     tls_server,
 )
 from worker.errors import Rejected, Transient, Unavailable
@@ -30,7 +30,7 @@ def test_every_byte_is_kept_as_it_came(site, tmp_path, archive, files):
 
 
 def test_by_its_address_alone(site, tmp_path, archive):
-    node = Node(site)
+    node = FetchingNode(site)
     key = node.order(UID, dicomweb=archive.url)
     assert len(node.fetch(key).instances) == 3
     assert site.rows("SELECT peer, base_url FROM study_origin") == [(None, archive.url)]
@@ -147,7 +147,7 @@ def test_another_study_than_was_asked_for(site, tmp_path, archive):
     archive.behave = lambda request: send_multipart(request, stranger) or True
     _, error = failed_web_fetch(site, tmp_path, archive)
     assert (type(error), error.code) == (Rejected, "OTHER_STUDY")
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 def test_a_header_that_cannot_be_read_refuses_itself_alone(site, tmp_path, archive, files):
@@ -181,7 +181,7 @@ def test_a_trickle_ends_at_the_deadline(site, tmp_path, archive, files):
         return True
 
     archive.behave = trickle
-    with_settings(site, study_limit_s=0.4)
+    change_settings(site, study_limit_s=0.4)
     _, error = failed_web_fetch(site, tmp_path, archive)
     assert error.code == "RETRIEVE_FAILED"
     assert "takes too long" in error.sentence
@@ -189,7 +189,7 @@ def test_a_trickle_ends_at_the_deadline(site, tmp_path, archive, files):
 
 def test_silence_is_an_archive_that_is_away(site, tmp_path, archive):
     archive.behave = lambda _: time.sleep(1.0) or True
-    with_settings(site, archive_timeout_s=0.2)
+    change_settings(site, archive_timeout_s=0.2)
     _, error = failed_web_fetch(site, tmp_path, archive)
     assert error.code == "ARCHIVE_AWAY"
     assert "in time" in error.sentence
@@ -200,20 +200,20 @@ def test_a_bearer_token_is_shown_and_may_be_renewed(site, tmp_path, files):
     token = tmp_path / "web.token"
     token.write_text("old\n")
     served = WebArchive({UID: files}, token="t0ken")
-    with serving(served, tls_server(certificate, key)):
+    with serve_web_archive(served, tls_server(certificate, key)):
         says = ('token_file = "web.token"', 'authorities = "pacs.pem"')
         node, error = failed_web_fetch(site, tmp_path, served, *says)
         assert error.code == "ARCHIVE_REFUSES_US"
         token.write_text("t0ken\n")
         (study_key,) = site.rows("SELECT study_key FROM study")[0]
         node.settle(node.held(study_key), error)
-        assert len(Node(site).fetch(study_key).instances) == 3
+        assert len(FetchingNode(site).fetch(study_key).instances) == 3
     assert "t0ken" not in error.sentence
 
 
 def test_a_token_that_cannot_be_read(site, tmp_path, files):
     certificate, key = make_certificate(tmp_path, "pacs")
-    with serving(WebArchive({UID: files}), tls_server(certificate, key)) as served:
+    with serve_web_archive(WebArchive({UID: files}), tls_server(certificate, key)) as served:
         _, error = failed_web_fetch(
             site, tmp_path, served, 'token_file = "none"', 'authorities = "pacs.pem"'
         )
@@ -230,7 +230,7 @@ def test_a_token_that_cannot_be_read(site, tmp_path, files):
 def test_a_certificate_other_than_expected(site, tmp_path, files, address, trusted, reason):
     certificate, key = make_certificate(tmp_path, "pacs", address)
     make_certificate(tmp_path, "other")
-    with serving(WebArchive({UID: files}), tls_server(certificate, key)) as served:
+    with serve_web_archive(WebArchive({UID: files}), tls_server(certificate, key)) as served:
         node, error = failed_web_fetch(site, tmp_path, served, f'authorities = "{trusted}"')
     assert (type(error), error.code) == (Unavailable, "ARCHIVE_CERTIFICATE")
     assert reason in error.sentence
@@ -241,7 +241,7 @@ def test_a_certificate_other_than_expected(site, tmp_path, files, address, trust
 def test_a_certificate_of_ours_opens_what_asks_for_one(site, tmp_path, files):
     server, client = make_certificate(tmp_path, "pacs"), make_certificate(tmp_path, "ours")
     context = tls_server(*server, client=client[0])
-    with serving(WebArchive({UID: files}), context) as served:
+    with serve_web_archive(WebArchive({UID: files}), context) as served:
         node, error = failed_web_fetch(site, tmp_path, served, 'authorities = "pacs.pem"')
         assert error.code in {"ARCHIVE_CERTIFICATE", "ARCHIVE_AWAY"}
         assert served.asked == []

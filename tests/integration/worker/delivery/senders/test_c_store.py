@@ -219,7 +219,7 @@ def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
     keys = [sender.study(tmp_path) for _ in range(2)]
     with sender.runtime.database.transaction() as session:
         record_failure(session, archive.name)
-    away = sender.site.intake_dir.rename(tmp_path / "unmounted")
+    away = sender.settings.intake_dir.rename(tmp_path / "unmounted")
     for _ in range(5):
         assert set(sender.deliver()) == {DeliveryEnd.PUT_OFF}
     assert [sender.states(key) for key in keys] == [["waiting"], ["waiting"]]
@@ -228,7 +228,7 @@ def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
         failures = session.get_one(ResultDestination, archive.name).failures
     assert failures == 1, "nobody spoke to it"
 
-    away.rename(sender.site.intake_dir)
+    away.rename(sender.settings.intake_dir)
     while ends := sender.deliver():
         assert set(ends) == {DeliveryEnd.SENT}
     assert "files of results" not in sender.conditions()
