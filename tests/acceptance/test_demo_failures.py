@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from db.engine.session import Database
-from tests.builders.evidence import one
+from tests.builders.database import one
 from tests.builders.installation import ROOT
 
 

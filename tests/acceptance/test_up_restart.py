@@ -15,7 +15,8 @@ from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.dicom import make_study
 from tests.builders.evidence import assert_everything_happened_once
-from tests.builders.installation import ROOT, free_port
+from tests.builders.installation import ROOT
+from tests.builders.ports import free_port
 from worker.intake.accept import accept_study, wait_for_studies
 from worker.settings import read_settings
 

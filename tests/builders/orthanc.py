@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
 
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
 needs_orthanc = pytest.mark.skipif(ORTHANC is None, reason="Debian's orthanc is not installed")

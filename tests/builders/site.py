@@ -6,7 +6,6 @@ import io
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -25,16 +24,11 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from sqlalchemy import text
 
 from db.engine.session import Database
+from tests.builders.ports import free_port
 from worker.listener.storage_scp import Listener, echo, start_listener
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

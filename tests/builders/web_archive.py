@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 BOUNDARY = "the-boundary"
@@ -137,25 +135,3 @@ def serve_web_archive(
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def make_certificate(folder: Path, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
-    """A certificate that is its own authority, and its key."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{address}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
-
-
-def tls_server(certificate: Path, key: Path, *, client: Path | None = None) -> ssl.SSLContext:
-    """`client`: whose certificate a caller must show."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    if client is not None:
-        context.load_verify_locations(client)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.builders.dicom import make_study
-from tests.builders.installation import Installation, free_port
+from tests.builders.installation import Installation
 from tests.builders.orthanc import Orthanc, needs_orthanc
+from tests.builders.ports import free_port
 from worker.intake.accept import accept_study
 
 pytestmark = needs_orthanc

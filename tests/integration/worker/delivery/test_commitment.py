@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
 from worker.delivery.send import DeliveryEnd
 from worker.listener.storage_scp import start_listener
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.models import Study
 from db.studies.retention import mark_removed
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
 from tests.builders.worker_runtime import query_rows
 from worker.delivery.send import DeliveryEnd
 from worker.errors import Rejected

@@ -16,7 +16,8 @@ from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.database import rows
 from tests.builders.deliveries import activate_destinations
-from tests.builders.installation import ROOT, free_port
+from tests.builders.installation import ROOT
+from tests.builders.ports import free_port
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
 from worker.local.broker import broker_process_spec, is_embedded, is_reachable

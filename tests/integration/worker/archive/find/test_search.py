@@ -16,7 +16,8 @@ from tests.builders.dicom import make_instance, make_study
 from tests.builders.dimse_archive import DimseArchive
 from tests.builders.dimse_archive import serve_dimse_archive as serving_dimse
 from tests.builders.fetching_node import change_settings, configure_peers
-from tests.builders.site import free_port, wait_until
+from tests.builders.ports import free_port
+from tests.builders.site import wait_until
 from tests.builders.web_archive import WebArchive
 from tests.builders.web_archive import serve_web_archive as serving_web
 from worker.archive import completeness

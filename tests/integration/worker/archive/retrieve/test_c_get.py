@@ -6,8 +6,10 @@ import pytest
 from pydicom.uid import ComputedRadiographyImageStorage
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as Find
 
+from tests.builders.certificates import make_self_signed, tls_server
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive, serve_dimse_archive
+from tests.builders.ports import free_port
 from tests.builders.retrieval import (
     UID,
     dimse_node,
@@ -16,8 +18,6 @@ from tests.builders.retrieval import (
     object_beside,
     postpone_study,
 )
-from tests.builders.site import free_port
-from tests.builders.web_archive import make_certificate, tls_server
 from worker.errors import PneumoError, Rejected, Transient, Unavailable
 
 
@@ -125,8 +125,8 @@ def test_the_file_of_another_study_stays_its_own(site, tmp_path, datasets):
 
 
 def test_dicom_tls_and_a_certificate_other_than_expected(site, tmp_path, datasets):
-    certificate, key = make_certificate(tmp_path, "pacs")
-    make_certificate(tmp_path, "other")
+    certificate, key = make_self_signed(tmp_path, "pacs")
+    make_self_signed(tmp_path, "other")
     archive = DimseArchive({UID: datasets})
     with serve_dimse_archive(archive, tls=tls_server(certificate, key)):
         node, error = failed_dimse_fetch(

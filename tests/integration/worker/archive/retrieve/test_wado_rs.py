@@ -7,17 +7,11 @@ import time
 
 import pytest
 
+from tests.builders.certificates import make_self_signed, tls_server
 from tests.builders.dicom import make_study
 from tests.builders.fetching_node import FetchingNode, change_settings
 from tests.builders.retrieval import UID, answer_status, failed_web_fetch, web_node
-from tests.builders.web_archive import (
-    WebArchive,
-    make_certificate,
-    send_json,
-    send_multipart,
-    serve_web_archive,
-    tls_server,
-)
+from tests.builders.web_archive import WebArchive, send_json, send_multipart, serve_web_archive
 from worker.errors import Rejected, Transient, Unavailable
 
 
@@ -196,7 +190,7 @@ def test_silence_is_an_archive_that_is_away(site, tmp_path, archive):
 
 
 def test_a_bearer_token_is_shown_and_may_be_renewed(site, tmp_path, files):
-    certificate, key = make_certificate(tmp_path, "pacs")
+    certificate, key = make_self_signed(tmp_path, "pacs")
     token = tmp_path / "web.token"
     token.write_text("old\n")
     served = WebArchive({UID: files}, token="t0ken")
@@ -212,7 +206,7 @@ def test_a_bearer_token_is_shown_and_may_be_renewed(site, tmp_path, files):
 
 
 def test_a_token_that_cannot_be_read(site, tmp_path, files):
-    certificate, key = make_certificate(tmp_path, "pacs")
+    certificate, key = make_self_signed(tmp_path, "pacs")
     with serve_web_archive(WebArchive({UID: files}), tls_server(certificate, key)) as served:
         _, error = failed_web_fetch(
             site, tmp_path, served, 'token_file = "none"', 'authorities = "pacs.pem"'
@@ -228,8 +222,8 @@ def test_a_token_that_cannot_be_read(site, tmp_path, files):
     ],
 )
 def test_a_certificate_other_than_expected(site, tmp_path, files, address, trusted, reason):
-    certificate, key = make_certificate(tmp_path, "pacs", address)
-    make_certificate(tmp_path, "other")
+    certificate, key = make_self_signed(tmp_path, "pacs", address)
+    make_self_signed(tmp_path, "other")
     with serve_web_archive(WebArchive({UID: files}), tls_server(certificate, key)) as served:
         node, error = failed_web_fetch(site, tmp_path, served, f'authorities = "{trusted}"')
     assert (type(error), error.code) == (Unavailable, "ARCHIVE_CERTIFICATE")
@@ -239,7 +233,7 @@ def test_a_certificate_other_than_expected(site, tmp_path, files, address, trust
 
 
 def test_a_certificate_of_ours_opens_what_asks_for_one(site, tmp_path, files):
-    server, client = make_certificate(tmp_path, "pacs"), make_certificate(tmp_path, "ours")
+    server, client = make_self_signed(tmp_path, "pacs"), make_self_signed(tmp_path, "ours")
     context = tls_server(*server, client=client[0])
     with serve_web_archive(WebArchive({UID: files}), context) as served:
         node, error = failed_web_fetch(site, tmp_path, served, 'authorities = "pacs.pem"')

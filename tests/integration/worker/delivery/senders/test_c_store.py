@@ -16,7 +16,8 @@ from sqlalchemy import update
 from db.deliveries.destinations import record_failure
 from db.engine.clock import now
 from db.models import Instance, ResultDestination
-from tests.builders.pacs import ABORT, make_authority, make_certificate
+from tests.builders.certificates import make_authority, make_certificate
+from tests.builders.pacs import ABORT
 from worker.delivery.send import DeliveryEnd
 
 
