@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from tests.builders.dicom import write_instance
 from tests.builders.installation import Installation
 from tests.builders.pacs import Pacs
+from tests.builders.waiting import scaled
 from tests.builders.worker_runtime import accept_files, random_network, start_runtime, write_bundle
 from worker.pipeline.process_study import process_study
 
@@ -20,7 +21,7 @@ class HangingPacs(Pacs):
     def _store(self, event):
         if len(self.received) == 1 and not self.let_go.is_set():
             self.reached.set()
-            self.let_go.wait(60)
+            self.let_go.wait(scaled(60))
         return super()._store(event)
 
 
@@ -49,7 +50,7 @@ def test_a_killed_delivery_is_sent_again_and_arrives_once(install, pacs, tmp_pat
     process_study(accept_files(predicting, write_instance(tmp_path / "a.dcm")), predicting)
     predicting.close()
 
-    assert pacs.reached.wait(60), installation.ends_of_logs()
+    assert pacs.reached.wait(scaled(60)), installation.ends_of_logs()
     installation.kill(first)
     pacs.let_go.set()
     installation.start_worker(lanes="delivery")

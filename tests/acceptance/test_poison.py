@@ -6,11 +6,12 @@ import numpy as np
 
 from tests.builders.dicom import make_study
 from tests.builders.installation import POISON_ROWS
+from tests.builders.waiting import scaled
 from worker.intake.accept import accept_study
 
 
 def test_the_poisonous_study_is_parked_alone(install, tmp_path):
-    site = install(lease_s=3.0, lease_renewal_s=1.0)
+    site = install(lease_s=scaled(3.0), lease_renewal_s=scaled(1.0))
     innocents = [
         accept_study(
             make_study(tmp_path / f"s{n}", n_instances=1),

@@ -28,8 +28,9 @@ from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.dicom import chest_like_pixels, write_instance
 from tests.builders.ports import free_port
-from tests.builders.site import Site, wait_until
+from tests.builders.site import Site
 from tests.builders.slow_sender import half_sent_requests, peak_memory
+from tests.builders.waiting import wait_until
 from worker.settings import read_settings
 
 SENDERS = 4

@@ -12,6 +12,7 @@ from db.studies.results import schedule_retry
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive
 from tests.builders.fetching_node import FetchingNode, configure_peers
+from tests.builders.waiting import scaled
 from worker.errors import PneumoError
 
 UID = "1.2.3.7"
@@ -65,7 +66,7 @@ def dimse_node(site, folder, archive, way: str, *lines: str) -> FetchingNode:
         site,
         folder,
         f'[pacs]\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {archive.port}\n{says}\n',
-        archive_timeout_s=5,
+        archive_timeout_s=scaled(5),
     )
     return FetchingNode(site)
 

@@ -22,6 +22,7 @@ from tests.builders.results import (
     predicted_instance,
     refused_instance,
 )
+from tests.builders.waiting import scaled
 from worker.results.build import build_results, to_bytes
 from worker.results.study_result import Predecessor, StudyResult
 
@@ -134,7 +135,12 @@ def require_tool(name: str) -> str:
 def run_tool(*command: str) -> subprocess.CompletedProcess[str]:
     # The tools repeat names in whatever letters the file has.
     return subprocess.run(
-        command, capture_output=True, encoding="utf-8", errors="replace", timeout=120, check=False
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=scaled(120),
+        check=False,
     )
 
 

@@ -10,8 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from sqlalchemy import text
 
 from db.engine.session import Database
 from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 from worker.listener.storage_scp import Listener, echo, start_listener
 from worker.settings import Settings, read_settings
 
@@ -61,7 +60,7 @@ class Site:
     def listen_apart(self, log: Path = Path(os.devnull)) -> subprocess.Popen:
         """`pneumo listen` as a process that a test may kill; returns when it answers."""
         process = self.start("worker.cli", "listen", log=log)
-        wait_until(lambda: process.poll() is not None or echo(self.settings))
+        wait_until(lambda: process.poll() is not None or echo(self.settings), within_s=60)
         assert process.poll() is None, log.read_text()
         return process
 
@@ -108,7 +107,9 @@ class Site:
     ):
         """An open association that proposes these (SOP class, transfer syntax)."""
         unit = AE(ae_title=calling)
-        unit.dimse_timeout = timeout_s  # pynetdicom waits so long even for a process that died
+        unit.dimse_timeout = scaled(
+            timeout_s
+        )  # pynetdicom waits so long even for a process that died
         for sop_class, syntax in contexts:
             unit.add_requested_context(sop_class, syntax)
         opened = unit.associate(
@@ -143,13 +144,6 @@ def make_site(folder: Path, migrated: Path) -> Site:
         log_level="DEBUG",
     )
     return Site(settings, Database(settings.database_url))
-
-
-def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:
-    until = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
 
 
 def store_file(association: Association, path: Path) -> Dataset:

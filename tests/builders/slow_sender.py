@@ -14,7 +14,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
 from tests.builders.dicom import make_instance
-from tests.builders.site import Site, data_set_of, wait_until
+from tests.builders.site import Site, data_set_of
+from tests.builders.waiting import wait_until
 
 CR = ComputedRadiographyImageStorage
 

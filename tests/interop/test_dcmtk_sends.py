@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.builders.dicom import make_study
+from tests.builders.waiting import scaled
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"
@@ -37,7 +38,7 @@ def dcmtk(installation, tool: str, *more: object, calling: str = "MODALITY_1"):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 

@@ -35,8 +35,9 @@ from pydicom.uid import (
 
 from tests.builders.certificates import make_parties
 from tests.builders.dicom import chest_like_pixels, make_instance, write_instance
-from tests.builders.site import data_set_of, wait_until, write_with_other_meta
+from tests.builders.site import data_set_of, write_with_other_meta
 from tests.builders.slow_sender import half_sent_requests
+from tests.builders.waiting import scaled, wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"
@@ -85,7 +86,7 @@ def dcmtk(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 

@@ -16,7 +16,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from tests.builders.dicom import make_study, write_instance
 from tests.builders.orthanc import Orthanc, needs_orthanc
 from tests.builders.ports import free_port
-from tests.builders.site import wait_until
+from tests.builders.waiting import wait_until
 from worker.listener.storage_scp import echo
 
 pytestmark = needs_orthanc

@@ -12,6 +12,7 @@ import pytest
 from tests.builders.dicom import make_study
 from tests.builders.installation import ROOT, Installation, celery_command
 from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.builders.waiting import scaled
 
 pytestmark = needs_orthanc_with_dicomweb
 
@@ -45,7 +46,7 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
         env={**os.environ, **site.settings.as_environment(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=scaled(120),
         check=False,
     )
 

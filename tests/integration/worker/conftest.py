@@ -9,6 +9,7 @@ from pynetdicom import _config
 
 from tests.builders.delivering_site import DeliveringSite
 from tests.builders.pacs import Pacs
+from tests.builders.waiting import scaled
 from tests.builders.worker_runtime import (
     make_settings,
     random_network,
@@ -28,7 +29,7 @@ def sender(tmp_path_factory):
         retry_base_s=0.0001,
         delivery_retry_ceiling_s=0.001,
         delivery_refusals=2,
-        delivery_timeout_s=10,
+        delivery_timeout_s=scaled(10),
     )
     (folder / "peers.toml").write_text("")
     predicting = start_runtime(site, write_bundle(folder, random_network(1)))

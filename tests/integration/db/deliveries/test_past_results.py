@@ -34,6 +34,7 @@ from tests.builders.deliveries import (
     delivery_states,
     send_one_delivery,
 )
+from tests.builders.waiting import scaled
 
 DAY_S = 86_400.0
 
@@ -169,7 +170,7 @@ def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
         until = monotonic() + 30
         while not one(database, waiting) and monotonic() < until:
             sleep(0.01)
-    leaving.join(timeout=30)
+    leaving.join(timeout=scaled(30))
     database.dispose()
     assert (study.outcome, left) == ("owed", [None])
 

@@ -14,6 +14,7 @@ from db.models import Base
 from db.studies.overview import VIEWS
 from db.vocabulary.enums import AuditEvent
 from tests.builders.database import finish_one, one, rows
+from tests.builders.waiting import scaled
 
 
 @pytest.fixture
@@ -322,7 +323,7 @@ def test_two_that_migrate_at_once_do_it_once(empty_url):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=scaled(60))
 
     assert [process.exitcode for process in processes] == [0, 0]
     assert current(empty_url) == head()

@@ -11,6 +11,7 @@ import pydicom
 from rich.console import Console
 
 from tests.builders.dicom import write_instance
+from tests.builders.waiting import scaled
 from tests.builders.worker_runtime import accept_files, query_rows
 from worker.delivery.send import DeliveryEnd
 from worker.pipeline.process_study import process_study
@@ -118,7 +119,7 @@ def drawn(**environment: str) -> str:
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), **environment}
     said = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env=environment, capture_output=True, text=True, check=True, timeout=120,
+        env=environment, capture_output=True, text=True, check=True, timeout=scaled(120),
     )  # fmt: skip
     assert len(said.stdout.split()) == 4
     return said.stdout

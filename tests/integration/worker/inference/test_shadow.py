@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from sqlalchemy import text
@@ -12,6 +10,7 @@ from db.engine.migrate import upgrade
 from db.ledger.model_registry import select_shadow
 from tests.builders.bundles import make_guard, make_manifest
 from tests.builders.dicom import write_instance
+from tests.builders.waiting import wait_until
 from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
@@ -67,18 +66,11 @@ def rows(runtime, key: str, table: str):
         return session.execute(asked, {"key": key}).mappings().all()
 
 
-def wait_until(condition) -> None:
-    ends = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends, "the shadow did not come to it"
-        time.sleep(0.05)
-
-
 def test_both_speak_each_in_its_own_table(runtime, other, tmp_path):
     select(runtime, other.name)
     assert runtime.model.shadow is not None
     key = processed(runtime, write_instance(tmp_path / "a.dcm", seed=21))
-    wait_until(lambda: runtime.model.shadow.status().stored == 1)
+    wait_until(lambda: runtime.model.shadow.status().stored == 1, within_s=60)
     (active,), (shadow,) = rows(runtime, key, "prediction"), rows(runtime, key, "shadow_prediction")
     assert (active["model"], shadow["model"]) == (runtime.model.record.name, other.name)
     assert shadow["threshold"] == other.threshold
@@ -98,7 +90,7 @@ def test_a_shadow_that_fails_is_counted_and_touches_nothing(runtime, other, tmp_
     monkeypatch.setattr(runtime.model.shadow._predictor, "predict", fail)
     before = runtime.model.shadow.status().failed
     key = processed(runtime, write_instance(tmp_path / "b.dcm", seed=22))
-    wait_until(lambda: runtime.model.shadow.status().failed == before + 1)
+    wait_until(lambda: runtime.model.shadow.status().failed == before + 1, within_s=60)
     assert len(rows(runtime, key, "prediction")) == 1
     assert rows(runtime, key, "shadow_prediction") == []
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from db.ledger.model_registry import activate_model, select_shadow
 from tests.builders.dicom import make_study, write_instance
+from tests.builders.waiting import wait_until
 from tests.builders.worker_runtime import (
     accept_files,
     make_settings,
@@ -49,10 +49,8 @@ def processed(runtime, *paths):
     key = accept_files(runtime, *paths)
     before = runtime.model.shadow.status() if runtime.model.shadow else None
     assert process_study(key, runtime) is ProcessingOutcome.STORED
-    until = time.monotonic() + 60
-    while before and runtime.model.shadow.status() == before:
-        assert time.monotonic() < until, "the shadow did not come to it"
-        time.sleep(0.02)
+    if before:
+        wait_until(lambda: runtime.model.shadow.status() != before, within_s=60)
     return key
 
 

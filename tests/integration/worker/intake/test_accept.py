@@ -13,6 +13,7 @@ from db.engine.session import Database
 from db.vocabulary.enums import InstanceReceipt, Priority, Source, StudyState, Verdict
 from tests.builders.database import claim_one, rejected_outcome, store
 from tests.builders.dicom import make_study, write_instance
+from tests.builders.waiting import scaled
 from worker.errors import Transient
 from worker.intake import accept
 from worker.intake.accept import accept_study, enqueue_paths, wait_for_studies
@@ -102,7 +103,7 @@ def test_eight_processes_with_the_same_study_make_one(site, tmp_path):
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(8, mp_context=fork) as pool:
         tries = [pool.submit(accept_study, paths, site=site.settings) for _ in range(8)]
-        accepted = [each.result(timeout=30) for each in tries]
+        accepted = [each.result(timeout=scaled(30)) for each in tries]
 
     assert len({a.study_key for a in accepted}) == 1
     assert sum(a.is_new for a in accepted) == 1
@@ -166,7 +167,7 @@ def test_waiting_ends_with_the_last_result(site, tmp_path):
     worker = threading.Thread(target=work)
     worker.start()
     summaries = wait_for_studies(
-        site.database, [*keys, keys[0]], timeout_s=20, on_progress=progress.append
+        site.database, [*keys, keys[0]], timeout_s=scaled(20), on_progress=progress.append
     )
     worker.join()
 

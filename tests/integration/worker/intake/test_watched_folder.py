@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine.session import Database
 from tests.builders.dicom import make_study, write_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
 from worker.intake.watch_loop import WatchCondition, run
@@ -211,7 +211,7 @@ def test_a_killed_watcher_loses_nothing_and_takes_nothing_twice(site, folder, tm
     wait_until(lambda: lying(folder) == [])
     assert check("watch", site.settings).healthy
     second.terminate()
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=scaled(10)) == 0
 
     assert site.one("SELECT count(*) FROM instance") == 12
     assert site.one("SELECT revision FROM study") == 1

@@ -14,13 +14,14 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
 from tests.builders.dicom import make_instance
-from tests.builders.site import data_set_of, store_file, wait_until
+from tests.builders.site import data_set_of, store_file
 from tests.builders.slow_sender import (
     half_sent_requests,
     peak_memory,
     request_fragments,
     wait_for_answer,
 )
+from tests.builders.waiting import scaled, wait_until
 from worker.listener import incoming_datasets, socket_reader
 
 CR = ComputedRadiographyImageStorage
@@ -135,7 +136,7 @@ def test_another_message_may_not_fill_the_memory(site, monkeypatch):
 def test_a_pdu_of_many_megabytes_is_not_waited_for(site):
     listener = site.listen()
     address = ("127.0.0.1", site.settings.listen_port)
-    with socket.create_connection(address, timeout=10) as sender:
+    with socket.create_connection(address, timeout=scaled(10)) as sender:
         sender.sendall(b"\x01\x00\x7f\xff\xff\xff")
         assert sender.recv(64) == b"", "the connection is closed"
     wait_until(lambda: not listener.ae.active_associations)

@@ -15,7 +15,8 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 from db.ledger.conditions import active_conditions
 from tests.builders.certificates import make_certificate, make_certificate_between, make_parties
 from tests.builders.dicom import make_instance
-from tests.builders.site import data_set_of, store_file, wait_until, write_with_other_meta
+from tests.builders.site import data_set_of, store_file, write_with_other_meta
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.storage_scp import echo, start_listener
@@ -53,7 +54,7 @@ def caller(pki, own=None) -> ssl.SSLContext:
 
 def is_let_in(site, tls: ssl.SSLContext | None) -> bool:
     unit = AE()
-    unit.acse_timeout = unit.connection_timeout = 5
+    unit.acse_timeout = unit.connection_timeout = scaled(5)
     unit.add_requested_context(Verification)
     address = ("127.0.0.1", site.settings.listen_port)
     opened = unit.associate(*address, tls_args=(tls, address[0]) if tls else None)
@@ -110,7 +111,9 @@ def test_callers_who_say_nothing_keep_nobody_out(site, pki):
 def test_a_caller_who_says_nothing_is_hung_up_on(site, pki, monkeypatch):
     monkeypatch.setattr("worker.listener.connections.HANDSHAKE_TIMEOUT_S", 0.2)
     with_tls(site, pki, "server").listen()
-    with socket.create_connection(("127.0.0.1", site.settings.listen_port), timeout=10) as silent:
+    with socket.create_connection(
+        ("127.0.0.1", site.settings.listen_port), timeout=scaled(10)
+    ) as silent:
         assert silent.recv(1) == b""
 
 
@@ -149,7 +152,7 @@ def test_the_wrong_key_ends_the_command_with_one_sentence_and_is_a_condition(sit
     with_tls(site, pki, "server")
     site.settings = site.settings.model_copy(update={"tls_key": pki["stranger"].key})
     log = tmp_path / "log"
-    assert site.start("worker.cli", "listen", log=log).wait(timeout=30) == 1
+    assert site.start("worker.cli", "listen", log=log).wait(timeout=scaled(30)) == 1
     assert " ".join(log.read_text().split()).startswith("TLS_FILE_UNUSABLE listener.pem with str")
     assert held(site) == [("listener tls", "TLS_FILE_UNUSABLE")]
 
@@ -195,7 +198,7 @@ def shown(site, pki) -> str:
     context.load_verify_locations(pki["their authority"].certificate)
     address = ("127.0.0.1", site.settings.listen_port)
     with (
-        socket.create_connection(address, timeout=10) as plain,
+        socket.create_connection(address, timeout=scaled(10)) as plain,
         context.wrap_socket(plain, server_hostname=address[0]) as secured,
     ):
         return dict(pair for (pair,) in secured.getpeercert()["subject"])["commonName"]

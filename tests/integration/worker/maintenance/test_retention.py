@@ -15,7 +15,7 @@ from db.studies.intake import receive_instance
 from db.studies.retention import mark_removed
 from db.vocabulary.enums import Priority, Source
 from tests.builders.dicom import make_instance, make_study, write_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import wait_until
 from worker.archive.retrieve.retriever import Retriever
 from worker.errors import Resource
 from worker.imaging.reading import read_header

@@ -17,6 +17,7 @@ from db.values.deliveries import Urgency
 from db.vocabulary.enums import Priority
 from tests.builders.database import accept_one, finish_one, one, rows, uid_of
 from tests.builders.deliveries import claim_one_delivery, send_one_delivery
+from tests.builders.waiting import scaled
 from worker.celery import DELIVERY, DELIVERY_PRIORITY, key_of_priority, make_app
 from worker.delivery.runtime import DeliveryRuntime
 from worker.relay.deliveries import QUEUE_LIMIT
@@ -106,7 +107,7 @@ def consumed(site, count) -> list[str]:
         queues = [app.amqp.queues[DELIVERY]]
         with Consumer(connection, queues=queues, callbacks=[take], prefetch_count=1):
             while len(keys) < count:
-                connection.drain_events(timeout=10)
+                connection.drain_events(timeout=scaled(10))
     app.close()
     return keys
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from db.ledger.conditions import active_conditions
 from tests.builders.dicom import make_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import wait_until
 from tests.integration.worker.maintenance.test_retention import claimed_but_gone, is_finished
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying

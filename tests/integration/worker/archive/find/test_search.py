@@ -17,7 +17,7 @@ from tests.builders.dimse_archive import DimseArchive
 from tests.builders.dimse_archive import serve_dimse_archive as serving_dimse
 from tests.builders.fetching_node import change_settings, configure_peers
 from tests.builders.ports import free_port
-from tests.builders.site import wait_until
+from tests.builders.waiting import scaled, wait_until
 from tests.builders.web_archive import WebArchive
 from tests.builders.web_archive import serve_web_archive as serving_web
 from worker.archive import completeness
@@ -55,7 +55,7 @@ def archive():
 def peer_at(site, folder, port: int, says: str = WAYS):
     configure_peers(
         site, folder, f'[pacs]\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}\n{says}',
-        archive_timeout_s=5,
+        archive_timeout_s=scaled(5),
     )  # fmt: skip
     return read_peers(site.settings.peers).named("pacs")
 

@@ -13,6 +13,7 @@ from db.vocabulary.errors import StaleClaim
 from tests.builders.dicom import make_study
 from tests.builders.fetching_node import FetchingNode, change_settings
 from tests.builders.retrieval import UID, answer_status, web_node
+from tests.builders.waiting import scaled
 from worker.errors import Postponed, Rejected, Transient, Unavailable
 from worker.intake.accept import accept_study
 from worker.pipeline.failures import FailureOutcome
@@ -186,7 +187,7 @@ def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path,
     with ThreadPoolExecutor(1) as thread:
         fetching = thread.submit(node.retriever.ensure_images, first)
         try:
-            assert asked.acquire(timeout=30)
+            assert asked.acquire(timeout=scaled(30))
             with pytest.raises(Postponed) as met:
                 node.retriever.ensure_images(second)
             assert len(node.retriever.ensure_images(stat).instances) == 1
