@@ -12,6 +12,7 @@ import pytest
 from db.vocabulary.enums import Priority
 from tests.builders.dicom import make_study
 from tests.builders.evidence import assert_everything_happened_once
+from tests.builders.waiting import scaled
 from worker.intake.accept import accept_study
 
 
@@ -119,4 +120,4 @@ def stop_at_once(server) -> None:
     """PostgreSQL's immediate shutdown: what a power cut leaves behind."""
     process = server.get_postmaster_info().process
     process.send_signal(3)  # SIGQUIT
-    process.wait(10)
+    process.wait(scaled(10))

@@ -16,7 +16,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from tests.builders.dicom import make_study, write_instance
 from tests.builders.orthanc import Orthanc, needs_orthanc
 from tests.builders.ports import free_port
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import scaled, wait_until
 from worker.listener.storage_scp import echo
 
 pytestmark = needs_orthanc
@@ -102,7 +102,7 @@ class Receiver:
     def _store(self, event: Any) -> int:
         study = str(event.dataset.StudyInstanceUID)
         self.tries[study] += 1
-        self.go_on.wait(60)
+        self.go_on.wait(scaled(60))
         if study.startswith(REFUSED_FOR_GOOD):
             return 0xC000
         self.arrived.append(str(event.dataset.SOPInstanceUID))

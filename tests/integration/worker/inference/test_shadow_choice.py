@@ -8,7 +8,7 @@ import pytest
 
 from db.ledger.model_registry import activate_model, select_shadow
 from tests.builders.dicom import make_study, write_instance
-from tests.builders.waiting import wait_until
+from tests.builders.waiting import scaled, wait_until
 from tests.builders.worker_runtime import (
     accept_files,
     make_settings,
@@ -90,7 +90,7 @@ def test_of_a_large_study_the_shadow_sees_the_first_frames(runtime, tmp_path, mo
 def test_a_shadow_that_is_behind_is_not_waited_for(runtime, tmp_path, monkeypatch):
     let_go = threading.Event()
     shadow = runtime.model.shadow
-    monkeypatch.setattr(shadow._predictor, "predict", lambda _: let_go.wait(60) and [])
+    monkeypatch.setattr(shadow._predictor, "predict", lambda _: let_go.wait(scaled(60)) and [])
     monkeypatch.setattr(shadow._waiting, "maxsize", 1)
     skipped = shadow.status().skipped
     try:

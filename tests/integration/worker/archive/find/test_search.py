@@ -220,7 +220,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
     thread = completeness.start_completeness_thread(site.settings, stop)
     wait_until(lambda: state(site) == [("accepted", "pacs_count")])
     stop.set()
-    thread.join(10)
+    thread.join(scaled(10))
     assert not thread.is_alive()
 
 

@@ -170,7 +170,7 @@ def test_a_slow_archive_leaves_threads_to_others_and_stat_passes(site, tmp_path,
     def slow(request):
         asked.release()
         if request.path.endswith(UID):
-            assert go.wait(30)
+            assert go.wait(scaled(30))
         return False
 
     archive.behave = slow
