@@ -25,7 +25,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worker.cli", "demo"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PNEUMO_SHADOW": "false"},
             stdout=(folder / "said.txt").open("wb"),
             stderr=subprocess.STDOUT,
         )

@@ -60,6 +60,8 @@ def site(tmp_path):
         lease_s=scaled(5),
         lease_renewal_s=scaled(1.5),
         requeue_after_s=scaled(5),
+        wrong_images="warn",  # the pictures are drawn
+        shadow=False,
     )
     upgrade(site.database_url)
     return site

@@ -49,6 +49,10 @@ class Installation:
                 "idle_window_s": 1.0,
                 "torch_threads": 1,
                 "log_level": "DEBUG",
+                # The pictures are drawn, so the packaged model's guard would refuse them all; and a
+                # shadow doubles the work of a processor.
+                "wrong_images": "warn",
+                "shadow": False,
                 **self.extra,
             }
         )

@@ -1,4 +1,8 @@
-"""A worker's runtime on a model that a test made, in a folder of its own."""
+"""A worker's runtime on a model that a test made, in a folder of its own.
+
+Drawn pictures are unlike the training set: the packaged model's guard refuses them. A bundle that is
+written here has no guard unless a test gives it one, so it predicts whatever it is shown.
+"""
 
 from __future__ import annotations
 
@@ -59,33 +63,39 @@ def write_bundle(
     return path
 
 
-def start_runtime(site: Settings, active: Path, shadow: Path | None = None) -> Runtime:
-    """A runtime that predicts with one bundle, and with another beside it."""
-    upgrade(site.database_url)
-    database = Database(site.database_url)
-    record = register_bundle(database, site, active, actor="test")
-    beside = register_bundle(database, site, shadow, actor="test") if shadow else None
-    with database.transaction() as session:
-        activate_model(session, record.name, "test")
-        if beside:
-            select_shadow(session, beside.name, "test")
-    database.dispose()
-    return Runtime(site, WorkerIdentity.new(["stat", "routine"]))
-
-
 def make_settings(folder: Path, **changes) -> Settings:
-    """Settings of an installation in this folder, with guard and shadow at work."""
+    """Return the product's default settings in this folder, with one torch thread as tests have."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = {"torch_threads": 1, "wrong_images": "refuse", "shadow": True} | changes
-    return read_settings(state_dir=folder, **values)
+    return read_settings(state_dir=folder, **({"torch_threads": 1} | changes))
+
+
+def start_runtime(
+    settings: Settings, active: Path | None = None, shadow: Path | None = None
+) -> Runtime:
+    """Start a runtime on a new database.
+
+    `active` and `shadow` are the bundles that predict; without one it is the packaged ones, as at
+    a new installation.
+    """
+    upgrade(settings.database_url)
+    database = Database(settings.database_url)
+    if active:
+        record = register_bundle(database, settings, active, actor="test")
+        beside = register_bundle(database, settings, shadow, actor="test") if shadow else None
+        with database.transaction() as session:
+            activate_model(session, record.name, "test")
+            if beside:
+                select_shadow(session, beside.name, "test")
+    database.dispose()
+    return Runtime(settings, WorkerIdentity.new(["stat", "routine"]))
 
 
 def accept_files(runtime: Runtime, *paths: Path) -> str:
-    """The key of a study that was taken over."""
+    """Accept the files as one study and return its key."""
     return accept_study(list(paths), database=runtime.database, site=runtime.settings).study_key
 
 
 def query_rows(runtime: Runtime, sql: str, **values) -> list[dict]:
-    """What the database answers, as dictionaries."""
+    """Return what the database answers, as dictionaries."""
     with runtime.database.transaction() as session:
         return [dict(row) for row in session.execute(text(sql), values).mappings()]

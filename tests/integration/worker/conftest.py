@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pynetdicom import _config
@@ -10,19 +11,36 @@ from pynetdicom import _config
 from tests.builders.delivering_site import DeliveringSite
 from tests.builders.pacs import Pacs
 from tests.builders.waiting import scaled
-from tests.builders.worker_runtime import (
-    make_settings,
-    random_network,
-    start_runtime,
-    write_bundle,
-)
+from tests.builders.worker_runtime import make_settings, random_network, start_runtime, write_bundle
 from worker.delivery.runtime import DeliveryRuntime
+from worker.pipeline.runtime import Runtime
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Iterator[Callable[..., Runtime]]:
+    """A factory of runtimes: `start(bundle, shadow_bundle, **settings)`, see `start_runtime`."""
+    running: list[Runtime] = []
+
+    def start_one(*bundles: Path, **settings) -> Runtime:
+        folder = tmp_path_factory.mktemp("site")
+        running.append(start_runtime(make_settings(folder, **settings), *bundles))
+        return running[-1]
+
+    yield start_one
+    for runtime in reversed(running):
+        runtime.close()
+
+
+@pytest.fixture(scope="module")
+def runtime(start, tmp_path_factory) -> Runtime:
+    """A runtime on a network with random weights and without a guard."""
+    return start(write_bundle(tmp_path_factory.mktemp("bundle"), random_network(1)))
 
 
 @pytest.fixture(scope="session")
 def sender(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sender")
-    site = make_settings(
+    settings = make_settings(
         folder / "site",
         peers=folder / "peers.toml",
         # So short that whatever was put off is due at the next look.
@@ -32,8 +50,8 @@ def sender(tmp_path_factory):
         delivery_timeout_s=scaled(10),
     )
     (folder / "peers.toml").write_text("")
-    predicting = start_runtime(site, write_bundle(folder, random_network(1)))
-    runtime = DeliveryRuntime(site)
+    predicting = start_runtime(settings, write_bundle(folder, random_network(1)))
+    runtime = DeliveryRuntime(settings)
     yield DeliveringSite(runtime, predicting)
     runtime.close()
     predicting.close()

@@ -6,7 +6,6 @@ import pytest
 import torch
 from sqlalchemy import text
 
-from db.engine.migrate import upgrade
 from db.ledger.model_registry import select_shadow
 from tests.builders.bundles import make_guard, make_manifest
 from tests.builders.dicom import write_instance
@@ -16,20 +15,11 @@ from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
 from worker.pipeline.process_study import ProcessingOutcome, process_study
-from worker.pipeline.runtime import Runtime
-from worker.pipeline.worker_identity import WorkerIdentity
-from worker.settings import read_settings
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    site = read_settings(
-        state_dir=tmp_path_factory.mktemp("site"), torch_threads=1, shadow=True, wrong_images="warn"
-    )
-    upgrade(site.database_url)
-    runtime = Runtime(site, WorkerIdentity.new(["stat", "routine"]))
-    yield runtime
-    runtime.close()
+def runtime(start):
+    return start(wrong_images="warn", shadow=True)
 
 
 @pytest.fixture(scope="module")

@@ -38,10 +38,8 @@ def bundles(folder):
 
 
 @pytest.fixture(scope="module")
-def runtime(folder, bundles):
-    runtime = start_runtime(make_settings(folder / "site"), *bundles)
-    yield runtime
-    runtime.close()
+def runtime(start, bundles):
+    return start(*bundles)
 
 
 def processed(runtime, *paths):

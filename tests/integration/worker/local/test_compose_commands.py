@@ -38,6 +38,7 @@ def environment(broker, tmp_path_factory):
         "OMP_NUM_THREADS": "1",
         "PNEUMO_STATE_DIR": str(tmp_path_factory.mktemp("state")),
         "PNEUMO_BROKER_URL": broker,
+        "PNEUMO_SHADOW": "false",
         "PNEUMO_LISTEN_PORT": str(free_port()),
     }
 

@@ -13,7 +13,6 @@ from tests.builders.worker_runtime import (
     accept_files,
     features_of,
     guard_around,
-    make_settings,
     query_rows,
     random_network,
     start_runtime,
@@ -41,12 +40,8 @@ def guard(folder):
 
 
 @pytest.fixture(scope="module")
-def runtime(folder, guard):
-    runtime = start_runtime(
-        make_settings(folder / "site"), write_bundle(folder, random_network(1), guard)
-    )
-    yield runtime
-    runtime.close()
+def runtime(start, folder, guard):
+    return start(write_bundle(folder, random_network(1), guard))
 
 
 def instances_of(runtime, key):

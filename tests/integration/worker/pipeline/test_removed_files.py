@@ -11,14 +11,7 @@ from sqlalchemy import text
 
 from db.ledger.model_registry import activate_model
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import (
-    accept_files,
-    make_settings,
-    query_rows,
-    random_network,
-    start_runtime,
-    write_bundle,
-)
+from tests.builders.worker_runtime import accept_files, query_rows, random_network, write_bundle
 from worker.errors import Rejected
 from worker.inference.active_model import register_bundle
 from worker.maintenance.retention import remove_expired_files
@@ -28,15 +21,14 @@ from worker.screens.study import show_study
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
+def runtime(start, tmp_path_factory):
     """Two models: the first finds everything positive, the second nothing."""
     folder = tmp_path_factory.mktemp("left")
     first = write_bundle(folder, random_network(1), threshold=1e-6, model_version="1.0.0")
-    runtime = start_runtime(make_settings(folder / "site"), first)
+    runtime = start(first)
     second = write_bundle(folder, random_network(1), threshold=1 - 1e-6, model_version="2.0.0")
     register_bundle(runtime.database, runtime.settings, second, actor="test")
-    yield runtime
-    runtime.close()
+    return runtime
 
 
 def use(runtime, name):

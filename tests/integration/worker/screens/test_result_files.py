@@ -10,27 +10,13 @@ from rich.console import Console
 from sqlalchemy import text
 
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import (
-    accept_files,
-    make_settings,
-    random_network,
-    start_runtime,
-    write_bundle,
-)
+from tests.builders.worker_runtime import accept_files
 from worker.errors import Rejected, Resource, Transient
 from worker.pipeline.process_study import process_study
 from worker.screens.result_files import show_results
 from worker.storage.intake_folder import IntakeStorage
 
 UID = "1.2.3.77"
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    runtime = start_runtime(make_settings(folder / "site"), write_bundle(folder, random_network(1)))
-    yield runtime
-    runtime.close()
 
 
 def results_of(runtime, key, folder):
