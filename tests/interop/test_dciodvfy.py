@@ -24,7 +24,9 @@ from worker.results.picture import picture_of
 @pytest.mark.parametrize("name", RESULTS)
 def test_dciodvfy_finds_no_error(name, tmp_path):
     program = require_tool("dciodvfy")
-    for path in write_results(RESULTS[name](), tmp_path):
+    paths = write_results(RESULTS[name](), tmp_path)
+    assert len(paths) >= 2, "a report, and a capture at least"
+    for path in paths:
         said = run_tool(program, str(path))
         judged = (said.stdout + said.stderr).splitlines()
         assert {"Comprehensive3DSR", "SCImage"} & {line.strip() for line in judged}, judged

