@@ -16,7 +16,7 @@ from worker.pipeline.process_study import process_study
 
 
 class HangingPacs(Pacs):
-    """It takes the first object, then says nothing until it is let go."""
+    """It accepts the first object, then does not answer until `let_go` is set."""
 
     def _store(self, event):
         if len(self.received) == 1 and not self.let_go.is_set():

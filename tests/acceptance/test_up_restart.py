@@ -24,13 +24,13 @@ from worker.settings import read_settings
 class Up:
     """`pneumo up` as a process."""
 
-    def __init__(self, site) -> None:
-        self.log = site.state_dir / "up.txt"
+    def __init__(self, settings) -> None:
+        self.log = settings.state_dir / "up.txt"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker.cli", "up", "-c", "2"],
                 cwd=ROOT,
-                env={**os.environ, **site.as_environment()},
+                env={**os.environ, **settings.as_environment()},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -52,8 +52,8 @@ class Up:
 
 
 @pytest.fixture
-def site(tmp_path):
-    site = read_settings(
+def settings(tmp_path):
+    settings = read_settings(
         state_dir=tmp_path,
         broker_url=f"redis://127.0.0.1:{free_port()}/0",
         listen_port=free_port(),
@@ -63,19 +63,19 @@ def site(tmp_path):
         wrong_images="warn",  # the pictures are drawn
         shadow=False,
     )
-    upgrade(site.database_url)
-    return site
+    upgrade(settings.database_url)
+    return settings
 
 
-def test_a_killed_installation_finds_everything_again(site, tmp_path):
-    database = Database(site.database_url)
+def test_a_killed_installation_finds_everything_again(settings, tmp_path):
+    database = Database(settings.database_url)
     keys = [
         accept_study(
-            make_study(tmp_path / f"study-{n}", n_instances=1), database=database, site=site
+            make_study(tmp_path / f"study-{n}", n_instances=1), database=database, site=settings
         ).study_key
         for n in range(12)
     ]
-    first = Up(site)
+    first = Up(settings)
     first.wait_until_said("pneumo is up")
     children = psutil.Process(first.process.pid).children(recursive=True)
     first.process.kill()
@@ -83,7 +83,7 @@ def test_a_killed_installation_finds_everything_again(site, tmp_path):
     _, alive = psutil.wait_procs(children, timeout=scaled(10))
     assert alive == [], "children outlived a killed supervisor"
 
-    second = Up(site)
+    second = Up(settings)
     try:
         second.wait_until_said("pneumo is up", times=2)
         second.child("worker.cli relay").kill()

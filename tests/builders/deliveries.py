@@ -32,7 +32,7 @@ CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def activate_destinations(database, *names, **values):
-    """Results are owed to these from now on."""
+    """Make these the active destinations: results are enqueued for them from now on."""
     with database.transaction() as session:
         set_destinations(session, names or ["archive"], **values)
 
@@ -109,7 +109,7 @@ def moment_in_the_past(database, seconds=3600.0):
 
 
 def delivery_states(database):
-    """States in the order in which the results were owed."""
+    """Return the states in the order in which the results were enqueued."""
     return [state for (state,) in rows(database, "SELECT state FROM result_delivery ORDER BY id")]
 
 

@@ -1,4 +1,4 @@
-"""A site whose model is small work, with studies that are finished and results that are owed."""
+"""A site whose model is small work, with finished studies and results to deliver."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DeliveringSite:
         return [delivery.delivery_key for delivery in found]
 
     def deliver(self) -> list[DeliveryEnd]:
-        """What is due now, once; what was put off a moment ago is."""
+        """Deliver once what is due now, which includes what was postponed a moment ago."""
         time.sleep(0.01)
         return [deliver(key, self.runtime) for key in self.due()]
 

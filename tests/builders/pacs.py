@@ -26,7 +26,7 @@ ABORT = -1
 
 @dataclass
 class Pacs:
-    """Takes results until told otherwise; `stop` and `start` again keep port and contents."""
+    """Accepts results unless `statuses` says otherwise; `stop` and `start` keep port and contents."""
 
     title: str = "PACS"
     calling: Sequence[str] = ()

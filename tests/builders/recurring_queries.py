@@ -1,6 +1,6 @@
 """What runs again and again for years: each turn of the relay, each study, each look of a person.
 
-Each is a name and a function of a session and of the number of studies that `history_builder` made.
+Each is a name and a function of a session and of the number of studies that `fill_history` made.
 """
 
 from __future__ import annotations

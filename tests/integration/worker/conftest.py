@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pynetdicom import _config
 
+from db.engine.session import Database
 from tests.builders.delivering_site import DeliveringSite
 from tests.builders.pacs import Pacs
 from tests.builders.waiting import scaled
 from tests.builders.worker_runtime import make_settings, random_network, start_runtime, write_bundle
 from worker.delivery.runtime import DeliveryRuntime
 from worker.pipeline.runtime import Runtime
+from worker.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path, migrated) -> Settings:
+    """Settings with a migrated SQLite database of the test's own; its broker does not answer."""
+    shutil.copy(migrated, tmp_path / "pneumo.sqlite")
+    return make_settings(tmp_path, broker_url="redis://127.0.0.1:1/0")
+
+
+@pytest.fixture
+def database(settings) -> Iterator[Database]:
+    database = Database(settings.database_url)
+    yield database
+    database.dispose()
 
 
 @pytest.fixture(scope="module")

@@ -197,7 +197,7 @@ time.sleep(600)
 
 
 @pytest.fixture
-def site(tmp_path):
+def settings(tmp_path):
     return read_settings(
         state_dir=tmp_path / "site",
         broker_url=f"redis://127.0.0.1:{free_port()}/0",
@@ -205,19 +205,19 @@ def site(tmp_path):
     )
 
 
-def test_the_embedded_broker_remembers_over_a_restart(site, tmp_path):
+def test_the_embedded_broker_remembers_over_a_restart(settings, tmp_path):
     import redis
 
-    assert is_embedded(site)
+    assert is_embedded(settings)
     for expected in (None, b"kept"):
         with Supervisor(log_dir=tmp_path, environment={}) as supervisor:
-            supervisor.start(broker_process_spec(site))
-            wait_until(lambda: is_reachable(site))
-            with redis.Redis.from_url(site.broker_url) as client:
+            supervisor.start(broker_process_spec(settings))
+            wait_until(lambda: is_reachable(settings))
+            with redis.Redis.from_url(settings.broker_url) as client:
                 assert client.get("word") == expected
                 client.set("word", "kept")
                 time.sleep(1.1)  # appendfsync everysec
-    assert not is_reachable(site)
+    assert not is_reachable(settings)
 
 
 @pytest.mark.parametrize(
@@ -235,56 +235,56 @@ def test_a_broker_that_somebody_else_set_up_is_not_ours_to_run(tmp_path, url):
 
 def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor, monkeypatch):
     monkeypatch.setattr(installation, "READY_TIMEOUT_S", 0.1)
-    site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
-    upgrade(site.database_url)
+    settings = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
+    upgrade(settings.database_url)
     with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
-        installation.wait_until_ready(site, supervisor)
+        installation.wait_until_ready(settings, supervisor)
 
 
-def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(site, supervisor):
-    site.state_dir.mkdir()
-    upgrade(site.database_url)
+def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(settings, supervisor):
+    settings.state_dir.mkdir()
+    upgrade(settings.database_url)
     leave = python("print('out of paper'); raise SystemExit(78)")
-    supervisor.start(broker_process_spec(site))
+    supervisor.start(broker_process_spec(settings))
     supervisor.start(ProcessSpec(name="worker", command=leave))
     words = "The worker does not start; its log ends with: out of paper"
     with pytest.raises(Transient, match=words):
-        installation.wait_until_ready(site, supervisor)
+        installation.wait_until_ready(settings, supervisor)
 
 
 def test_a_state_folder_that_cannot_be_made_is_said_so():
-    site = read_settings(state_dir="/proc/pneumo")
+    settings = read_settings(state_dir="/proc/pneumo")
     words = "The state folder /proc/pneumo cannot be written"
-    with pytest.raises(Resource, match=words), locked(site):
+    with pytest.raises(Resource, match=words), locked(settings):
         pass
 
 
-def test_two_installations_in_one_folder_are_refused(site):
+def test_two_installations_in_one_folder_are_refused(settings):
     with (
-        locked(site),
+        locked(settings),
         pytest.raises(Rejected, match="already runs out of this state folder"),
-        locked(site),
+        locked(settings),
     ):
         pass
 
 
-def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
-    site.state_dir.mkdir(parents=True)
-    upgrade(site.database_url)
-    database = Database(site.database_url)
+def test_an_installation_without_a_file_of_peers_switches_nothing_off(settings):
+    settings.state_dir.mkdir(parents=True)
+    upgrade(settings.database_url)
+    database = Database(settings.database_url)
     activate_destinations(database, "archive")
-    prepare(site.model_copy(update={"peers": None}))
+    prepare(settings.model_copy(update={"peers": None}))
     active = "SELECT name FROM result_destination WHERE is_active"
     assert rows(database, active) == [("archive",)]
     database.dispose()
 
 
-def test_a_taken_port_is_refused_by_its_number_and_variable(site):
+def test_a_taken_port_is_refused_by_its_number_and_variable(settings):
     import socket
 
     with socket.socket() as other:
-        other.bind(("127.0.0.1", site.listen_port))
+        other.bind(("127.0.0.1", settings.listen_port))
         other.listen()
-        words = f"Port {site.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
+        words = f"Port {settings.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
         with pytest.raises(Resource, match=words):
-            prepare(site)
+            prepare(settings)

@@ -6,8 +6,6 @@ import time
 
 import pytest
 
-from db.engine.migrate import upgrade
-from db.engine.session import Database
 from db.studies.claims import claim
 from db.studies.publication import sweep_expired_leases
 from tests.builders.dicom import write_instance
@@ -15,30 +13,15 @@ from tests.builders.waiting import scaled, wait_until
 from worker.intake.accept import accept_study
 from worker.pipeline import leases
 from worker.pipeline.leases import LeaseKeeper
-from worker.settings import read_settings
 
 LEASE_S = scaled(0.6)
 """Long enough for a renewing thread of a busy machine."""
 
 
 @pytest.fixture
-def site(tmp_path):
-    site = read_settings(state_dir=tmp_path)
-    upgrade(site.database_url)
-    return site
-
-
-@pytest.fixture
-def database(site):
-    database = Database(site.database_url)
-    yield database
-    database.dispose()
-
-
-@pytest.fixture
-def claimed(site, database, tmp_path):
+def claimed(settings, database, tmp_path):
     file = write_instance(tmp_path / "a.dcm")
-    key = accept_study([file], database=database, site=site).study_key
+    key = accept_study([file], database=database, site=settings).study_key
     with database.transaction() as session:
         return claim(session, key, worker_name="w-test", lease_s=LEASE_S)
 
