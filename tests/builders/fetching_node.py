@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from db.studies.claims import claim
@@ -14,6 +15,7 @@ from db.vocabulary.enums import Lane, Priority
 from tests.builders.site import Site
 from worker.archive.order import order_study
 from worker.archive.retrieve.retriever import Retriever
+from worker.errors import PneumoError
 from worker.imaging.reading import read_header
 from worker.pipeline.failures import FailureOutcome, handle_failure
 from worker.storage.intake_folder import IntakeStorage
@@ -64,6 +66,13 @@ class FetchingNode:
             taken = claim(session, key, worker_name="w-test", lease_s=60)
         assert taken is not None
         return taken
+
+    def failure_of(self, uid: str) -> PneumoError:
+        """Order a study and return the error that its fetch raises."""
+        taken = self.claim(self.order(uid))
+        with pytest.raises(PneumoError) as met:
+            self.retriever.ensure_images(taken)
+        return met.value
 
     def fetch(self, key: str) -> Claim:
         """Claim a study and fetch its images."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
@@ -34,15 +33,7 @@ def web_node(site, folder, archive, *lines: str) -> FetchingNode:
 def failed_web_fetch(site, folder, archive, *lines: str) -> tuple[FetchingNode, PneumoError]:
     """A node, and the error that its fetch of our study fails with."""
     node = web_node(site, folder, archive, *lines)
-    return node, fetch_error(node)
-
-
-def fetch_error(node: FetchingNode) -> PneumoError:
-    """Fetch our study and return the error."""
-    taken = node.claim(node.order(UID))
-    with pytest.raises(PneumoError) as met:
-        node.retriever.ensure_images(taken)
-    return met.value
+    return node, node.failure_of(UID)
 
 
 def answer_status(code):
@@ -76,7 +67,7 @@ def failed_dimse_fetch(
 ) -> tuple[FetchingNode, PneumoError]:
     """A node, and the error that its fetch of our study fails with."""
     node = dimse_node(site, folder, archive, way, *lines)
-    return node, fetch_error(node)
+    return node, node.failure_of(UID)
 
 
 def object_beside(sop_class: str, **values) -> Dataset:

@@ -22,8 +22,7 @@ from worker.imaging.reading import read_header
 from worker.intake.accept import accept_study
 from worker.intake.received_study import received_study
 from worker.maintenance import retention
-from worker.maintenance.disk_maintenance import DiskMaintenance
-from worker.maintenance.housekeeping import Housekeeping
+from worker.maintenance.housekeeping import DiskMaintenance, Housekeeping
 from worker.maintenance.orphans import ASIDE, DAY_S, sweep_alive_files, sweep_orphans
 from worker.maintenance.retention import remove_expired_files
 from worker.screens.tidy import show_tidying

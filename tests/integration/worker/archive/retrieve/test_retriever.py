@@ -36,7 +36,9 @@ def test_an_archive_that_is_away_is_waited_for_and_never_parks_a_study(site, tmp
     assert len(archive.asked) < 4, "an archive that failed is left alone for a while"
 
     asked = len(archive.asked)
-    node.retriever._breaker.record_failure(met.value)
+    node.retriever._breaker.record_failure(
+        Unavailable("ARCHIVE_AWAY", met.value.sentence, subject=met.value.subject)
+    )
     with pytest.raises(Unavailable):
         node.retriever.ensure_images(node.claim(other))
     assert len(archive.asked) == asked, "nor is it asked for another study meanwhile"
@@ -58,7 +60,7 @@ def test_a_disk_without_room_is_waited_for_and_never_parks_a_study(site, tmp_pat
         with pytest.raises(Unavailable) as met:
             node.retriever.ensure_images(taken)
         assert met.value.wait_s > 0
-        assert "waits and comes by itself" in met.value.sentence
+        assert "wait and are fetched automatically" in met.value.sentence
         assert node.settle(taken, met.value) is FailureOutcome.RETRY
         found = node.study(key)
         assert (found["state"], found["retries"], found["attempts"]) == ("accepted", 0, attempt)
