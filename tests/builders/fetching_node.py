@@ -22,21 +22,21 @@ from worker.storage.intake_folder import IntakeStorage
 from worker.storage.storage_factory import retrieve_storage
 
 
-def with_settings(site: Site, **settings) -> Site:
+def change_settings(site: Site, **settings) -> Site:
     """The same site, changed."""
     site.settings = site.settings.model_copy(update=settings)
     return site
 
 
-def with_peers(site: Site, folder: Path, text: str, **settings) -> Site:
+def configure_peers(site: Site, folder: Path, text: str, **settings) -> Site:
     """The same site with these systems around it."""
     path = folder / "peers.toml"
     path.write_text(text)
-    return with_settings(site, peers=path, **settings)
+    return change_settings(site, peers=path, **settings)
 
 
 @dataclass
-class Node:
+class FetchingNode:
     """A worker's node: its own disk, or the listener's; no model, as none is needed to fetch."""
 
     site: Site
