@@ -1,4 +1,4 @@
-"""What `pneumo report` prints: the analysts' views, by the columns that fit a terminal."""
+"""`pneumo report`: the analysts' views, with the columns that fit a terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from db.engine.session import Database
 from db.studies.overview import count_view_rows, view_rows
-from worker.screens.console import RESEARCH_ONLY, cell, wide_console
+from worker.screens.console import RESEARCH_ONLY, cell, counted, reading, titled_table, wide_console
 from worker.settings import Settings
 
 
@@ -21,7 +20,7 @@ class ReportTable:
     view: str
     """Its name in SQL."""
     title: str
-    """What it is, for a person."""
+    """Its title on the screen."""
     columns: tuple[str, ...] = ()
     """The columns that fit a terminal; empty: all. SQL shows the rest."""
 
@@ -66,40 +65,35 @@ REPORT = (
         ),
     ),
 )  # fmt: skip
-"""What `pneumo report` prints, in order."""
-
+"""The tables of `pneumo report`, in order."""
 NEVER_TRUNCATED = {
     "study_key", "model_version", "probability", "refusal_code", "active_probability",
     "shadow_probability",
 }  # fmt: skip
-"""Columns that are of no use in part."""
-
-
+"""Columns that are useless when cut."""
 REPORT_ROWS = 20
-"""Newest rows printed of a long view."""
+"""How many of the newest rows of a long view are printed."""
 
 
 def show_report(settings: Settings, console: Console | None = None) -> None:
-    """The analysts' views, newest rows first where there are many."""
+    """Print the analysts' views, newest rows first where there are many."""
     console = console or wide_console()
-    database = Database(settings.database_url)
-    with database.reading() as session:
-        for page in REPORT:
-            columns, rows = view_rows(session, page.view, limit=REPORT_ROWS)
+    with reading(settings) as session:
+        for report in REPORT:
+            columns, rows = view_rows(session, report.view, limit=REPORT_ROWS)
             few = len(rows) < REPORT_ROWS
-            total = len(rows) if few else count_view_rows(session, page.view)
-            console.print(_view_table(page, columns, rows, total))
+            total = len(rows) if few else count_view_rows(session, report.view)
+            console.print(_view_table(report, columns, rows, total))
     console.print(RESEARCH_ONLY, style="dim")
-    database.dispose()
 
 
 def _view_table(
-    page: ReportTable, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
+    report: ReportTable, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
 ) -> Table:
-    places = [columns.index(column) for column in page.columns or columns]
-    count = f"newest {len(rows)} of {total} rows" if total > len(rows) else "all rows"
-    table = Table(title=page.title, caption=f"{count} of {page.view}")
-    table.title_justify = table.caption_justify = "left"
+    places = [columns.index(column) for column in report.columns or columns]
+    count = f"newest {len(rows)} of {total} rows" if total > len(rows) else counted(total, "row")
+    table = titled_table(report.title)
+    table.caption, table.caption_justify = f"{count} of {report.view}", "left"
     for place in places:
         name = columns[place]
         table.add_column(name.replace("_", " "), no_wrap=name in NEVER_TRUNCATED)

@@ -1,4 +1,4 @@
-"""What `pneumo show STUDY` prints: everything about one study but its identity."""
+"""`pneumo show STUDY`: everything about one study except its identity."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from db.engine.session import Database
-from db.studies.overview import find_study, study_detail
+from db.studies.overview import study_detail
 from db.values import AttemptDetail, AuditDetail, InstanceDetail, StudyDetail, StudySummary
-from worker.screens.console import COLOUR, RESEARCH_ONLY, cell, format_time, wide_console
+from worker.screens.console import (
+    COLOUR,
+    RESEARCH_ONLY,
+    cell,
+    counted,
+    format_time,
+    reading,
+    resolve_study_key,
+    titled_table,
+    wide_console,
+)
 from worker.settings import Settings
 
 
-def show_study(settings: Settings, asked: str, console: Console | None = None) -> int:
-    """Everything about one study but its identity; 1 if there is no such study."""
-    console = console or wide_console()
-    database = Database(settings.database_url)
-    with database.reading() as session:
-        key = find_study(session, asked)
-        detail = study_detail(session, key) if key else None
-    database.dispose()
-    if detail is None:
-        console.print("No study has this key or UID. `pneumo report` lists the studies.")
-        return 1
-    console.print(Panel(_study_panel(detail), title=f"Study {detail.summary.study_key}"))
-    return 0
+def show_study(settings: Settings, study: str, console: Console | None = None) -> None:
+    """Print everything about one study except its identity. Raises Rejected STUDY_UNKNOWN."""
+    with reading(settings) as session:
+        key = resolve_study_key(session, study)
+        detail = study_detail(session, key)
+    assert detail is not None  # the same look has found its key
+    (console or wide_console()).print(Panel(_study_panel(detail), title=f"Study {key}"))
 
 
 def _study_panel(detail: StudyDetail) -> Group:
@@ -54,8 +57,8 @@ def _summary_lines(summary: StudySummary) -> Text:
     else:
         text.append(summary.state.value.upper())
     text.append(
-        f"\n{summary.priority.value}, came by {summary.source.value}, revision {summary.revision}, "
-        f"{summary.attempts} attempt(s), received {format_time(summary.received_at)}"
+        f"\n{summary.priority.value}, received by {summary.source.value}, revision {summary.revision}, "
+        f"{counted(summary.attempts, 'attempt')}, first image {format_time(summary.received_at)}"
     )
     if summary.turnaround_seconds is not None:
         text.append(f", turn-around {summary.turnaround_seconds:.2f} s")
@@ -67,10 +70,9 @@ def _summary_lines(summary: StudySummary) -> Text:
 
 
 def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
-    table = Table(
-        "no.", "state", "transfer syntax", "modality", "view", "file", "why not", title="Instances"
+    table = titled_table(
+        "Instances", "no.", "state", "transfer syntax", "modality", "view", "file", "refusal"
     )
-    table.title_justify = "left"
     for instance in instances:
         refusal = instance.refusal
         table.add_row(
@@ -79,7 +81,9 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
-            f"left {format_time(instance.file_removed_at)}" if instance.file_removed_at else "here",
+            f"removed {format_time(instance.file_removed_at)}"
+            if instance.file_removed_at
+            else "stored",
             Text.assemble((refusal.code, "bold"), f" {refusal.tag or ''}\n{refusal.sentence}")
             if refusal
             else "",
@@ -94,24 +98,22 @@ def _state_of(instance: InstanceDetail) -> str:
 
 
 def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
-    """One table of predictions, if there are any."""
+    """Make one table of predictions, if there are any."""
     rows = [(i.number, p) for i in instances for p in i.predictions]
     if not rows:
         return []
-    table = Table(
-        "no.", "frame", "verdict", "probability", "logit", "distance", "model version", "device",
-        "pixels",
-        title="Predictions",
+    table = titled_table(
+        "Predictions", "no.", "frame", "verdict", "probability", "logit", "distance",
+        "model version", "device", "pixels",
     )  # fmt: skip
-    table.title_justify = "left"
     for number, prediction in rows:
         done = prediction.normalisation
-        told = [
+        steps = [
             f"{key}={done[key]}"
             for key in ("voi", "window_center", "window_width", "inverted")
             if done.get(key) is not None
         ]
-        warned = [
+        warnings = [
             str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings
         ]
         table.add_row(
@@ -123,25 +125,16 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
             "" if prediction.distance is None else f"{prediction.distance:.3f}",
             prediction.model_name,
             prediction.device,
-            "\n".join([", ".join(told), *warned]),
+            "\n".join([", ".join(steps), *warnings]),
         )
     return [table]
 
 
 def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
-    table = Table(
-        "no.",
-        "lane",
-        "outcome",
-        "read",
-        "normalise",
-        "infer",
-        "store",
-        "total",
-        "started",
-        title="Attempts (seconds)",
-    )
-    table.title_justify = "left"
+    table = titled_table(
+        "Attempts (seconds)", "no.", "lane", "outcome", "read", "normalise", "infer", "store",
+        "total", "started",
+    )  # fmt: skip
     for attempt in attempts:
         seconds = (
             attempt.read_seconds, attempt.normalise_seconds, attempt.inference_seconds,
@@ -158,8 +151,7 @@ def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
 
 
 def _audit_table(records: Sequence[AuditDetail]) -> Table:
-    table = Table("when (UTC)", "event", "actor", "detail", title="Audit")
-    table.title_justify = "left"
+    table = titled_table("Audit", "time (UTC)", "event", "actor", "detail")
     for record in records:
         detail = ", ".join(f"{key}={cell(value)}" for key, value in record.detail.items())
         table.add_row(format_time(record.occurred_at), record.event, record.actor, detail)

@@ -21,7 +21,8 @@ from worker.imaging.decoders import decode_frame
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance
-from worker.local.installation import locked, process_specs
+from worker.local.exclusive import locked
+from worker.local.installation import process_specs
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_a_name_in_a_log_is_found(studies, site):
 
 
 def test_a_part_that_died_on_the_way_is_found():
-    sentence = "The worker was killed by signal 9 and is started again at once."
+    sentence = "The worker was killed by signal 9 and is restarted at once."
     assert check_no_restarts([sentence]) == CheckResult(holds=False, sentence=sentence)
     assert check_no_restarts([]).holds
 

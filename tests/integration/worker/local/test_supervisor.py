@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -19,8 +22,9 @@ from tests.builders.deliveries import destined
 from tests.builders.installation import ROOT, free_port
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
-from worker.local.broker import broker_process_spec, is_embedded, is_reachable
-from worker.local.installation import locked, prepare
+from worker.local.broker import broker_process_spec, is_embedded, is_reachable, port_of
+from worker.local.exclusive import locked, require_free_ports
+from worker.local.installation import prepare
 from worker.local.supervisor import ProcessSpec, Supervisor, restart_delay_s
 from worker.settings import read_settings
 
@@ -126,10 +130,10 @@ def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, paus
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("raise SystemExit(3)", "The part ended with code 3 and is started again at once."),
+        ("raise SystemExit(3)", "The part ended with code 3 and is restarted at once."),
         (
             "import os; os.kill(os.getpid(), 9)",
-            "The part was killed by signal 9 and is started again at once.",
+            "The part was killed by signal 9 and is restarted at once.",
         ),
     ],
 )
@@ -176,9 +180,9 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-from worker.local.supervisor import Part, Supervisor
+from worker.local.supervisor import ProcessSpec, Supervisor
 s = Supervisor(log_dir=Path({str(tmp_path)!r}), environment={{}})
-s.start(Part(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
+s.start(ProcessSpec(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
@@ -233,7 +237,9 @@ def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor
     monkeypatch.setattr(installation, "READY_TIMEOUT_S", 0.1)
     site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
     upgrade(site.database_url)
-    with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
+    with pytest.raises(
+        Transient, match="No broker answers, and this installation does not run its own"
+    ):
         installation.wait_until_ready(site, supervisor)
 
 
@@ -258,7 +264,7 @@ def test_a_state_folder_that_cannot_be_made_is_said_so():
 def test_two_installations_in_one_folder_are_refused(site):
     with (
         locked(site),
-        pytest.raises(Rejected, match="already runs out of this state folder"),
+        pytest.raises(Rejected, match="already running in this state folder"),
         locked(site),
     ):
         pass
@@ -275,12 +281,17 @@ def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
     database.dispose()
 
 
-def test_a_taken_port_is_refused_by_its_number_and_variable(site):
-    import socket
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", site.listen_port))
-        other.listen()
-        words = f"Port {site.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
-        with pytest.raises(Resource, match=words):
-            prepare(site)
+@pytest.mark.parametrize(
+    "names", [["PNEUMO_LISTEN_PORT"], ["PNEUMO_LISTEN_PORT", "PNEUMO_BROKER_URL"]]
+)
+def test_every_taken_port_is_named_at_once_with_its_variable(site, names):
+    ports = {"PNEUMO_LISTEN_PORT": site.listen_port, "PNEUMO_BROKER_URL": port_of(site)}
+    require_free_ports(site)
+    with ExitStack() as others:
+        for name in names:
+            other = others.enter_context(socket.socket())
+            other.bind(("127.0.0.1", ports[name]))
+            other.listen()
+        taken = " and port ".join(f"{ports[name]} ({name})" for name in names)
+        with pytest.raises(Resource, match=re.escape(f"is using port {taken}. Stop it")):
+            require_free_ports(site)
