@@ -56,30 +56,15 @@ def process_specs(
 ) -> list[ProcessSpec]:
     """Return every process of the installation, in the order of starting."""
     pneumo = (sys.executable, "-m", "worker.cli")
+    predict = worker_command("stat,routine", "threads", concurrency)
     parts = [broker_process_spec(settings)] if is_embedded(settings) else []
-    parts.append(
-        ProcessSpec(
-            name="worker",
-            command=worker_command("stat,routine", "threads", concurrency),
-            grace_s=WORKER_GRACE_S,
-        )
-    )
+    parts.append(ProcessSpec(name="worker", command=predict, grace_s=WORKER_GRACE_S))
     if suspect:
-        parts.append(
-            ProcessSpec(
-                name="suspect",
-                command=worker_command("suspect", "solo", 1),
-                is_expected_to_exit=True,
-            )
-        )
+        isolate = worker_command("suspect", "solo", 1)
+        parts.append(ProcessSpec(name="suspect", command=isolate, is_expected_to_exit=True))
     if read_peers(settings.peers).with_role("results"):
-        parts.append(
-            ProcessSpec(
-                name="delivery",
-                command=worker_command(DELIVERY, "threads", 2),
-                grace_s=DELIVERY_GRACE_S,
-            )
-        )
+        deliver = worker_command(DELIVERY, "threads", 2)
+        parts.append(ProcessSpec(name="delivery", command=deliver, grace_s=DELIVERY_GRACE_S))
     parts.append(ProcessSpec(name="relay", command=(*pneumo, "relay")))
     parts.append(ProcessSpec(name="listener", command=(*pneumo, "listen")))
     if settings.watch_folder is not None:

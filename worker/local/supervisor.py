@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -101,10 +100,7 @@ class Supervisor:
 
     def crash_looping(self, times: int = 3) -> SupervisedProcess | None:
         """Return a part that died so many times in a row, if there is one."""
-        return next(
-            (child for child in self.children.values() if child.deaths >= times),
-            None,
-        )
+        return next((child for child in self.children.values() if child.deaths >= times), None)
 
     def close(self) -> None:
         """Stop the parts, last started first, each within its grace period."""
@@ -122,12 +118,7 @@ class Supervisor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def last_line(self, name: str) -> str:

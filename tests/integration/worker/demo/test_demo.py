@@ -148,7 +148,7 @@ def test_a_name_in_a_log_is_found(studies, site):
     name = str(studies[0].dataset.PatientName)
     (site.log_dir / "listener.log").write_text(f"received {name}\n")
     (found,) = failures([sent(s) for s in studies], site)
-    assert "stands in a log" in found
+    assert "appears in a log" in found
 
 
 def test_a_part_that_died_on_the_way_is_found():
