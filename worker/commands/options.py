@@ -53,7 +53,7 @@ ModalityOption = Annotated[
 ]
 PeerOption = Annotated[
     str | None,
-    typer.Option(help="Archive in the file of peers.  [default: the one with `search`]"),
+    typer.Option(help="Archive in the file of peers.", show_default="the one with `search`"),
 ]
 
 SCREENS: dict[str, Callable[..., None]] = {}

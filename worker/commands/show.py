@@ -42,7 +42,7 @@ def show(study: StudyArgument) -> None:
 def results(
     study: StudyArgument,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the files.  [default: results-STUDY]")
+        Path | None, typer.Option(help="Folder for the files.", show_default="results-STUDY")
     ] = None,
 ) -> None:
     """Write a study's result as DICOM: a structured report, and captures with Grad-CAM."""

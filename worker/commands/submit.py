@@ -72,7 +72,7 @@ def pull(
     ],
     peer: Annotated[
         str | None,
-        typer.Option(help="Archive in the file of peers.  [default: the one with `retrieve`]"),
+        typer.Option(help="Archive in the file of peers.", show_default="the one with `retrieve`"),
     ] = None,
     from_peer: Annotated[
         str | None, typer.Option(hidden=True, help="What --peer was called up to 0.2.0.")
@@ -121,7 +121,7 @@ def backfill(
 @commands.command(rich_help_panel=SEND)
 def watch(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder to watch.  [default: PNEUMO_WATCH_FOLDER]")
+        Path | None, typer.Argument(help="Folder to watch.", show_default="PNEUMO_WATCH_FOLDER")
     ] = None,
 ) -> None:
     """Accept DICOM files that are put into a folder, until stopped; accepted files are removed from it."""

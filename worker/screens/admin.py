@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
 from db.ledger.audit import verify_chains
@@ -61,7 +61,14 @@ def show_models(settings: Settings) -> None:
     """Print the registered model versions; the active one and the shadow are marked."""
     with reading(settings) as session:
         models = list_models(session)
-    table = Table("model version", "role", "threshold", "temperature", "digest", "registered")
+    table = Table(
+        Column("model version", no_wrap=True),
+        "role",
+        "threshold",
+        "temperature",
+        "digest",
+        "registered",
+    )
     for model in models:
         table.add_row(
             model.name,

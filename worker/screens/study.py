@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from db.studies.overview import study_detail
@@ -38,11 +39,18 @@ def _study_panel(detail: StudyDetail) -> Group:
     return Group(
         _summary_lines(detail.summary),
         _instances_table(detail.instances),
-        *_predictions_tables(detail.instances),
+        *_predictions(detail.instances),
         _attempts_table(detail.attempts),
         _audit_table(detail.audit),
         Text(RESEARCH_ONLY, style="dim"),
     )
+
+
+def _table(title: str, *columns: str | Column) -> Table:
+    """Make a table whose figures fit into a panel of 80 columns."""
+    table = titled_table(title, *columns)
+    table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 0, 0, 0), False
+    return table
 
 
 def _summary_lines(summary: StudySummary) -> Text:
@@ -57,8 +65,9 @@ def _summary_lines(summary: StudySummary) -> Text:
     else:
         text.append(summary.state.value.upper())
     text.append(
-        f"\n{summary.priority.value}, received by {summary.source.value}, revision {summary.revision}, "
-        f"{counted(summary.attempts, 'attempt')}, first image {format_time(summary.received_at)}"
+        f"\n{summary.priority.value}, received by {summary.source.value} "
+        f"{format_time(summary.received_at)}, revision {summary.revision}, "
+        f"{counted(summary.attempts, 'attempt')}"
     )
     if summary.turnaround_seconds is not None:
         text.append(f", turn-around {summary.turnaround_seconds:.2f} s")
@@ -70,7 +79,7 @@ def _summary_lines(summary: StudySummary) -> Text:
 
 
 def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
-    table = titled_table(
+    table = _table(
         "Instances", "no.", "state", "transfer syntax", "modality", "view", "file", "refusal"
     )
     for instance in instances:
@@ -97,25 +106,14 @@ def _state_of(instance: InstanceDetail) -> str:
     return f"{instance.state.value}, replaced in revision {instance.replaced_in_revision}"
 
 
-def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
-    """Make one table of predictions, if there are any."""
-    rows = [(i.number, p) for i in instances for p in i.predictions]
-    if not rows:
-        return []
-    table = titled_table(
+def _predictions(instances: Sequence[InstanceDetail]) -> list[Table | Text]:
+    """Make one table of predictions, if there are any, and a line for what was done to the pixels."""
+    table = _table(
         "Predictions", "no.", "frame", "verdict", "probability", "logit", "distance",
-        "model version", "device", "pixels",
+        "model version", "device",
     )  # fmt: skip
-    for number, prediction in rows:
-        done = prediction.normalisation
-        steps = [
-            f"{key}={done[key]}"
-            for key in ("voi", "window_center", "window_width", "inverted")
-            if done.get(key) is not None
-        ]
-        warnings = [
-            str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings
-        ]
+    notes = Text()
+    for number, prediction in ((i.number, p) for i in instances for p in i.predictions):
         table.add_row(
             str(number),
             str(prediction.frame_number),
@@ -125,13 +123,22 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
             "" if prediction.distance is None else f"{prediction.distance:.3f}",
             prediction.model_name,
             prediction.device,
-            "\n".join([", ".join(steps), *warnings]),
         )
-    return [table]
+        steps = [
+            f"{key}={value}"
+            for key in ("voi", "window_center", "window_width", "inverted")
+            if (value := prediction.normalisation.get(key)) is not None
+        ]
+        notes.append(f"no. {number}, frame {prediction.frame_number}: {', '.join(steps)}\n")
+        for warning in prediction.warnings:
+            sentence = warning.get("sentence", warning) if isinstance(warning, dict) else warning
+            notes.append(f"{sentence}\n", style="yellow")
+    notes.rstrip()
+    return [table, notes] if table.rows else []
 
 
 def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
-    table = titled_table(
+    table = _table(
         "Attempts (seconds)", "no.", "lane", "outcome", "read", "normalise", "infer", "store",
         "total", "started",
     )  # fmt: skip
@@ -151,7 +158,7 @@ def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
 
 
 def _audit_table(records: Sequence[AuditDetail]) -> Table:
-    table = titled_table("Audit", "time (UTC)", "event", "actor", "detail")
+    table = _table("Audit", "time (UTC)", "event", "actor", Column("detail", overflow="fold"))
     for record in records:
         detail = ", ".join(f"{key}={cell(value)}" for key, value in record.detail.items())
         table.add_row(format_time(record.occurred_at), record.event, record.actor, detail)

@@ -75,7 +75,7 @@ def tidy(settings: Settings, database: Database, *, dry_run: bool) -> list[Tidie
         TidiedFiles(what=what, files=expired.files, size=expired.size),
         TidiedFiles(what="files that no row needs", files=orphans.files, size=orphans.size),
     ]
-    if kept:
+    if kept and kept.files:
         what = f"kept: results of {counted(kept.studies, 'study')} are still to be sent"
         what += " (`pneumo deliveries`)"
         kinds.append(TidiedFiles(what=what, files=kept.files, size=kept.size))
