@@ -11,6 +11,7 @@ from db.engine.session import Database
 from db.ledger.heartbeats import record_heartbeat
 from worker.celery import DELIVERY
 from worker.logging import get_logger
+from worker.messaging.dropped import DROPPED
 from worker.peers.peers_file import Peers, read_peers
 from worker.results.result_settings import ResultSettings
 from worker.settings import Settings, current_settings
@@ -64,6 +65,7 @@ class DeliveryRuntime:
             record_heartbeat(
                 session, worker_name=self.name, lanes=DELIVERY, device="cpu", model_name=None
             )
+            DROPPED.note(session)
 
 
 _runtime: DeliveryRuntime | None = None
