@@ -220,7 +220,7 @@ def test_a_demo_that_still_runs_is_not_removed(tmp_path):
     folder = tmp_path / "demo-state"
     with (
         locked(demo.demo_settings(folder)),
-        pytest.raises(Rejected, match="already runs out of this state folder"),
+        pytest.raises(Rejected, match="already running in this state folder"),
     ):
         demo.demo_settings(folder)
     assert (folder / demo.MARKER).exists()
