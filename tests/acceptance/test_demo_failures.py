@@ -90,5 +90,5 @@ def test_a_worker_that_dies_on_the_way_is_told_and_its_studies_come_back(demo):
     demo.wait_while(lambda: True, within_s=150)
     said = demo.said()
     assert demo.process.returncode == 1, said
-    assert "FAILED The worker was killed by signal 9 and is started again at once." in said
+    assert "FAILED The worker was killed by signal 9 and is restarted at once." in said
     assert said.count("FAILED") == 1  # every study has its result all the same

@@ -28,7 +28,19 @@ class Up:
         self.log = settings.state_dir / "up.txt"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", "up", "-c", "2"],
+                # As a script's `pneumo up &` starts it: with SIGINT ignored.
+                [
+                    "sh",
+                    "-c",
+                    'trap "" INT; exec "$@"',
+                    "sh",
+                    sys.executable,
+                    "-m",
+                    "worker.cli",
+                    "up",
+                    "-c",
+                    "2",
+                ],
                 cwd=ROOT,
                 env={**os.environ, **settings.as_environment()},
                 stdout=out,
@@ -87,10 +99,10 @@ def test_a_killed_installation_finds_everything_again(settings, tmp_path):
     try:
         second.wait_until_said("pneumo is up", times=2)
         second.child("worker.cli relay").kill()
-        second.wait_until_said("The relay was killed by signal 9 and is started again at once.")
+        second.wait_until_said("The relay was killed by signal 9 and is restarted at once.")
         results = wait_for_studies(database, keys, timeout_s=scaled(60))
     finally:
-        second.process.send_signal(signal.SIGTERM)
+        second.process.send_signal(signal.SIGINT)
         code = second.process.wait(timeout=scaled(90))
 
     assert code == 0, second.said()

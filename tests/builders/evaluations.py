@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.builders.bundles import manifest_of
 
+from tests.builders.bundles import manifest_of
 from training.data.data_set import LabelledPlanes
 from training.data.pool import Layout
 from training.data.radiograph import Radiograph

@@ -82,7 +82,7 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
     )
     status = run(site, "status").stdout
     assert "archive pacs: ARCHIVE_AWAY" in status
-    assert "1 ordered studies are still to be fetched from pacs" in status
+    assert "Still to be fetched from pacs: 1 ordered study." in status
 
     peers.write_text(away.replace("port = 1\n", f"port = {archive.dicom_port}\n"))
     site.wait_for("predicted after all", lambda: site.all_done(1), within_s=40)

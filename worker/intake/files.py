@@ -47,6 +47,8 @@ class RefusedFile:
     """How many files there were."""
     error: Rejected
     """Why; its sentence does not say the place."""
+    path: Path | None = field(default=None, repr=False)
+    """The path as given, for the terminal of whoever gave it; may hold a name."""
 
     def error_with_position(self) -> Rejected:
         """The same reason with the file's place in its sentence."""
@@ -80,7 +82,9 @@ def read_headers(paths: Paths, on_file: Callable[[], None] = lambda: None) -> Fi
             if searched and error.code in SKIPPED_CODES:
                 skipped += 1
             else:
-                refused.append(RefusedFile(position=position, of=len(found), error=error))
+                refused.append(
+                    RefusedFile(position=position, of=len(found), error=error, path=path)
+                )
         else:
             readable.append(
                 ReadableFile(path=path, header=header, position=position, of=len(found))

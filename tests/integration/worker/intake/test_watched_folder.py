@@ -108,7 +108,7 @@ def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
     assert count_refused_files(folder) == 1
     screen = io.StringIO()
     show_status(watcher.settings, Console(file=screen, width=200))
-    assert "1 file(s) of the watched folder were refused." in screen.getvalue()
+    assert "Refused: 1 file of the watched folder." in screen.getvalue()
 
 
 def test_a_file_put_back_is_tried_again(site, folder, watcher):

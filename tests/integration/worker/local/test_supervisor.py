@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,8 +26,9 @@ from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
 from worker.local import supervisor as supervisor_module
-from worker.local.broker import broker_process_spec, is_embedded, is_reachable
-from worker.local.installation import locked, prepare
+from worker.local.broker import broker_process_spec, is_embedded, is_reachable, port_of
+from worker.local.exclusive import locked, require_free_ports
+from worker.local.installation import prepare
 from worker.local.supervisor import ProcessSpec, Supervisor, restart_delay_s
 from worker.settings import read_settings
 
@@ -59,7 +63,7 @@ def test_a_part_runs_with_its_environment_and_its_log(supervisor, tmp_path):
 
 
 def test_a_part_takes_no_setting_from_anywhere_but_its_site(supervisor, tmp_path, monkeypatch):
-    """A setting that the site leaves out would come from the shell: another site's, at worst."""
+    """A setting that the settings leaves out would come from the shell: another settings's, at worst."""
     monkeypatch.setenv("PNEUMO_PEERS", "/etc/pneumo/peers.toml")
     monkeypatch.setenv("pneumo_watch_folder", "/srv/incoming")
     supervisor.environment = {"PNEUMO_LISTEN_PORT": "104"}
@@ -129,10 +133,10 @@ def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, paus
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("raise SystemExit(3)", "The part ended with code 3 and is started again at once."),
+        ("raise SystemExit(3)", "The part ended with code 3 and is restarted at once."),
         (
             "import os; os.kill(os.getpid(), 9)",
-            "The part was killed by signal 9 and is started again at once.",
+            "The part was killed by signal 9 and is restarted at once.",
         ),
     ],
 )
@@ -179,7 +183,6 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-from types import SimpleNamespace
 from worker.local.supervisor import ProcessSpec, Supervisor
 s = Supervisor(log_dir=Path({str(tmp_path)!r}), environment={{}})
 s.start(ProcessSpec(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
@@ -199,7 +202,7 @@ time.sleep(600)
 @pytest.fixture
 def settings(tmp_path):
     return read_settings(
-        state_dir=tmp_path / "site",
+        state_dir=tmp_path / "settings",
         broker_url=f"redis://127.0.0.1:{free_port()}/0",
         listen_port=free_port(),
     )
@@ -237,7 +240,9 @@ def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor
     monkeypatch.setattr(installation, "READY_TIMEOUT_S", 0.1)
     settings = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
     upgrade(settings.database_url)
-    with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
+    with pytest.raises(
+        Transient, match="No broker answers, and this installation does not run its own"
+    ):
         installation.wait_until_ready(settings, supervisor)
 
 
@@ -262,7 +267,7 @@ def test_a_state_folder_that_cannot_be_made_is_said_so():
 def test_two_installations_in_one_folder_are_refused(settings):
     with (
         locked(settings),
-        pytest.raises(Rejected, match="already runs out of this state folder"),
+        pytest.raises(Rejected, match="already running in this state folder"),
         locked(settings),
     ):
         pass
@@ -279,12 +284,17 @@ def test_an_installation_without_a_file_of_peers_switches_nothing_off(settings):
     database.dispose()
 
 
-def test_a_taken_port_is_refused_by_its_number_and_variable(settings):
-    import socket
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", settings.listen_port))
-        other.listen()
-        words = f"Port {settings.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
-        with pytest.raises(Resource, match=words):
-            prepare(settings)
+@pytest.mark.parametrize(
+    "names", [["PNEUMO_LISTEN_PORT"], ["PNEUMO_LISTEN_PORT", "PNEUMO_BROKER_URL"]]
+)
+def test_every_taken_port_is_named_at_once_with_its_variable(settings, names):
+    ports = {"PNEUMO_LISTEN_PORT": settings.listen_port, "PNEUMO_BROKER_URL": port_of(settings)}
+    require_free_ports(settings)
+    with ExitStack() as others:
+        for name in names:
+            other = others.enter_context(socket.socket())
+            other.bind(("127.0.0.1", ports[name]))
+            other.listen()
+        taken = " and port ".join(f"{ports[name]} ({name})" for name in names)
+        with pytest.raises(Resource, match=re.escape(f"is using port {taken}. Stop it")):
+            require_free_ports(settings)

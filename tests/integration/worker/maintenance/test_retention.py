@@ -312,7 +312,7 @@ def tidied(site, *, dry_run):
     return console.export_text()
 
 
-def test_the_command_says_what_would_leave_and_then_what_left(site, tmp_path):
+def test_the_command_prints_what_would_be_removed_and_then_what_was(site, tmp_path):
     accepted(site, make_study(tmp_path / "old"))
     is_finished(site)
     site.settings.intake_dir.joinpath("ab").mkdir(exist_ok=True)
@@ -321,11 +321,11 @@ def test_the_command_says_what_would_leave_and_then_what_left(site, tmp_path):
     os.utime(orphan, (OLD, OLD))
 
     said = tidied(site, dry_run=True)
-    assert "Would leave" in said
+    assert "Would be removed" in said
     assert len(site.stored_files()) == 4
     said = tidied(site, dry_run=False)
     for words in (
-        "files of 1 studies, finished at least 30 days ago",
+        "files of 1 study, finished at least 30 days ago",
         "files that no row needs",
         "are free",
     ):

@@ -96,7 +96,7 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
         show_results(runtime.settings, key, tmp_path / "out")
     console = Console(width=160, file=io.StringIO(), record=True)
     show_study(runtime.settings, key, console)
-    assert "left 20" in console.export_text()
+    assert "removed 20" in console.export_text()
 
     assert accept_files(runtime, path) == key
     assert show_results(runtime.settings, key, tmp_path / "out", Console(file=io.StringIO())) == 0

@@ -62,9 +62,7 @@ def one_of_each(database) -> str:
 
 
 def test_without_a_destination_it_says_where_to_name_one(settings):
-    assert "Name one in the file of PNEUMO_PEERS" in printed(
-        show_deliveries, settings, parked=False
-    )
+    assert "Add one to the file of PNEUMO_PEERS" in printed(show_deliveries, settings, parked=False)
     assert "Results on their way" not in printed(show_status, settings)
 
 
@@ -83,9 +81,9 @@ def test_status_says_what_a_person_should_do(settings, database):
     with database.transaction() as session:
         note_condition(session, "destination archive", "DESTINATION_AWAY", "No answer.")
     said = printed(show_status, settings)
-    assert "1 results wait for the PACS, and no living worker delivers" in said
-    assert "1 results parked that are owed to archive: REFUSED 1. " in said
-    assert "images that left" not in said
+    assert "No running worker delivers results (1 result waiting)." in said
+    assert "Parked for archive: 1 result (REFUSED 1). " in said
+    assert "removed by the retention rule" not in said
     assert "destination archive: DESTINATION_AWAY" in said
 
     with database.transaction() as session:
@@ -94,8 +92,8 @@ def test_status_says_what_a_person_should_do(settings, database):
         )
     activate_destinations(database, "web")
     said = printed(show_status, settings)
-    assert "no living worker delivers" not in said
-    assert "archive is owed results and is no destination any more" in said
+    assert "No running worker delivers" not in said
+    assert "Results are waiting for archive, which is no longer a destination." in said
 
 
 def test_status_says_what_to_do_where_images_left(settings, database):
@@ -109,12 +107,15 @@ def test_status_says_what_to_do_where_images_left(settings, database):
         with database.transaction() as session:
             park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
     for said in (printed(show_status, settings), printed(show_deliveries, settings, parked=False)):
-        assert "2 results parked that are owed to archive: REFUSED 1, RESULT_FILES_GONE 1." in said
-        assert "1 of them need images that left by the retention rule: have these studies" in said
+        assert "Parked for archive: 2 results (REFUSED 1, RESULT_FILES_GONE 1)." in said
+        assert (
+            "The images of 1 result were removed by the retention rule. Have these studies sent"
+            in said
+        )
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_parked_ones_are_sent_round_again(settings, database, named):
+def test_parked_deliveries_are_retried(settings, database, named):
     key = one_of_each(database)
     console = Console(file=io.StringIO())
     keys = [key[:8]] if named else []
@@ -127,7 +128,7 @@ TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)  # the test may begin at midnight
 
 
-def test_earlier_results_are_owed_and_counted(settings, database):
+def test_past_results_are_enqueued_and_counted(settings, database):
     first, second = finish_one(database, uid=uid_of(1)), finish_one(database, uid=uid_of(2))
     activate_destinations(database, "web")
     with database.transaction() as session:
@@ -136,15 +137,15 @@ def test_earlier_results_are_owed_and_counted(settings, database):
     asked = {"destination": "web", "first": YESTERDAY, "last": date(9999, 12, 31)}
 
     said = printed(enqueue_past_results_and_show, settings, dry_run=True, **asked)
-    assert "1 results would be owed to web; 0 were before." in said
+    assert "Would be enqueued for web: 1 result. Enqueued before: 0 results." in said
     assert delivery_states(database) == []
     said = printed(enqueue_past_results_and_show, settings, dry_run=False, **asked)
-    assert "1 results are now owed to web; 0 were before." in said
-    assert "1 left out: files left by the retention rule" in said
+    assert "Enqueued for web: 1 result. Enqueued before: 0 results." in said
+    assert "Left out: 1 result; the images were removed by the retention rule" in said
     assert said.endswith(second)
     assert first not in said
     said = printed(enqueue_past_results_and_show, settings, dry_run=False, **asked)
-    assert "0 results are now owed to web; 1 were before." in said
+    assert "Enqueued for web: 0 results. Enqueued before: 1 result." in said
     assert (
         enqueue_past_results_and_show(
             settings, dry_run=False, console=Console(file=io.StringIO()), **asked
@@ -159,13 +160,13 @@ def test_earlier_results_are_owed_and_counted(settings, database):
         ({"destination": None}, "OWE_WHICH"),
         ({"first": None}, "OWE_WHICH"),
         ({"last": None}, "OWE_WHICH"),
-        ({"asked": False}, "OWE_WHICH"),
+        ({"is_alone": False}, "OWE_WHICH"),
         ({"destination": "gone"}, "DESTINATION_UNKNOWN: .*known are: web"),
         ({"destination": "nobody"}, "DESTINATION_UNKNOWN"),
         ({"last": YESTERDAY - timedelta(days=1)}, "DAYS_INVALID"),
     ],
 )
-def test_what_cannot_be_owed_is_refused(settings, database, wrong, code):
+def test_what_cannot_be_enqueued_is_refused(settings, database, wrong, code):
     activate_destinations(database, "gone")
     activate_destinations(database, "web")
     asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
@@ -173,11 +174,11 @@ def test_what_cannot_be_owed_is_refused(settings, database, wrong, code):
         enqueue_past_results_and_show(settings, **(asked | wrong))
 
 
-def test_what_nobody_will_take_is_let_go_after_a_question(settings, database):
+def test_what_nobody_will_take_is_cancelled_after_a_question(settings, database):
     key = one_of_each(database)
     asked = []
     said = printed(cancel_deliveries_and_show, settings, [], destination="archive", dry_run=True)
-    assert said == "2 results (2 owed to archive) would be let go."
+    assert said == "Would be cancelled: 2 results (2 for archive)."
     with pytest.raises(KeyboardInterrupt):
         printed(
             cancel_deliveries_and_show,
@@ -185,14 +186,14 @@ def test_what_nobody_will_take_is_let_go_after_a_question(settings, database):
             [],
             destination="archive",
             dry_run=False,
-            sure=refuse,
+            confirm=refuse,
         )
     assert delivery_states(database) == ["sent", "parked", "waiting"]
 
-    values = {"destination": None, "dry_run": False, "sure": asked.append}
+    values = {"destination": None, "dry_run": False, "confirm": asked.append}
     said = printed(cancel_deliveries_and_show, settings, [key[:12], "0" * 12], **values)
-    assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
-    assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
+    assert said == f"{'0' * 12}: nothing is outstanding Cancelled: 1 result (1 for archive)."
+    assert asked == ["Cancel 1 result (1 for archive) for good?"]
     assert delivery_states(database) == ["sent", "forgone", "waiting"]
 
 
@@ -200,35 +201,35 @@ def refuse(_words):
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("wrong", [{"keys": []}, {"keys": ["abc"]}, {"asked": False}])
-def test_nothing_is_let_go_that_was_not_named(settings, wrong):
+@pytest.mark.parametrize("wrong", [{"keys": []}, {"keys": ["abc"]}, {"is_alone": False}])
+def test_nothing_is_cancelled_that_was_not_named(settings, wrong):
     asked = {"keys": ["a" * 12], "destination": None, "dry_run": False}
     with pytest.raises(Rejected, match="FORGO_WHICH"):
         cancel_deliveries_and_show(settings, **(asked | wrong))
 
 
-def test_files_that_stay_for_a_result_that_is_owed_are_told(settings, database):
+def test_files_that_are_kept_for_an_outstanding_result_are_reported(settings, database):
     activate_destinations(database)
     finish_one(database)
     at_once = settings.model_copy(update={"keep_files_days": 1e-9})
-    assert "1 files" in (said := printed(show_status, at_once))
-    assert "stay beyond their term, since results are still owed" in said
+    assert "1 file (" in (said := printed(show_status, at_once))
+    assert "of 1 study, because results are still to be sent." in said
     said = printed(show_tidying, at_once, dry_run=True)
-    assert "stay: results of 1 studies are owed" in said
-    assert "stay beyond their term" not in printed(show_status, settings)
+    assert "kept: results of 1 study are still to be sent" in said
+    assert "Kept beyond their term" not in printed(show_status, settings)
 
 
-def test_erasing_a_person_lets_go_of_results_that_name_them(settings, database, capsys):
+def test_erasing_a_person_cancels_results_that_name_them(settings, database, capsys):
     activate_destinations(database, "archive", "web")
     key = finish_one(database)
     to_web = one(database, "SELECT delivery_key FROM result_delivery WHERE destination = 'web'")
     send_one_delivery(database, claim_one_delivery(database, to_web))
-    assert erase_identity_of(settings, key) == 0
+    assert erase_identity_of(settings, key, yes=True) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "1 results that were owed" in said
-    assert "were sent to web before" in said
+    assert "Cancelled 1 delivery" in said
+    assert "were sent earlier to web" in said
     assert delivery_states(database) == ["forgone", "sent"]
-    assert erase_identity_of(settings, key) == 1
+    assert erase_identity_of(settings, key, yes=True) == 1
 
 
 def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
@@ -237,15 +238,15 @@ def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
     activate_destinations(database)
     key = finish_one(database, patient_id=None, accession_number=None)
     send_one_delivery(database, claim_one_delivery(database))
-    assert erase_identity_of(settings, key) == 0
+    assert erase_identity_of(settings, key, yes=True) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "no patient id or accession number is kept" in said
-    assert "no result of it is sent from now on" in said
+    assert "no result of this study is sent from now on" in said
     again = accept_one(database, 2, patient_id=None, accession_number=None)
     claim = claim_one(database, again.study_key)
     store(database, claim, positive_outcome(claim, ensure_model(database)))
-    assert delivery_states(database) == ["sent"], "nothing is owed of a late image"
-    assert erase_identity_of(settings, key) == 1
+    assert delivery_states(database) == ["sent"], "nothing is enqueued for a late image"
+    assert erase_identity_of(settings, key, yes=True) == 1
 
 
 def test_an_installation_with_a_destination_has_a_delivery_worker(settings, tmp_path):

@@ -94,7 +94,7 @@ def test_the_ladder_is_climbed_and_descended(site, small_disk):
     assert (taken, heard) == (9, "rejected 2")
     assert told(site) == {"intake disk": "DISK_NEARLY_FULL"}
     said = status_of(site)
-    assert "No new studies are taken over." in said
+    assert "No new studies are accepted." in said
     assert "DISK_NEARLY_FULL" in said
 
     is_finished(site)

@@ -10,7 +10,7 @@ import pytest
 from worker.archive.backfill import Rate, Window, days_between
 from worker.archive.circuit_breaker import CircuitBreaker
 from worker.errors import Rejected, Unavailable
-from worker.screens.backfill import modalities_of
+from worker.screens.archive_days import modalities_of
 from worker.settings import read_settings
 
 

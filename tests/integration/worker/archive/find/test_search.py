@@ -376,7 +376,7 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     listing = tmp_path / "never-seen.txt"
     console = Console(width=80)
     code = show_coverage(
-        site.settings, first=DAY, last=NEXT, modalities="all", listing=listing, console=console
+        site.settings, first=DAY, last=NEXT, modality="all", listing=listing, console=console
     )
     shown = capsys.readouterr().out
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]

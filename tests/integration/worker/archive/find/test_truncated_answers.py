@@ -223,12 +223,12 @@ def test_backfill_and_coverage_name_the_days_in_doubt(site, tmp_path, capsys):
     with serving_dimse(archive):
         peer_at(site, tmp_path, archive.port, SEARCH)
         code = backfill_and_show(
-            site.settings, first=DAY, last=DAY, modalities="all", rate="1000/s", window=None,
+            site.settings, first=DAY, last=DAY, modality="all", rate="1000/s", window=None,
             outstanding=50, peer=None, console=console,
         )  # fmt: skip
         told = capsys.readouterr().out
         assert (code, "2026-01-02" in told, "SEARCH_CUT_OFF" in told) == (1, True, True)
         assert site.one("SELECT count(*) FROM study") == 3, "what it told is ordered all the same"
-        code = show_coverage(site.settings, first=DAY, last=DAY, modalities="all", console=console)
+        code = show_coverage(site.settings, first=DAY, last=DAY, modality="all", console=console)
     told = capsys.readouterr().out
     assert (code, "SEARCH_CUT_OFF" in told) == (1, True)
