@@ -9,20 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from db.enums import InstanceState
-from db.records import ClaimedInstance
 from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 from worker.intake.storage import IntakeStorage
-from worker.stopwatch import Stopwatch
 
+from db.values import ClaimedInstance
+from db.vocabulary.enums import InstanceState
 from tests.builders.dicom import write_instance
 from training.data.decoding import decode_plane, load_tensor
 from training.data.radiograph import Encoding
 from worker.errors import Rejected
 from worker.imaging.eligibility import EligibilityPolicy
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
-from worker.pipeline import judge_instance
+from worker.pipeline.process_study import prepare_instance
+from worker.pipeline.stopwatch import Stopwatch
 
 SPEC = PreprocessingSpec(size=64)
 ORIGINALS = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "kermany-originals"
@@ -45,7 +45,7 @@ def tensor_in_worker(path: Path, spec: PreprocessingSpec) -> torch.Tensor:
     model = SimpleNamespace(
         policy=EligibilityPolicy(), manifest=SimpleNamespace(preprocessing=spec), batcher=batcher
     )
-    judged = judge_instance(
+    judged = prepare_instance(
         ClaimedInstance(id=1, file_name=path.name, state=InstanceState.PENDING, prior=()),
         model,
         SimpleNamespace(storage=IntakeStorage(path.parent)),
