@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
-from worker.intake.storage import IntakeStorage
+from worker.storage.intake_folder import IntakeStorage
 
 from db.values import ClaimedInstance
 from db.vocabulary.enums import InstanceState
