@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from worker.imaging.cautions import CAUTIONS, EligibilityWarning
 from worker.imaging.header import InstanceHeader
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
-from worker.imaging.refusals import Refusal
+from worker.imaging.refusals import Refusal, Step
 from worker.imaging.rules import RULES
+from worker.imaging.unreadable import refusal_of
 
 __all__ = [
     "CAUTIONS",
@@ -45,7 +46,20 @@ class Judgement:
 
 
 def judge(header: InstanceHeader, policy: EligibilityPolicy = _DEFAULT_POLICY) -> Judgement:
-    """Hold a header against every rule. Pure; never raises."""
+    """Hold a header against every rule. Pure; never raises but for want of memory.
+
+    A rule that fails on a value that nobody foresaw refuses the instance as HEADER_UNREADABLE.
+    """
+    try:
+        return _judged(header, policy)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  one header must not stop the others
+        refusal = refusal_of(error, Step.ELIGIBILITY).refusal
+        return Judgement(refusals=(refusal,), warnings=(), frame_numbers=())
+
+
+def _judged(header: InstanceHeader, policy: EligibilityPolicy) -> Judgement:
     refusals = tuple(rule.refusal(header) for rule in RULES if not rule.passes(header, policy))
     warnings = tuple(
         EligibilityWarning(code=c.code, tag=c.tag, sentence=c.sentence(header, policy))

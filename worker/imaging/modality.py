@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from worker.imaging.header_values import first_item, numbers, value_of
+from worker.imaging.header_values import first_item, is_filled, numbers, value_of
 from worker.imaging.lookup_tables import lookup_table
 from worker.imaging.refusals import Step, refused
 
@@ -69,19 +69,10 @@ def _by_lut(dataset: Dataset, *, signed: bool) -> Modality:
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
     """The value, `default` if absent, NaN if it is there but no number."""
-    if value_of(dataset, keyword) is None and keyword not in dataset:
-        return default
     found = numbers(dataset, keyword)
     if found:
         return found[0]
-    return default if _is_empty(dataset, keyword) else math.nan
-
-
-def _is_empty(dataset: Dataset, keyword: str) -> bool:
-    try:
-        return dataset[keyword].is_empty
-    except Exception:  # noqa: BLE001  unparsable: pydicom parses on access
-        return False
+    return math.nan if is_filled(dataset, keyword) else default
 
 
 def _invalid(tag: str, found: str) -> Exception:

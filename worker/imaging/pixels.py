@@ -21,6 +21,7 @@ from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.unreadable import refuses_the_unforeseen
 from worker.imaging.voi import Voi, voi_of
 
 _ROWS_AT_ONCE = 64
@@ -37,6 +38,7 @@ class NormalisedFrame:
     """What was done."""
 
 
+@refuses_the_unforeseen(Step.NORMALISE)
 def normalise_frame(
     dataset: Dataset, spec: PreprocessingSpec, frame_number: int = 1
 ) -> NormalisedFrame:
