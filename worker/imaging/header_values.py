@@ -13,9 +13,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.valuerep import VR
+from pydicom.valuerep import BYTES_VR, VR
 
 from worker.imaging import vocabulary
 from worker.imaging.refusals import RefusedInstance
@@ -23,6 +24,10 @@ from worker.imaging.unreadable import unreadable
 
 LEAST, GREATEST = -(2**31), 2**32 - 1
 """Of every whole number that an element can hold: IS and SL reach down, UL reaches up (PS3.5 6.2)."""
+_ITEMS, _BYTES, _VALUES = "a sequence of items", "bytes", "a value or several"
+"""The kinds of content that an element can have."""
+DEEPEST = 16
+"""Levels of sequences in sequences; the standard's own objects have about half as many."""
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL pads UIDs; surrogates are no characters."""
 _AGE = re.compile(r"(\d{3})([DWMY])")
@@ -32,8 +37,8 @@ _DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 def value_of(dataset: Dataset, keyword: str) -> Any:
     """The element's value, or None if it is absent, empty or cannot be parsed.
 
-    Raises RefusedInstance HEADER_UNREADABLE if it is a sequence and should be none, or the reverse, and
-    if it is nested deeper than it can be read.
+    Raises RefusedInstance HEADER_UNREADABLE if it is a sequence of items, bytes or values and should be
+    another of these, and if it is nested deeper than it can be read.
     """
     try:
         value = dataset.get(keyword)
@@ -53,25 +58,67 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
 
 
 def _check_kind(value: Any, keyword: str) -> None:
-    """Whether a value is a sequence exactly where its keyword means one (PS3.6)."""
-    meant = dictionary_VR(keyword) == VR.SQ
-    if isinstance(value, Sequence) != meant:
-        kinds = ("a sequence of items", "a single value or a list of them")
-        expected, found = kinds if meant else kinds[::-1]
-        raise unreadable(keyword=keyword, found=found, expected=expected)
+    found, meant = _kind_of(value), _kind_meant(keyword)
+    if meant not in (found, None):
+        raise unreadable(keyword=keyword, found=found, expected=meant)
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, Sequence):
+        return _ITEMS
+    return _BYTES if isinstance(value, bytes) else _VALUES
+
+
+def _kind_meant(keyword: str) -> str | None:
+    """What the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
+    vr = dictionary_VR(keyword)
+    if vr == VR.SQ:
+        return _ITEMS
+    return None if " or " in vr else _BYTES if vr in BYTES_VR else _VALUES
+
+
+def drop_unreadable(dataset: Dataset) -> Dataset:
+    """The same dataset less what cannot be read: for whoever tells of an image without judging it.
+
+    An element goes if it cannot be parsed, is of another kind than its keyword, holds such an element,
+    or is nested deeper than `DEEPEST`.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            readable = _is_readable(dataset[tag], DEEPEST)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001  pydicom parses on access and quotes the value in its text
+            readable = False
+        if not readable:
+            del dataset[tag]
+    return dataset
+
+
+def _is_readable(element: DataElement, deepest: int) -> bool:
+    kind = _kind_of(element.value)
+    if (
+        element.keyword
+        and not element.is_empty
+        and _kind_meant(element.keyword) not in (kind, None)
+    ):
+        return False
+    if kind != _ITEMS:
+        return True
+    return deepest > 0 and all(
+        _is_readable(inner, deepest - 1) for item in element.value for inner in item
+    )
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
     """The stripped text of an element; of several values, all, with backslashes between.
 
     Without NUL and surrogates, which no database and no encoding takes. Raises RefusedInstance
-    HEADER_UNREADABLE of a sequence or of bytes.
+    HEADER_UNREADABLE as `value_of`.
     """
     value = value_of(dataset, keyword)
     if value is None:
         return None
-    if isinstance(value, bytes):
-        raise unreadable(keyword=keyword, found="bytes", expected="text")
     joined = "\\".join(str(v) for v in values_of(value))
     return _NO_TEXT.sub("", joined).strip() or None
 
@@ -79,7 +126,7 @@ def text(dataset: Dataset, keyword: str) -> str | None:
 def integer(dataset: Dataset, keyword: str) -> int | None:
     """A whole number (US, SS, IS, UL); None for several values or none.
 
-    Raises RefusedInstance HEADER_UNREADABLE of a sequence or of a number that no such VR can hold.
+    Raises RefusedInstance HEADER_UNREADABLE as `value_of`, and of a number that no such VR can hold.
     """
     value = value_of(dataset, keyword)
     try:
@@ -130,8 +177,8 @@ def _beyond_bounds(keyword: str) -> RefusedInstance:
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """All values of a numeric element (DS, US, VM 1-n); empty if absent or if one is no number.
 
-    They may be infinite or no number, as the element says. Raises RefusedInstance HEADER_UNREADABLE of a
-    sequence.
+    They may be infinite or no number, as the element says. Raises RefusedInstance HEADER_UNREADABLE as
+    `value_of`.
     """
     value = value_of(dataset, keyword)
     if value is None or isinstance(value, bytes):
@@ -150,7 +197,7 @@ def values_of(value: Any) -> list[Any]:
 
 
 def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE of anything else."""
+    """The first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
     items = value_of(dataset, keyword)
     return items[0] if items else None
 

@@ -44,8 +44,8 @@ def normalise_frame(
 ) -> NormalisedFrame:
     """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
 
-    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, CONSTANT_IMAGE. Safe in
-    many threads at once as long as each has its own dataset.
+    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
+    CONSTANT_IMAGE, FRAME_NOT_FINITE, HEADER_UNREADABLE. Safe in many threads at once as long as each has its own dataset.
     """
     layout = pixel_layout(dataset)
     stored, decoder = decode_frame(dataset, frame_number)
@@ -61,6 +61,7 @@ def normalise_frame(
 
     table = transfer_table(domain, modality, voi, inverted=inverted)
     table[values.padding] = 0.0
+    refuse_not_finite(table)
     return NormalisedFrame(
         pixels=look_up(table, values.index),
         record=NormalisationRecord(
@@ -114,6 +115,20 @@ def _refuse_blank(shown: np.ndarray) -> None:
     """A window or table that misses the picture leaves all black or all white."""
     if shown.min() == shown.max():
         raise _constant("one value in all pixels after modality LUT and VOI")
+
+
+def refuse_not_finite(values: np.ndarray) -> None:
+    """No step gives such values of a header within bounds; one such frame would spoil a whole batch."""
+    if np.isfinite(values).all():
+        return
+    raise refused(
+        "FRAME_NOT_FINITE",
+        step=Step.NORMALISE,
+        tag="(7FE0,0010) Pixel Data",
+        found="pixels that are no finite numbers after modality LUT and VOI",
+        expected="numbers from 0 to 1",
+        advice="Its source must be set right.",
+    )
 
 
 def _constant(found: str) -> RefusedInstance:

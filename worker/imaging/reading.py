@@ -67,7 +67,7 @@ _PIXEL_SIZES = {
     "PixelSpacing": "Pixel Spacing",
     "NominalScannedPixelSpacing": "Nominal Scanned Pixel Spacing",
 }
-_HEADER_KEYWORDS = [
+HEADER_KEYWORDS = [
     *REQUIRED_KEYWORDS,
     *_NUMBERS.values(),
     *(keyword for keyword, _, _ in _TERMS.values()),
@@ -96,7 +96,7 @@ def read_header(source: Source) -> InstanceHeader:
     (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
     and OSError.
     """
-    dataset = open_dataset(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
+    dataset = open_dataset(source, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
     uids = required_uids(dataset)
     return InstanceHeader(
         study_instance_uid=uids["StudyInstanceUID"],
