@@ -47,11 +47,12 @@ def _grid(stream: bytes, start: int) -> tuple[int, int]:
         raise decode_failed("a JPEG 2000 grid with more tiles than can be counted")
     position = start + 2
     while True:
-        marker, length = struct.unpack_from(">HH", stream, position)
+        (marker,) = struct.unpack_from(">H", stream, position)
         if marker == _SOT:
             return tiles, position
         if marker == _EOC:
             raise truncated("no tiles", f"{tiles} tiles, as SIZ says")
+        (length,) = struct.unpack_from(">H", stream, position + 2)
         if marker >> 8 != 0xFF or length < 2:
             raise decode_failed("JPEG 2000 headers that do not add up")
         position += 2 + length

@@ -72,7 +72,8 @@ def check_scan(stream: bytes) -> Scan:
         raise decode_failed("JPEG headers that do not add up") from None
     every = scan.restart_interval or scan.mcus
     expected = max(1, -(-scan.mcus // every))
-    if len(scan.intervals) < expected:
+    unannounced = len(scan.intervals) > 1 and not scan.restart_interval
+    if len(scan.intervals) < expected or unannounced:
         raise truncated(
             f"a scan of {len(scan.intervals)} restart interval(s)",
             f"{expected}, as its header says",
