@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from worker.imaging.decode_budget import PROCESS_BUDGET
 from worker.imaging.decoders import decode_frame
 from worker.imaging.frame_values import FrameValues
 from worker.imaging.modality import Modality, modality_of
@@ -45,9 +46,18 @@ def normalise_frame(
     """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
 
     Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
-    CONSTANT_IMAGE, FRAME_NOT_FINITE, HEADER_UNREADABLE. Safe in many threads at once as long as each has its own dataset.
+    CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE. Waits while other threads'
+    frames fill the memory that decoding may take. Safe in many threads at once as long as each has
+    its own dataset.
     """
     layout = pixel_layout(dataset)
+    with PROCESS_BUDGET.reserved(layout.rows * layout.columns):
+        return _normalised(dataset, layout, spec, frame_number)
+
+
+def _normalised(
+    dataset: Dataset, layout: PixelLayout, spec: PreprocessingSpec, frame_number: int
+) -> NormalisedFrame:
     stored, decoder = decode_frame(dataset, frame_number)
     domain, padding = stored_domain(layout), padding_range(dataset, layout)
     values = FrameValues(stored=stored, domain=domain, padding=is_padding(domain, padding))
