@@ -30,6 +30,7 @@ from worker.earlier import predictions_that_stand, with_earlier
 from worker.errors import Rejected, Transient
 from worker.failures import settle_failure
 from worker.imaging.eligibility import judge
+from worker.imaging.guarded_decoding import is_costly, normalise_in_child
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import preprocess
@@ -133,14 +134,18 @@ def read_study(
     if not claimed.instances:  # no images are no negative
         raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
-    stat = claimed.lane is Lane.STAT
+    stat, suspect = claimed.lane is Lane.STAT, claimed.lane is Lane.SUSPECT
     known = [p for instance in claimed.instances for p in predictions_kept(instance, model)]
     judged: list[JudgedInstance] = []
     for instance in claimed.instances:
         if is_open(instance) and not predictions_kept(instance, model):
             room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in judged)
             keep = room if model.shadow else 0
-            judged.append(judge_instance(instance, model, runtime, watch, stat=stat, keep=keep))
+            judged.append(
+                judge_instance(
+                    instance, model, runtime, watch, stat=stat, keep=keep, suspect=suspect
+                )
+            )
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in judged)
     stands = predictions_that_stand(claimed.instances, but_of=model.record.id)
@@ -172,10 +177,12 @@ def judge_instance(
     *,
     stat: bool,
     keep: int,
+    suspect: bool = False,
 ) -> JudgedInstance:
     """Read one file, apply the eligibility table, put its frames before the network.
 
-    `keep`: of so many frames the network's input is kept for the shadow.
+    `keep`: of so many frames the network's input is kept for the shadow. `suspect`: a worker died of this
+    study, so its frames are decoded in a process of their own, as costly ones always are.
     """
     try:
         with watch.step("read"):
@@ -184,12 +191,17 @@ def judge_instance(
             judgement = judge(header, model.policy)
             if judgement.refusals:
                 return JudgedInstance(instance=instance, refusals=judgement.refusals)
-            dataset = read_dataset(path)
+            dataset = None if suspect or is_costly(header) else read_dataset(path)
         frames: list[QueuedFrame] = []
         for number in judgement.frame_numbers:
             with watch.step("normalise"):
-                normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
-                tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
+                spec = model.manifest.preprocessing
+                normalised = (
+                    normalise_in_child(path, spec, number, within_s=runtime.site.decode_limit_s)
+                    if dataset is None
+                    else normalise_frame(dataset, spec, number)
+                )
+                tensor = preprocess(normalised.pixels, spec)
             score = model.batcher.submit(tensor, stat=stat)
             kept = tensor if len(frames) < keep else None
             frames.append(

@@ -16,6 +16,7 @@ from db.enums import Lane
 from db.session import Database
 from worker.active_model import ActiveModel, load_active_model
 from worker.heartbeat import Heartbeat
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.intake.opening import storage_to_fetch_to
 from worker.leases import LeaseKeeper
 from worker.own_disk import DiskKeeper
@@ -45,6 +46,9 @@ class Runtime:
         self.pid = os.getpid()
         self.site = site
         self.identity = identity
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(frame=site.decode_frame_mb, process=site.decode_memory_mb)
+        )
         self.database = Database(site.database_url)
         self.storage = storage_to_fetch_to(site, self.database)
         self.retriever = Retriever(site, self.database, self.storage)

@@ -10,6 +10,7 @@ from pathlib import Path
 from db.heartbeats import beat
 from db.session import Database
 from worker.celery import DELIVERY
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.logging import get_logger
 from worker.peers import Peers, read_peers
 from worker.results.words import ResultWords
@@ -30,6 +31,9 @@ class DeliveryRuntime:
         self.site = site
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
         self.words = ResultWords.of(site)
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(frame=site.decode_frame_mb, process=site.decode_memory_mb)
+        )
         self.database = Database(site.database_url)
         read_peers(site.peers)  # which destinations there are is for the relay alone to say
         self._file: Path = site.alive_dir / f"{self.name}.alive"

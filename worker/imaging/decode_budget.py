@@ -29,6 +29,11 @@ class DecodeLimits:
     process_bytes: int = 2_000 * MEGABYTE
     """For all frames that are decoded at once in one process."""
 
+    @classmethod
+    def of_megabytes(cls, *, frame: int, process: int) -> DecodeLimits:
+        """As a site writes them (PNEUMO_DECODE_FRAME_MB, PNEUMO_DECODE_MEMORY_MB)."""
+        return cls(frame_bytes=frame * MEGABYTE, process_bytes=process * MEGABYTE)
+
 
 class DecodeBudget:
     """Bytes that frames in decoding hold together; who asks first is served first."""
@@ -44,6 +49,11 @@ class DecodeBudget:
         with self._changed:
             self._limits = limits
             self._changed.notify_all()
+
+    @property
+    def limits(self) -> DecodeLimits:
+        """As they are now."""
+        return self._limits
 
     @contextmanager
     def reserved(self, pixels: int) -> Iterator[None]:
