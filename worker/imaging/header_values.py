@@ -42,7 +42,7 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
     """
     try:
         value = dataset.get(keyword)
-        empty = value is None or (isinstance(value, str | bytes) and not value)
+        empty = value is None or (isinstance(value, str | bytes | Sequence) and not len(value))
     except MemoryError:
         raise
     except RecursionError:
@@ -80,8 +80,8 @@ def _kind_meant(keyword: str) -> str | None:
 def drop_unreadable(dataset: Dataset) -> Dataset:
     """The same dataset less what cannot be read: for whoever tells of an image without judging it.
 
-    An element goes if it cannot be parsed, is of another kind than its keyword, holds such an element,
-    or is nested deeper than `DEEPEST`.
+    An element goes if it cannot be parsed, is of another kind than its keyword, is a number string that is
+    no number, holds such an element, or is nested deeper than `DEEPEST`.
     """
     for tag in list(dataset.keys()):
         try:
@@ -104,7 +104,9 @@ def _is_readable(element: DataElement, deepest: int) -> bool:
     ):
         return False
     if kind != _ITEMS:
-        return True
+        # pydicom leaves a number string as it is if it is no number, and then cannot write it.
+        numeric = element.VR in (VR.DS, VR.IS)
+        return not (numeric and any(isinstance(v, str) for v in values_of(element.value)))
     return deepest > 0 and all(
         _is_readable(inner, deepest - 1) for item in element.value for inner in item
     )

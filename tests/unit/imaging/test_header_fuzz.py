@@ -235,7 +235,7 @@ def test_several_elements_spoilt_at_once(spoilt: dict[str, str]) -> None:
     fate_of(file_with(spoilt))
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(
     spoilt=st.dictionaries(st.sampled_from(READ), st.sampled_from(sorted(SPOILINGS)), max_size=4)
 )
