@@ -148,7 +148,9 @@ def _child() -> None:
     configure_logging()
     request = _Request(**json.load(sys.stdin))
     PROCESS_BUDGET.limit(DecodeLimits(**request.limits))
-    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_s, request.cpu_s + 1))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    # At the soft limit comes SIGXCPU, which ends a process that does not handle it; at the hard one SIGKILL.
+    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_s, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the picture
     pixels = b""
     said: dict[str, Any]

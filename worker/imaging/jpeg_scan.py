@@ -8,9 +8,8 @@ nothing where the scan was whole.
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +20,6 @@ _DCT, _LOSSLESS = frozenset({0xC0, 0xC1}), 0xC3
 """SOF markers of the sequential Huffman processes (T.81 table B.1), as PS3.5 8.2.1 has them."""
 _SOF = frozenset({*range(0xC0, 0xD0)}) - {0xC4, 0xC8, 0xCC}
 _DHT, _DRI, _SOS = 0xC4, 0xDD, 0xDA
-_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
-"""Within a scan 0xFF is followed by 0 where it is data (B.1.1.5), by itself where it is filling."""
 _RESTARTS, _END_OF_IMAGE = range(0xD0, 0xD8), 0xD9
 _PROBE = bytes(range(0x11, 0xEF, 0x12)) * 256 + b"\xff\xd9"
 """Bytes that no scan ends with by chance, and EOI."""
@@ -166,15 +163,26 @@ def _note_shortest(tables: bytes, shortest: dict[int, int]) -> None:
 
 def _intervals(stream: bytes, start: int) -> list[tuple[int, int]]:
     """From `start` to EOI, cut at restart markers; any other marker ends the scan too early."""
-    edges = [start]
-    ends = []
-    for found in _MARKER.finditer(stream, start):
-        ends.append(found.start())
-        if found[1][0] not in _RESTARTS:
-            if found[1][0] != _END_OF_IMAGE:
-                raise truncated(
-                    "a scan that another marker breaks off", "a scan up to its end marker"
-                )
-            return list(zip(edges, ends, strict=True))
-        edges.append(found.end())
+    begin = start
+    found = []
+    for position, marker in _markers(stream, start):
+        found.append((begin, position))
+        if marker == _END_OF_IMAGE:
+            return found
+        if marker not in _RESTARTS:
+            raise truncated("a scan that another marker breaks off", "a scan up to its end marker")
+        begin = position + 2
     raise truncated("a scan without an end marker", "a complete scan")
+
+
+def _markers(stream: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """Where markers stand from `start` on, and their codes.
+
+    Within a scan 0xFF is followed by 0 where it is data (B.1.1.5), by itself where it is filling. By numpy:
+    one byte of 256 is such a 0xFF, and the scan has millions.
+    """
+    data = np.frombuffer(stream, np.uint8, offset=start)
+    places = np.flatnonzero(data[:-1] == 0xFF)
+    codes = data[places + 1]
+    markers = (codes != 0) & (codes != 0xFF)
+    yield from zip((places[markers] + start).tolist(), codes[markers].tolist(), strict=True)
