@@ -125,6 +125,14 @@ class Settings(BaseSettings):
     retry_ceiling_s: Seconds = 300.0
     """Longest delay in seconds between two retries."""
 
+    # Decoding (worker/imaging/decode_budget.py, worker/imaging/guarded_decoding.py)
+    decode_memory_mb: int = Field(2000, ge=100)
+    """Memory that frames in decoding may hold together in one process; others wait."""
+    decode_frame_mb: int = Field(1200, ge=10)
+    """Memory that decoding one frame may take, 8 bytes a pixel; a larger frame is refused."""
+    decode_limit_s: Seconds = 60.0
+    """Longest decoding of a frame of a suspect study, or of one that is costly; then it is refused."""
+
     # The model
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """`auto` uses CUDA if there is one; the device used is recorded with every prediction."""

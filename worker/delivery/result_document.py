@@ -15,6 +15,7 @@ from db.values.study_details import InstanceDetail, PredictionDetail, StudyDetai
 from db.vocabulary.enums import Verdict
 from worker.errors import Rejected, Transient
 from worker.imaging.dicom_files import open_dataset
+from worker.imaging.header_values import drop_unreadable
 from worker.imaging.reading import read_dataset
 from worker.model.bundle import Bundle
 from worker.peers.peers_file import ResultObjectKind
@@ -120,9 +121,8 @@ def _headers(
     read: dict[int, Dataset] = {}
     for item in here:
         with _missing_told():
-            read[item.number] = open_dataset(
-                storage.path_of(item.file_name), stop_before_pixels=True
-            )
+            header = open_dataset(storage.path_of(item.file_name), stop_before_pixels=True)
+            read[item.number] = drop_unreadable(header)
     for item in left:
         study_uid = str(read[here[0].number].StudyInstanceUID)
         read[item.number] = _from_row(gone[item.file_name], study_uid, item)

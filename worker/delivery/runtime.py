@@ -10,6 +10,7 @@ from pathlib import Path
 from db.engine.session import Database
 from db.ledger.heartbeats import record_heartbeat
 from worker.celery import DELIVERY
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.logging import get_logger
 from worker.messaging.dropped import DROPPED
 from worker.peers.peers_file import Peers, read_peers
@@ -31,6 +32,11 @@ class DeliveryRuntime:
         self.settings = settings
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
         self.words = ResultSettings.of(settings)
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(
+                frame=settings.decode_frame_mb, process=settings.decode_memory_mb
+            )
+        )
         self.database = Database(settings.database_url)
         read_peers(settings.peers)  # which destinations there are is for the relay alone to say
         self._file: Path = settings.alive_dir / f"{self.name}.alive"

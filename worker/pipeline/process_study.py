@@ -26,6 +26,7 @@ from db.vocabulary.enums import InstanceState, Lane, Verdict
 from db.vocabulary.errors import StaleClaim
 from worker.errors import Rejected, Transient
 from worker.imaging.eligibility import check_eligibility
+from worker.imaging.guarded_decoding import is_costly, normalise_in_child
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import preprocess
@@ -150,14 +151,18 @@ def read_study(
     if not claimed.instances:  # no images are not a negative
         raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
-    stat = claimed.lane is Lane.STAT
+    stat, suspect = claimed.lane is Lane.STAT, claimed.lane is Lane.SUSPECT
     known = [p for instance in claimed.instances for p in existing_predictions(instance, model)]
     prepared: list[PreparedInstance] = []
     for instance in claimed.instances:
         if is_assessable(instance) and not existing_predictions(instance, model):
             room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in prepared)
             keep = room if model.shadow else 0
-            prepared.append(prepare_instance(instance, model, runtime, watch, stat=stat, keep=keep))
+            prepared.append(
+                prepare_instance(
+                    instance, model, runtime, watch, stat=stat, keep=keep, suspect=suspect
+                )
+            )
     with watch.step("inference"):
         instances = tuple(outcome_of(item, model) for item in prepared)
     earlier = latest_prior_predictions(claimed.instances, excluding_model=model.record.id)
@@ -193,10 +198,12 @@ def prepare_instance(
     *,
     stat: bool,
     keep: int,
+    suspect: bool = False,
 ) -> PreparedInstance:
     """Read one file, apply the eligibility table, and queue its frames for the network.
 
-    `keep`: for how many frames the network's input is kept for the shadow.
+    `keep`: for how many frames the network's input is kept for the shadow. `suspect`: a worker died of
+    this study, so its frames are decoded in a process of their own, as costly ones always are.
     """
     try:
         with watch.step("read"):
@@ -205,12 +212,17 @@ def prepare_instance(
             judgement = check_eligibility(header, model.policy)
             if judgement.refusals:
                 return PreparedInstance(instance=instance, refusals=judgement.refusals)
-            dataset = read_dataset(path)
+            dataset = None if suspect or is_costly(header) else read_dataset(path)
         frames: list[QueuedFrame] = []
         for number in judgement.frame_numbers:
             with watch.step("normalise"):
-                normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
-                tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
+                spec = model.manifest.preprocessing
+                normalised = (
+                    normalise_in_child(path, spec, number, within_s=runtime.settings.decode_limit_s)
+                    if dataset is None
+                    else normalise_frame(dataset, spec, number)
+                )
+                tensor = preprocess(normalised.pixels, spec)
             score = model.batcher.submit(tensor, stat=stat)
             kept = tensor if len(frames) < keep else None
             frames.append(

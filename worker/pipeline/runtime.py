@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from db.engine.session import Database
 from db.vocabulary.enums import Lane
 from worker.archive.retrieve.retriever import Retriever
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.inference.active_model import ActiveModel
 from worker.inference.model_holder import ModelHolder
 from worker.maintenance.housekeeping import DiskMaintenance
@@ -30,6 +31,11 @@ class Runtime:
         self.pid = os.getpid()
         self.settings = settings
         self.identity = identity
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(
+                frame=settings.decode_frame_mb, process=settings.decode_memory_mb
+            )
+        )
         self.database = Database(settings.database_url)
         self.storage = retrieve_storage(settings, self.database)
         self.retriever = Retriever(settings, self.database, self.storage)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from enum import Enum
-from functools import cache
 from pathlib import Path
 
 from PIL import ImageFont
@@ -42,8 +42,24 @@ def font_for(style: Style, chosen: Path | None) -> FreeTypeFont:
     return _font(chosen if chosen and style is Style.FOOT else FONTS / name, size)
 
 
-@cache
+class _FontsOfThread(threading.local):
+    """The fonts that a thread has opened: a FreeType face may serve one thread at a time, and Pillow
+    calls back into Python, where another thread may go on, while it draws."""
+
+    def __init__(self) -> None:
+        self.opened: dict[tuple[Path, int], FreeTypeFont] = {}
+
+
+_fonts = _FontsOfThread()
+
+
 def _font(path: Path, size: int) -> FreeTypeFont:
+    if (path, size) not in _fonts.opened:
+        _fonts.opened[path, size] = _open(path, size)
+    return _fonts.opened[path, size]
+
+
+def _open(path: Path, size: int) -> FreeTypeFont:
     try:
         # The basic layout is part of Pillow: what it draws does not depend on the machine's libraries.
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
-from worker.storage.intake_folder import IntakeStorage
 
 from db.values import ClaimedInstance
 from db.vocabulary.enums import InstanceState
@@ -23,6 +22,7 @@ from worker.imaging.eligibility import EligibilityPolicy
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess, standardise
 from worker.pipeline.process_study import prepare_instance
 from worker.pipeline.stopwatch import Stopwatch
+from worker.storage.intake_folder import IntakeStorage
 
 SPEC = PreprocessingSpec(size=64)
 ORIGINALS = Path(__file__).resolve().parents[4].parent / "shared" / "data" / "kermany-originals"

@@ -22,10 +22,13 @@ class BorderReader(nn.Module):
         self.register_buffer("where", torch.from_numpy(border_strip(64)).float())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.strip(x * self.where).mean((1, 2, 3))
+        return self.logits_from(self.activations(x))
 
-    def cam_layer(self) -> nn.Module:
-        return self.strip
+    def activations(self, x: torch.Tensor) -> torch.Tensor:
+        return self.strip(x * self.where)
+
+    def logits_from(self, activations: torch.Tensor) -> torch.Tensor:
+        return activations.mean((1, 2, 3))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -67,6 +68,23 @@ def box_of(line: Line) -> tuple[float, float, float, float]:
 def page_of(name: str) -> CaptureLayout:
     words, room = PAGES[name]
     return lay_out(words, None, room=room)
+
+
+def test_eight_threads_draw_what_one_thread_draws():
+    pages = [words for words, _ in PAGES.values()]
+    alone = [draw(words, drawn_picture(), None) for words in pages]
+    assert not np.array_equal(alone[0], alone[1])
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda words: draw(words, drawn_picture(), None), pages))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_each_thread_has_its_own_fonts():
+    """FreeType lets a face serve one thread at a time."""
+    here = font_for(Style.BODY, None)
+    assert here is font_for(Style.BODY, None)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(font_for, Style.BODY, None).result() is not here
 
 
 @pytest.mark.parametrize("name", PAGES)
