@@ -48,7 +48,7 @@ def other(runtime, tmp_path_factory):
 def select(runtime, name) -> None:
     with runtime.database.transaction() as session:
         select_shadow(session, name, "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
 
 
 def processed(runtime, path) -> str:

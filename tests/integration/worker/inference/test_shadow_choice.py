@@ -107,12 +107,12 @@ def test_a_shadow_that_is_behind_is_not_waited_for(runtime, tmp_path, monkeypatc
 def test_a_shadow_that_is_activated_predicts_alone(runtime):
     with runtime.database.transaction() as session:
         activate_model(session, "resnet50-2.0.0", "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
     assert (runtime.model.record.name, runtime.model.shadow) == ("resnet50-2.0.0", None)
     with runtime.database.transaction() as session:
         activate_model(session, "resnet50-1.0.0", "test")
         select_shadow(session, "resnet50-2.0.0", "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
     assert runtime.model.shadow.record.name == "resnet50-2.0.0"
 
 

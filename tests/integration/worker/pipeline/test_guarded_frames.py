@@ -93,7 +93,7 @@ def test_its_neighbours_in_the_study_are_predicted_with_their_distance(runtime, 
 
 def test_a_frame_that_is_left_out_is_named_beside_the_others(runtime, tmp_path, monkeypatch):
     every = replace(runtime.model.policy, multi_frame=MultiFrame.EVERY)
-    monkeypatch.setattr(runtime, "model", replace(runtime.model, policy=every))
+    monkeypatch.setattr(runtime.models, "current", replace(runtime.model, policy=every))
     frames = np.stack([TURNED, UPRIGHT])
     key = accepted(runtime, write_instance(tmp_path / "a.dcm", pixels=frames))
 

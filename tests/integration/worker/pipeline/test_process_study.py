@@ -280,7 +280,7 @@ def test_a_worker_follows_the_active_model_and_keeps_the_old_one_if_it_cannot(
     def activate(name: str) -> None:
         with runtime.database.transaction() as session:
             activate_model(session, name, "test")
-        runtime.heartbeat._follow_active_model()
+        runtime.models.follow()
 
     activate(other.name)
     assert runtime.model.record.name == other.name

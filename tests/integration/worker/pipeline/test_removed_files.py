@@ -42,7 +42,7 @@ def runtime(tmp_path_factory):
 def use(runtime, name):
     with runtime.database.transaction() as session:
         activate_model(session, name, "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
     assert runtime.model.record.name == name
 
 
