@@ -205,4 +205,6 @@ def test_compose_itself_agrees():
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "sound" in done.stdout or "not checked" in done.stdout
+    if "not checked" in done.stdout:
+        pytest.skip("docker-compose is not installed")
+    assert done.stdout.count("sound") == 4, "one line for each profile"

@@ -15,7 +15,7 @@ from db.vocabulary.enums import Lane
 from worker.archive.retrieve.retriever import Retriever
 from worker.inference.active_model import ActiveModel
 from worker.inference.model_holder import ModelHolder
-from worker.maintenance.disk_maintenance import DiskMaintenance
+from worker.maintenance.housekeeping import DiskMaintenance
 from worker.pipeline.heartbeat import Heartbeat
 from worker.pipeline.leases import LeaseKeeper
 from worker.pipeline.worker_identity import WorkerIdentity

@@ -54,6 +54,18 @@ def first(trail):
     )
 
 
+def test_every_event_is_written_as_it_is_called(database):
+    entries = [
+        AuditEntry(event=event, study_key=KEY, actor="test", detail={}) for event in AuditEvent
+    ]
+    with database.transaction() as session:
+        append_entries(session, entries)
+    written = rows(database, "SELECT event FROM audit_record ORDER BY id")
+    assert [event for (event,) in written] == [event.name.lower() for event in AuditEvent]
+    with database.reading() as session:
+        assert verify_chains(session).ok
+
+
 @contextmanager
 def tampering(database):
     with without_triggers(database) as connection:

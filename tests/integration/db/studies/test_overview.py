@@ -10,9 +10,9 @@ from tests.builders.database import (
     STUDY_UID,
     accept_many,
     accept_one,
+    backdate,
     claim_one,
     finish_one,
-    move_back,
     rows,
     uid_of,
 )
@@ -39,7 +39,7 @@ def test_a_glance_at_everything(database):
     accept_one(database, uid=uid_of(3), priority=Priority.STAT)
     claim_one(database, accept_one(database, uid=uid_of(4)).study_key)
     park_one(database, 5, "BUG")
-    move_back(database, waiting, "closed_at", 100)
+    backdate(database, waiting, "closed_at", 100)
 
     with database.reading() as session:
         glance = overview(session)

@@ -72,6 +72,7 @@ def page_of(name: str) -> CaptureLayout:
 @pytest.mark.parametrize("name", PAGES)
 def test_all_letters_are_on_the_page_and_none_on_others(name):
     boxes = [box_of(line) for line in page_of(name).lines]
+    assert boxes
     for left, top, right, bottom in boxes:
         assert 0 <= left < right <= WIDTH
         assert 0 <= top < bottom <= HEIGHT

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from db.values.deliveries import SentObject
-from tests.builders.pacs import make_authority, make_certificate
+from tests.builders.certificates import make_authority, make_certificate
 from worker.delivery.errors import DestinationFailed
 from worker.delivery.render import MadeObject
 from worker.delivery.send import DeliveryEnd
@@ -232,7 +232,7 @@ def peer_at(door) -> Peer:
 
 
 def test_nothing_at_all_is_said_once_a_newer_result_took_its_place(sender, door):
-    assert send_by_web(peer_at(door), sender.site, objects_of(9), lambda: False) is None
+    assert send_by_web(peer_at(door), sender.settings, objects_of(9), lambda: False) is None
     connection, _ = door.accept()
     with connection:
         assert connection.recv(1) == b""
@@ -250,7 +250,7 @@ def test_a_refusal_is_heard_while_we_still_send(sender, door):
     thread = threading.Thread(target=refuse)
     thread.start()
     with pytest.raises(DestinationFailed) as met:
-        send_by_web(peer_at(door), sender.site, objects_of(50_000_000), lambda: True)
+        send_by_web(peer_at(door), sender.settings, objects_of(50_000_000), lambda: True)
     thread.join()
     assert met.value.code == "DESTINATION_REFUSES"
 
