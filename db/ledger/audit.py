@@ -192,5 +192,11 @@ def _fault(row: Any, expected: int, previous_hash: str) -> str | None:
 
 def _fault_at_end(chain: int, intact: int, head: int) -> str:
     if intact < head:
-        return f"Chain {chain}, record {intact + 1}: it was removed, with all records after it up to {head}."
-    return f"Chain {chain}, record {intact}: the chain's head does not match it; one of the two was replaced."
+        return (
+            f"Chain {chain}, record {intact + 1}: it was removed, with all records after it up to "
+            f"{head}."
+        )
+    return (
+        f"Chain {chain}, record {intact}: the chain's head does not match it; one of the two was "
+        "replaced."
+    )

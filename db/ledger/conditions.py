@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, select, update
+from sqlalchemy import ColumnElement, and_, case, select, update
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
@@ -55,25 +55,19 @@ def note_condition(session: Session, subject: str, code: str, sentence: str) -> 
 
 def end_condition(session: Session, subject: str) -> bool:
     """End the condition of `subject`; return whether there was an active one."""
-    ended = session.execute(
-        update(SiteCondition)
-        .where(SiteCondition.subject == subject, SiteCondition.ended_at.is_(None))
-        .values(ended_at=now(session))
-        .returning(SiteCondition.subject),
-        execution_options={"synchronize_session": False},
-    ).all()
-    return bool(ended)
+    return _end(session, SiteCondition.subject == subject)
 
 
 def end_quiet_condition(session: Session, subject: str, *, quiet_s: float) -> bool:
-    """Record that all is well with `subject` if nothing was noted for `quiet_s`; True if it was not."""
+    """End the condition of `subject` if it was not met for `quiet_s`; return whether it was ended."""
+    quiet = SiteCondition.seen_at < now(session) - timedelta(seconds=quiet_s)
+    return _end(session, SiteCondition.subject == subject, quiet)
+
+
+def _end(session: Session, *conditions: ColumnElement[bool]) -> bool:
     ended = session.execute(
         update(SiteCondition)
-        .where(
-            SiteCondition.subject == subject,
-            SiteCondition.ended_at.is_(None),
-            SiteCondition.seen_at < now(session) - timedelta(seconds=quiet_s),
-        )
+        .where(SiteCondition.ended_at.is_(None), *conditions)
         .values(ended_at=now(session))
         .returning(SiteCondition.subject),
         execution_options={"synchronize_session": False},
@@ -93,7 +87,7 @@ def active_conditions(session: Session) -> list[Condition]:
 
 
 def active_code(session: Session, codes: Collection[str], *, seen_within_s: float) -> str | None:
-    """Return the longest active of these codes that was met within `seen_within_s`; None without one."""
+    """Return the longest active of these codes that was met within `seen_within_s`, or None."""
     return session.scalars(
         select(SiteCondition.code)
         .where(

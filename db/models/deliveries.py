@@ -36,8 +36,8 @@ class ResultDestination(Base):
     probe_at: Mapped[datetime | None]
     """No delivery to it is tried before this time."""
     forgone_at: Mapped[datetime | None]
-    """When somebody cancelled its outstanding deliveries while no file named it; since then it receives
-    no newer results either."""
+    """When somebody cancelled its outstanding deliveries while the file of peers did not name it;
+    since then it receives no newer results either."""
 
 
 class ResultDelivery(LastError, Base):
@@ -88,7 +88,7 @@ class ResultDelivery(LastError, Base):
     failures: Mapped[int] = mapped_column(Integer, default=0)
     """Consecutive transient failures."""
     refusals: Mapped[int] = mapped_column(Integer, default=0)
-    """How often the destination refused an object or its commitment, or an object could not be built."""
+    """How often the destination refused an object or its commitment, or none could be built."""
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     """Consecutive workers that died while they held it."""
     due_at: Mapped[datetime | None]

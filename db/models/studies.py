@@ -171,7 +171,7 @@ class Instance(Base):
     refusal_step: Mapped[str | None]
     received_at: Mapped[datetime]
     replaced_in_revision: Mapped[int | None] = mapped_column(Integer)
-    """The revision with which another content of the same SOP Instance UID came; None: this one counts."""
+    """Revision with which another content of its SOP Instance UID came; None: this one counts."""
     file_removed_at: Mapped[datetime | None]
     """Since when the file is not needed and may be gone; None while it is in the intake folder."""
     file_returned_at: Mapped[datetime | None]

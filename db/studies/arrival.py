@@ -50,7 +50,7 @@ class Arrival:
 
 
 def note_conflicts(arrival: Arrival) -> None:
-    """Collect audit entries with both digests of contents that conflict; the arrival's first counts."""
+    """Collect audit entries with both digests of conflicting contents; the first content counts."""
     first: dict[str, str] = {}
     for instance, receipt in arrival.outcomes:
         kept = first.setdefault(instance.sop_instance_uid, instance.file_sha256)

@@ -46,7 +46,7 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
 
 
 def own_objects_by_series(session: Session, study_key: str) -> dict[str, set[str]]:
-    """Return the objects that we sent, or were about to send, for a study: SOP Instance UIDs by series.
+    """Return the SOP Instance UIDs that we sent, or were about to send, for a study, by series.
 
     An archive counts by series, so its count is corrected by series; whether given UIDs are ours is
     another question (`db.deliveries.overview.own_results`).

@@ -51,6 +51,7 @@ def overview(session: Session) -> Overview:
     waiting = Study.state.in_(WAITING)
     oldest = session.scalar(select(func.min(Study.closed_at)).where(waiting))
     by_lane = select(Study.lane, func.count()).where(waiting).group_by(Study.lane)
+    lanes = session.execute(by_lane)
     by_state: Counter[StudyState] = Counter()
     by_verdict: Counter[Verdict] = Counter()
     # The only query that reads all studies of all time, so there is one for both counts.
@@ -63,7 +64,7 @@ def overview(session: Session) -> Overview:
             by_verdict[verdict] += count
     return Overview(
         by_state=dict(by_state),
-        waiting_by_lane={lane: count for lane, count in session.execute(by_lane)},  # noqa: C416  Row is no pair for dict()'s types
+        waiting_by_lane={lane: count for lane, count in lanes},  # noqa: C416  Row is no pair
         by_verdict=dict(by_verdict),
         oldest_waiting_seconds=(now(session) - oldest).total_seconds() if oldest else None,
     )

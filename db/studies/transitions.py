@@ -1,12 +1,12 @@
 """How an arrival changes its study, by the state of the study.
 
-| state             | whole study (`apply_whole_study`)   | one instance (`apply_instance`)                   |
-|-------------------|-------------------------------------|---------------------------------------------------|
-| receiving         | closed by the sender                | the idle window starts again                      |
-| accepted, queued  | more images                         | more images                                       |
-| running           | revised; run again after this one   | revised; receiving again after this attempt       |
-| running, fetching | more images                         | more images; receiving again if this attempt fails |
-| done, parked      | revised and accepted                | revised and receiving                             |
+| state             | whole study (`apply_whole_study`) | one instance (`apply_instance`)          |
+|-------------------|-----------------------------------|------------------------------------------|
+| receiving         | closed by the sender              | the idle window starts again             |
+| accepted, queued  | more images                       | more images                              |
+| running           | revised; run again after this one | revised; receiving after this attempt    |
+| running, fetching | more images                       | more images; receiving if it fails       |
+| done, parked      | revised and accepted              | revised and receiving                    |
 
 A manifest, which names the study's instances, decides in both columns: it closes a study that is
 being received when everything is here, and lets it wait for missing instances otherwise. A changed
@@ -122,7 +122,7 @@ def _close_or_wait(
     *,
     accepts: bool = True,
 ) -> None:
-    """Close an open study by its manifest, or without one by the rule `otherwise`; else let it wait."""
+    """Close an open study by its manifest, or without one by `otherwise`; else let it wait."""
     rule = ClosedBy.MANIFEST if arrival.missing == 0 else otherwise
     if arrival.missing or rule is None:
         arrival.study.due_at = arrival.moment + _window(arrival, timeouts)
@@ -195,7 +195,7 @@ def is_being_fetched(session: Session, study: Study) -> bool:
 
 
 def _revise_while_running(arrival: Arrival) -> None:
-    """Revise a running study, whose attempt does not know these images; it runs again when that ends."""
+    """Revise a running study, whose attempt lacks these images; it runs again when that ends."""
     study = arrival.study
     if is_being_fetched(arrival.session, study):
         return  # the attempt itself waits for these images (C-MOVE) and reads them when they are here

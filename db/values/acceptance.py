@@ -76,7 +76,7 @@ class InstanceAcceptance:
     """What was done with one instance; listed in the order in which they were handed over."""
 
     outcome: InstanceReceipt
-    """A row refers to the file of a new or changed instance, and to a duplicate's if it is the same."""
+    """Rows refer to the files of new and changed instances, and to a duplicate's if it is the same."""
     file_name: str
     """As it was handed over."""
 

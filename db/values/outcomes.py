@@ -72,7 +72,7 @@ class StudyOutcome:
     model_version_id: int | None
     """Model version that looked at the study; None if none did."""
     decided_by: int | None = None
-    """Model version that gave the verdict, if it was an earlier one, of a file that was removed since."""
+    """Earlier model version that gave the verdict, for a file that was removed since; else None."""
     device: str | None = None
     """What computed it."""
     instances: tuple[InstanceOutcome, ...] = ()

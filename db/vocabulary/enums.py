@@ -39,7 +39,7 @@ class Lane(StrEnum):
     ROUTINE = "routine"
     """In turn."""
     SUSPECT = "suspect"
-    """Workers died while they held it: it runs alone in its process, so that no other study fails with it."""
+    """Workers died while they held it: it runs alone in its process, to protect other studies."""
 
 
 class Source(StrEnum):

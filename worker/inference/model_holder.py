@@ -28,7 +28,7 @@ class ModelHolder:
         self.current: ActiveModel = load_active_model(database, settings)
 
     def follow(self) -> None:
-        """Load a newly selected model or shadow; frames that are already queued finish on the old one."""
+        """Load a newly selected model or shadow; frames already queued finish on the old one."""
         with self._database.reading() as session:
             record = active_model(session)
             shadow = shadow_model(session) if self._settings.shadow else None

@@ -19,7 +19,7 @@ class StudyVerdict:
 
 
 def frame_verdict(probability: float, threshold: float) -> Verdict:
-    """Return the verdict for a calibrated probability in [0, 1]; equal to the threshold is positive."""
+    """Return the verdict for a calibrated probability in [0, 1]; at the threshold it is positive."""
     return Verdict.POSITIVE if probability >= threshold else Verdict.NEGATIVE
 
 

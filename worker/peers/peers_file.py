@@ -62,7 +62,7 @@ class Peer(BaseModel):
 
     # Certificates, for both
     authorities: Path | None = None
-    """PEM of the authorities that may sign its certificate; else PNEUMO_TLS_AUTHORITIES, else the system's."""
+    """PEM of authorities that may sign its certificate; else PNEUMO_TLS_AUTHORITIES, else the system's."""
     certificate: Path | None = None
     """PEM that we show it; else PNEUMO_TLS_CERTIFICATE."""
     key: Path | None = None
@@ -222,8 +222,8 @@ def authorization(peer: Peer) -> dict[str, str]:
     if not token or any(not sign.isprintable() for sign in token):
         raise Rejected(
             "TOKEN_FILE_UNREADABLE",
-            f"The token_file of {peer.name} holds no bearer token that this process can read; expected "
-            "one line of ASCII. Correct the file or its permissions.",
+            f"The token_file of {peer.name} holds no bearer token that this process can read; "
+            "expected one line of ASCII. Correct the file or its permissions.",
         )
     return {"Authorization": f"Bearer {token}"}
 

@@ -89,9 +89,9 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
 
 
 def _trust_ourselves(context: ssl.SSLContext, settings: Settings) -> None:
-    """Trust our certificate, which `pneumo health listener` shows and another authority may have signed.
+    """Trust our certificate, which `pneumo health listener` shows.
 
-    Only the certificate is trusted, not its issuer.
+    Another authority may have signed it: only the certificate is trusted, not its issuer.
     """
     ours = _named(settings.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
     context.load_verify_locations(cadata=first_certificate(ours))

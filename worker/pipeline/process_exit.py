@@ -12,7 +12,7 @@ from worker.logging import get_logger
 log = get_logger(__name__)
 
 EXIT_SOFTWARE = 70
-"""EX_SOFTWARE: the supervisor starts a new process, and the studies return when their leases expire."""
+"""EX_SOFTWARE: the supervisor starts a new process; studies return when their leases expire."""
 
 
 def exit_process(event: str, **details: object) -> NoReturn:

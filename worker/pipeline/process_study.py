@@ -71,7 +71,7 @@ class QueuedFrame:
 
     frame_number: int
     record: NormalisationRecord
-    """What was done to its pixels; they are not kept, so that a large study does not fill the memory."""
+    """What was done to its pixels, which are not kept: a large study must not fill the memory."""
     score: Future[Score]
     tensor: torch.Tensor | None
     """The network's input, kept for the shadow alone."""

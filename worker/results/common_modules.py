@@ -108,7 +108,7 @@ def _file_meta(sop_class_uid: UID, sop_instance_uid: str) -> FileMetaDataset:
 
 
 def _add_equipment(dataset: Dataset, result: StudyResult, settings: ResultSettings) -> None:
-    """PS3.3 C.7.5.2 Enhanced General Equipment: the model is the device, its digest the serial number."""
+    """PS3.3 C.7.5.2 Enhanced General Equipment: the model is the device, its digest its serial."""
     versions = [result.model.label, f"results {UID_SCHEME_VERSION}"]
     for holder in (dataset, contributing := Dataset()):
         holder.Manufacturer = settings.manufacturer

@@ -24,7 +24,7 @@ map must not change the pixels of an object whose UID stays the same (PS3.5 9.1)
 
 
 def with_heat(pixels: np.ndarray, heat: np.ndarray, colour: Colour) -> np.ndarray:
-    """Tint grey float32 (H, W) by heat float32 (S, S), both in [0, 1]: RGB float32 (H, W, 3) in [0, 1]."""
+    """Tint grey float32 (H, W) by heat float32 (S, S); all in [0, 1]. Returns RGB (H, W, 3)."""
     grey = np.repeat(pixels[:, :, None], 3, axis=2)
     if not heat.any():
         return grey

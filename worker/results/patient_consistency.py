@@ -80,6 +80,6 @@ def _may_be_one_person(one: Dataset, other: Dataset) -> bool:
 
 
 def _is_writable(element: DataElement, source: Dataset, target: Dataset) -> bool:
-    """Whether the target can hold the value: non-ASCII bytes need the character set of their source."""
+    """Whether the target can hold the value: other than ASCII needs its source's character set."""
     sets = [text(dataset, "SpecificCharacterSet") for dataset in (source, target)]
     return sets[0] == sets[1] or str(element.value).isascii()

@@ -69,7 +69,7 @@ def _capture(
     what = "Grad-CAM of {} over the radiograph" if marked else "Radiograph as {} saw it"
     _add_image(dataset, content, what.format(result.model.label))
     _add_source(dataset, item)
-    # Heat is relative to its picture: below the threshold its peak would suggest a finding that is none.
+    # Heat is relative to its picture: below the threshold its peak would suggest a finding.
     shown = picture if marked else replace(picture, heat=np.zeros_like(picture.heat))
     _add_pixels(dataset, draw(content, shown, settings.font))
     return dataset

@@ -67,7 +67,8 @@ _SUMMARIES = {
 def replaced_by(result: StudyResult, settings: ResultSettings) -> list[Predecessor]:
     """Return the reports that this one replaces.
 
-    Of its own earlier forms only those that were begun before it, so that each attempt builds the same.
+    Of its own earlier forms only those that were begun before it, so that each attempt builds the
+    same.
     """
     before = [result.supersedes] if result.supersedes else []
     own = ResultUids.of(result, settings).report
@@ -174,7 +175,7 @@ def _observer(result: StudyResult, settings: ResultSettings) -> ObservationConte
 def _of_the_study(
     result: StudyResult, settings: ResultSettings, clock: StudyClock
 ) -> ContainerContentItem:
-    """Build TID 1500 "Qualitative Evaluations": the study's verdict, and comments on the whole study."""
+    """Build TID 1500 "Qualitative Evaluations": the study's verdict, and comments on it."""
     container = ContainerContentItem(
         name=CodedConcept.from_code(codes.QUALITATIVE_EVALUATIONS),
         relationship_type=RelationshipTypeValues.CONTAINS,

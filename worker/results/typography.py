@@ -34,7 +34,7 @@ class Style(Enum):
 
 
 def font_for(style: Style, chosen: Path | None) -> FreeTypeFont:
-    """Return the site's font for the site's own text (the disclaimer), DejaVu Sans for everything else.
+    """Return the site's font for its own text (the disclaimer), DejaVu Sans for everything else.
 
     Raises Rejected FONT_UNREADABLE.
     """
@@ -72,7 +72,7 @@ def _open(path: Path, size: int) -> FreeTypeFont:
 
 
 def check_glyphs(words: str, chosen: Path | None) -> None:
-    """Check that the disclaimer's font has all of its characters; a row of boxes would disclaim nothing.
+    """Check that the disclaimer's font has all its characters; a row of boxes disclaims nothing.
 
     Raises Rejected FONT_UNREADABLE, LETTER_NOT_IN_FONT.
     """

@@ -11,7 +11,6 @@ from tests.builders.results import MODEL, STUDY_KEY, make_result_settings
 from worker.results.uids import IMPLEMENTATION_CLASS_UID, ResultUids, device_uid, uid_of
 
 UIDS = ResultUids(study_key=STUDY_KEY, revision=1, model=MODEL, settings=make_result_settings())
-NAMES = ("report", "report_series", "capture_series")
 
 
 def all_of(uids: ResultUids) -> set[str]:
