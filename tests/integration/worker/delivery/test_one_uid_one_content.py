@@ -89,28 +89,28 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
 
 
 PROGRAM = """
-import hashlib, sys, warnings
-from pathlib import Path
-from tests.builders.results import WHEN, words_of
-from tests.builders.dicom import make_instance
-import tests.builders.results as made
+import hashlib
+from tests.builders.results import WHEN, make_header, make_result_settings
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.study_result import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
+from worker.results.study_result import (
+    FrameResult, InstanceResult, ModelUsed, ResultVerdict, StudyResult,
+)
 from worker.results.picture import picture_of
 bundle = load_bundle(default_bundle())
 model, spec = ModelUsed.of(bundle.manifest), bundle.manifest.preprocessing
 for seed in range(2):
-    header = made.header_of(seed=seed, rows=1500, columns=1200)
-    frame = FrameOutcome(
-        frame_number=1, probability=0.99, verdict=Verdict.POSITIVE, predicted_at=WHEN
+    header = make_header(seed=seed, rows=1500, columns=1200)
+    frame = FrameResult(
+        frame_number=1, probability=0.99, verdict=ResultVerdict.POSITIVE, predicted_at=WHEN
     )
-    result = ResultOfStudy(
-        study_key="5f" * 16, revision=1, model=model, verdict=Verdict.POSITIVE, finished_at=WHEN,
-        instances=(InstanceOutcome(header=header, frames=(frame,)),),
+    result = StudyResult(
+        study_key="5f" * 16, revision=1, model=model, verdict=ResultVerdict.POSITIVE, finished_at=WHEN,
+        instances=(InstanceResult(header=header, frames=(frame,)),),
     )
     picture = lambda item, number: picture_of(header, number, bundle.model, spec)
-    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in build_results(result, words_of(), picture)))
+    made = build_results(result, make_result_settings(), picture)
+    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in made))
 """
 
 
