@@ -1,7 +1,7 @@
 """Results made in code, as rows and headers would give them: each test states what it is about.
 
-result_of(predicted(0.8), refused())         a study of two images, one of them not evaluated
-drawn_picture(rows=300, columns=200)         a radiograph with one hot place
+make_result(predicted_instance(0.8), refused_instance())   a study of two images, one not evaluated
+drawn_picture(rows=300, columns=200)                       a radiograph with one hot place
 """
 
 from __future__ import annotations

@@ -89,19 +89,18 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
 
 
 PROGRAM = """
-import hashlib, sys, warnings
-from pathlib import Path
-from tests.builders.results import WHEN, make_result_settings
-from tests.builders.dicom import make_instance
-import tests.builders.results as made
+import hashlib
+from tests.builders.results import WHEN, make_header, make_result_settings
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.study_result import FrameResult, InstanceResult, ModelUsed, StudyResult, ResultVerdict
+from worker.results.study_result import (
+    FrameResult, InstanceResult, ModelUsed, ResultVerdict, StudyResult,
+)
 from worker.results.picture import picture_of
 bundle = load_bundle(default_bundle())
 model, spec = ModelUsed.of(bundle.manifest), bundle.manifest.preprocessing
 for seed in range(2):
-    header = made.make_header(seed=seed, rows=1500, columns=1200)
+    header = make_header(seed=seed, rows=1500, columns=1200)
     frame = FrameResult(
         frame_number=1, probability=0.99, verdict=ResultVerdict.POSITIVE, predicted_at=WHEN
     )
@@ -110,7 +109,8 @@ for seed in range(2):
         instances=(InstanceResult(header=header, frames=(frame,)),),
     )
     picture = lambda item, number: picture_of(header, number, bundle.model, spec)
-    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in build_results(result, make_result_settings(), picture)))
+    made = build_results(result, make_result_settings(), picture)
+    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in made))
 """
 
 

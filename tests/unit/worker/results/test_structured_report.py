@@ -405,7 +405,8 @@ def test_another_process_gives_the_same_bytes():
         "import hashlib;"
         "from tests.builders.results import *;"
         "from worker.results.build import build_results, to_bytes;"
-        "made = build_results(make_result(predicted_instance(.9), refused_instance(2)), make_result_settings(), picture_of_any);"
+        "instances = predicted_instance(.9), refused_instance(2);"
+        "made = build_results(make_result(*instances), make_result_settings(), picture_of_any);"
         "print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in made))"
     )
     environments = [
