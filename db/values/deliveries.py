@@ -1,4 +1,4 @@
-"""What the delivery of results hands around: frozen values; UIDs show in no `repr`."""
+"""Values of the delivery of results: frozen; no `repr` shows a UID."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Urgency(IntEnum):
     """Which results go first to a destination that has many to take."""
 
     STAT = 0
-    """Of a study that was marked STAT: somebody waits for it."""
+    """Of a study that was marked STAT: a person waits for it."""
     ROUTINE = 1
-    """Of a study that has just been read, and the question whether an object is kept."""
+    """Of a study that has just been processed, and requests for storage commitment."""
     PAST_RESULT = 2
-    """Owed by a person's order for a study that had been read before: nobody waits for it."""
+    """Enqueued by a person's order for a study of before: nobody waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class SentObject:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceNames:
-    """By what names a PACS knows an image whose file has left."""
+    """By what names a PACS knows an image whose file was removed."""
 
     sop_class_uid: str = field(repr=False)
     sop_instance_uid: str = field(repr=False)
@@ -53,14 +53,14 @@ class InstanceNames:
 
 @dataclass(frozen=True, kw_only=True)
 class PredecessorResult:
-    """The result that a new one takes the place of."""
+    """The earlier result that a new one replaces."""
 
     model_name: str
     """Its model version."""
     revision: int
     """Revision of the study that it was about."""
     finished_at: datetime
-    """When it came about."""
+    """When it was stored."""
     objects: tuple[SentObject, ...]
     """What was sent of it."""
 
@@ -86,7 +86,7 @@ class DeliveryClaim:
     refusals: int
     """Refusals so far."""
     predecessor: PredecessorResult | None
-    """What it takes the place of."""
+    """The earlier result that it replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,44 +100,35 @@ class CommitmentRequest:
     failures: int
     """How often it could not be asked, in a row."""
     unanswered: int = 0
-    """Earlier questions about the same sending that it took and did not answer yet."""
+    """Earlier requests about the same sending that it took and has not reported on yet."""
 
 
 class CommitmentOutcome(StrEnum):
-    """What a destination's report on storage commitment came to."""
+    """What a destination's report on storage commitment meant."""
 
     COMMITTED = "committed"
     """It keeps every object."""
     SEND_AGAIN = "send_again"
     """It does not have some of them: all are sent again."""
     PARKED = "parked"
-    """The same, too often."""
+    """The same, too often: it waits for a person."""
     UNKNOWN = "unknown"
     """No delivery waits for such a report."""
 
 
-class DeliverySweep(StrEnum):
-    """What became of a delivery whose worker died."""
-
-    WAITING = "waiting"
-    """It is sent again."""
-    PARKED = "parked"
-    """Too many workers died with it."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DestinationSummary:
-    """One destination at a glance."""
+    """One destination with the number of its deliveries."""
 
     name: str
     is_active: bool
-    """It stands in the file of peers."""
+    """It is in the file of peers."""
     by_state: Mapping[DeliveryState, int]
     """Deliveries in each state."""
     parked_by_code: Mapping[str, int]
-    """Why those that wait for a person do."""
+    """Parked deliveries by error code."""
     oldest_waiting_seconds: float | None
-    """How long the oldest result that was not sent yet is owed."""
+    """Age of the oldest result that was not sent yet."""
     failures: int
     """Failures of the destination as a whole, in a row."""
     probe_at: datetime | None

@@ -5,20 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.vocabulary.enums import (
-    SweepAction,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweptStudy:
-    """A study whose lease had run out."""
-
-    study_key: str
-    """Its opaque key."""
-    action: SweepAction
-    """What was done with it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class NewModelVersion:

@@ -176,14 +176,14 @@ class InstanceReceipt(StrEnum):
 
 
 class SweepAction(StrEnum):
-    """What the sweeper did with a study whose lease had run out."""
+    """What the sweeper did with a study or a delivery whose lease had run out."""
 
     REQUEUED = "requeued"
-    """Back into its own lane."""
+    """It is due again: a study in its own lane."""
     SUSPECTED = "suspected"
-    """Into the suspect lane."""
+    """The study goes through the suspect lane."""
     PARKED = "parked"
-    """Parked with code CRASHED_WORKER."""
+    """Too many workers died with it: CRASHED_WORKER, CRASHED_DELIVERY."""
     SKIPPED = "skipped"
     """Its row could not be swept; the others were."""
 

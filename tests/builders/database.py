@@ -17,6 +17,7 @@ from db.studies.results import store_result
 from db.studies.shadow import store_shadow_predictions
 from db.values import (
     Claim,
+    Failure,
     InstanceOutcome,
     NewModelVersion,
     NewPrediction,
@@ -27,10 +28,14 @@ from db.values import (
     StepSeconds,
     StudyOutcome,
 )
-from db.vocabulary.enums import Lane, Priority, RunOutcome, Verdict
+from db.vocabulary.enums import FailureKind, Lane, Priority, RunOutcome, Verdict
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 THRESHOLD = 0.4
+
+
+def failure(kind=FailureKind.BUG, code="X", sentence="Look it up.", **values):
+    return Failure(kind=FailureKind(kind), code=code, sentence=sentence, **values)
 
 
 def digest(text: str) -> str:

@@ -12,8 +12,7 @@ from db.deliveries.publication import due_for_delivery, mark_deliveries_publishe
 from db.engine.clock import now
 from db.models import ResultDelivery
 from db.values.deliveries import SentObject
-from db.vocabulary.enums import FailureKind
-from tests.builders.database import digest, one, rows
+from tests.builders.database import digest, failure, one, rows
 
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
 CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -72,15 +71,8 @@ def sent(database, claim, name="a", **values):
 
 def put_off(database, claim, delay_s=0.0, **values):
     with database.transaction() as session:
-        postpone_delivery(
-            session,
-            claim,
-            code="CODE",
-            sentence="A sentence.",
-            kind=FailureKind.TRANSIENT,
-            delay_s=delay_s,
-            **values,
-        )
+        passing = failure("transient", "CODE", "A sentence.")
+        postpone_delivery(session, claim, passing, delay_s=delay_s, **values)
 
 
 def changed(database, key, **values):

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker.peers.peers_file import Peer, authorization
 from worker.peers.tls import client_context
 from worker.settings import Settings
 
 
-def web_session(
-    peer: Peer, settings: Settings, on_connected: Callable[[], None] = lambda: None
-) -> requests.Session:
+def web_session(peer: Peer, settings: Settings) -> requests.Session:
     """A session for requests to `peer`; the caller closes it.
 
-    `on_connected` is called when a connection stands, TLS included, before anything is said on it;
-    what it raises ends the request and comes through. Raises Rejected TLS_FILE_UNUSABLE,
-    TOKEN_FILE_UNREADABLE.
+    Raises Rejected TLS_FILE_UNUSABLE, TOKEN_FILE_UNREADABLE.
     """
     context = None
     if (peer.dicomweb or "").startswith("https://"):
@@ -34,7 +27,7 @@ def web_session(
     session.max_redirects = 0  # nor is it carried to where somebody else says
     session.headers.update(token)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _PeerAdapter(context, on_connected))
+        session.mount(scheme, _PeerAdapter(context))
     return session
 
 
@@ -52,14 +45,9 @@ def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
 class _PeerAdapter(HTTPAdapter):
     """Connections by the TLS context that the site's certificates make, and by nothing else."""
 
-    def __init__(self, context: ssl.SSLContext | None, on_connected: Callable[[], None]) -> None:
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._on_connected = on_connected
         super().__init__()
-
-    def init_poolmanager(self, *args: Any, **values: Any) -> None:
-        super().init_poolmanager(*args, **values)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._on_connected)
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
@@ -69,23 +57,3 @@ class _PeerAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """requests would add the public authorities to ours; the context verifies alone."""
-
-
-def _pools(on_connected: Callable[[], None]) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class Secured(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecuredPool(HTTPSConnectionPool):
-        ConnectionCls = Secured
-
-    return {"http": PlainPool, "https": SecuredPool}

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from db.deliveries.past_results import PastResultOutcome
 from db.engine.session import Database
-from worker.delivery.past_results import Owed, owe_results
+from worker.delivery.past_results import PastResultCounts, enqueue_past_days
 from worker.errors import Rejected
 from worker.screens.admin import actor
 from worker.screens.console import wide_console
@@ -41,7 +41,7 @@ def enqueue_past_results_and_show(
     database = Database(settings.database_url)
     try:
         with console.status("") as line:
-            owed = owe_results(
+            owed = enqueue_past_days(
                 database,
                 destination,
                 first=first,
@@ -56,7 +56,7 @@ def enqueue_past_results_and_show(
     return 1 if owed.without_files else 0
 
 
-def _show(owed: Owed, destination: str, console: Console, *, dry_run: bool) -> None:
+def _show(owed: PastResultCounts, destination: str, console: Console, *, dry_run: bool) -> None:
     would = "would be" if dry_run else "are now"
     console.print(
         f"{owed.counts[PastResultOutcome.ENQUEUED]} results {would} owed to {destination}; "

@@ -16,8 +16,12 @@ from db.studies.overview import study_detail
 from db.values import ModelRecord
 from db.values.study_details import StudyDetail
 from db.vocabulary.enums import Verdict
-from worker.delivery.predecessors import as_predecessor, earlier_forms
-from worker.delivery.result_document import Finding, objects_of
+from worker.delivery.result_document import (
+    ReportedResult,
+    as_predecessor,
+    earlier_forms,
+    result_objects,
+)
 from worker.errors import Rejected, Resource
 from worker.inference.active_model import find_bundle
 from worker.model.bundle import load_bundle
@@ -49,7 +53,7 @@ def show_results(
         database.dispose()
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
     storage = IntakeStorage(settings.intake_dir)
-    objects = objects_of(detail, finding, bundle, storage, words, gone=gone)
+    objects = result_objects(detail, finding, bundle, storage, words, removed=gone)
     console.print(_written(objects, folder))
     console.print(RESEARCH_ONLY)
     return 0
@@ -76,7 +80,7 @@ def _model_of(database: Database, detail: StudyDetail) -> ModelRecord:
     return model
 
 
-def _finding(database: Database, detail: StudyDetail) -> Finding:
+def _finding(database: Database, detail: StudyDetail) -> ReportedResult:
     """The study's last result, with what its deliveries say that it takes the place of.
 
     These files have the UIDs of the objects that are sent, and so must say the same (PS3.5 9.1).
@@ -88,7 +92,7 @@ def _finding(database: Database, detail: StudyDetail) -> Finding:
     with database.reading() as session:
         before = as_predecessor(predecessor_of(session, *which))
         forms = earlier_forms(session, *which, summary.finished_at)
-    return Finding(
+    return ReportedResult(
         revision=summary.revision,
         model_name=str(summary.model_name),
         verdict=summary.verdict,

@@ -29,7 +29,7 @@ from db.deliveries.commitment import (
 )
 from db.deliveries.destinations import postpone_probe, record_failure, record_success
 from db.deliveries.overview import destination_summaries, own_results, parked_deliveries
-from db.deliveries.past_results import PastResultOutcome, Period, enqueue_past_results
+from db.deliveries.past_results import PastResultOutcome, enqueue_past_results
 from db.deliveries.predecessors import objects_begun
 from db.deliveries.publication import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.deliveries.rows import REQUESTS_KEPT
@@ -38,8 +38,9 @@ from db.ledger.conditions import active_conditions
 from db.ledger.identity import erase_identity
 from db.models import ResultDelivery
 from db.studies.retention import count_kept_as_outstanding, removable_studies
-from db.values.deliveries import CommitmentOutcome, DeliverySweep, Urgency
-from db.vocabulary.enums import DeliveryState, FailureKind, Priority, Verdict
+from db.values import Backoff, SweptClaim
+from db.values.deliveries import CommitmentOutcome, Urgency
+from db.vocabulary.enums import DeliveryState, Priority, SweepAction, Verdict
 from db.vocabulary.errors import StaleClaim
 from tests.builders.database import (
     accept_one,
@@ -47,6 +48,7 @@ from tests.builders.database import (
     digest,
     ensure_model,
     events_of,
+    failure,
     finish_one,
     one,
     positive_outcome,
@@ -125,7 +127,7 @@ def test_a_parked_study_owes_nothing(database):
     destined(database)
     study = claim_one(database, accept_one(database).study_key)
     with database.transaction() as session:
-        park(session, study, code="X", sentence="x", kind=FailureKind.BUG)
+        park(session, study, failure())
     assert states(database) == []
 
 
@@ -278,7 +280,7 @@ def test_only_one_has_a_claim_and_whoever_was_overtaken_writes_nothing(database)
     first = claimed(database, key, lease_s=0.001)
     assert claimed(database, key) is None
     with database.transaction() as session:
-        assert sweep_deliveries(session) == [(key, DeliverySweep.WAITING)]
+        assert sweep_deliveries(session) == [SweptClaim(key=key, action=SweepAction.REQUEUED)]
     second = claimed(database, key)
     assert second.token == first.token + 1
 
@@ -310,8 +312,8 @@ def test_a_result_that_kills_its_workers_is_parked(database):
     for _ in range(CRASHES_UNTIL_PARKED):
         assert claimed(database, key, lease_s=0.001)
         with database.transaction() as session:
-            ((_, what),) = sweep_deliveries(session)
-    assert what is DeliverySweep.PARKED
+            (swept,) = sweep_deliveries(session)
+    assert swept.action is SweepAction.PARKED
     with database.reading() as session:
         (parked,) = parked_deliveries(session)
     assert parked.error_code == "CRASHED_DELIVERY"
@@ -523,8 +525,8 @@ def test_while_a_destination_is_away_one_at_a_time_probes_it(database):
     assert claimed(database, probe)
     assert [claimed(database, key) for key in others] == [None, None]
     with database.transaction() as session:
-        assert record_success(session, "archive")
-        assert not record_success(session, "archive")
+        record_success(session, "archive")
+        record_success(session, "archive")
     assert len(due(database)) == 2
 
 
@@ -691,8 +693,9 @@ def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
     destined(database, "web")
     begins = long_ago(database)
     with database.transaction() as session:
-        span = Period(begins=begins, ends=now(session))
-        (study,) = enqueue_past_results(session, "web", span, actor="operator:ada")
+        (study,) = enqueue_past_results(
+            session, "web", begins=begins, ends=now(session), actor="operator:ada"
+        )
     assert study.outcome is PastResultOutcome.ERASED
     assert states(database) == ["forgone"]
 
@@ -702,7 +705,7 @@ def test_a_parked_one_is_shown_and_sent_round_again(database):
     key = finish_one(database)
     claim = claimed(database)
     with database.transaction() as session:
-        park_delivery(session, claim, code="REFUSED", sentence="No.", kind=FailureKind.REJECTED)
+        park_delivery(session, claim, failure("rejected", "REFUSED"))
     with database.reading() as session:
         (parked,) = parked_deliveries(session)
         (glance,) = destination_summaries(session)
@@ -842,7 +845,7 @@ def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(databa
         changed(database, key, due_at=long_ago(database))
         assert ask(database, key, f"2.25.{number}")
         with database.transaction() as session:
-            postpone_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
+            postpone_commitment(session, f"2.25.{number}", failure("rejected", "NO"), delay_s=0)
     kept = {uid for (uid,) in rows(database, ASKED)}
     assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + REQUESTS_KEPT))}
     assert report(database, "2.25.1", ALL) is CommitmentOutcome.COMMITTED
@@ -860,7 +863,12 @@ def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
     key = awaiting(database)
     with database.transaction() as session:
         outcome = record_commitment_report(
-            session, "2.25.1", [], {ALL[0]: 0x0112}, max_refusals=3, pause_s=lambda n: 600 + n
+            session,
+            "2.25.1",
+            [],
+            {ALL[0]: 0x0112},
+            max_refusals=3,
+            backoff=Backoff(base_s=600, ceiling_s=3600),
         )
     assert outcome is CommitmentOutcome.SEND_AGAIN
     assert due(database) == []
@@ -871,7 +879,7 @@ def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
     awaiting(database)
     with database.transaction() as session:
-        postpone_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
+        postpone_commitment(session, "2.25.1", failure("rejected", "NO"), delay_s=0)
     assert len(due(database)) == 1
     with database.transaction() as session:
         cancel_commitment(session, "2.25.1")

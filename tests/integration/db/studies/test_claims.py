@@ -16,6 +16,7 @@ from tests.builders.database import (
     claim_one,
     ensure_model,
     events_of,
+    failure,
     finish_one,
     let_lease_run_out,
     make_study,
@@ -31,7 +32,7 @@ from tests.builders.database import (
 
 def sweep(database):
     with database.transaction() as session:
-        return [(study.study_key, study.action) for study in sweep_expired_leases(session)]
+        return [(claim.key, claim.action) for claim in sweep_expired_leases(session)]
 
 
 def crash(database, key):
@@ -45,26 +46,13 @@ def crash(database, key):
 
 def retry(database, claimed, delay_s):
     with database.transaction() as session:
-        schedule_retry(
-            session,
-            claimed,
-            code="DISK_AWAY",
-            sentence="The disk did not answer.",
-            kind=FailureKind.TRANSIENT,
-            delay_s=delay_s,
-        )
+        passing = failure("transient", "DISK_AWAY", "The disk did not answer.")
+        schedule_retry(session, claimed, passing, delay_s=delay_s)
 
 
 def park_it(database, claimed):
     with database.transaction() as session:
-        park(
-            session,
-            claimed,
-            code="BUG",
-            sentence="Look it up.",
-            kind=FailureKind.BUG,
-            traceback_reference="t-1",
-        )
+        park(session, claimed, failure(code="BUG", traceback_reference="t-1"))
 
 
 # --- claiming -------------------------------------------------------------------------------------

@@ -4,13 +4,14 @@ import pytest
 
 from db.studies.overview import find_study, overview, parked_studies, study_detail, study_summaries
 from db.studies.results import park
-from db.vocabulary.enums import FailureKind, Lane, Priority, StudyState, Verdict
+from db.vocabulary.enums import Lane, Priority, StudyState, Verdict
 from db.vocabulary.errors import AmbiguousStudy
 from tests.builders.database import (
     STUDY_UID,
     accept_many,
     accept_one,
     claim_one,
+    failure,
     finish_one,
     move_back,
     rows,
@@ -22,7 +23,7 @@ def park_one(database, number, code):
     key = accept_one(database, uid=uid_of(number)).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code=code, sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, failure(code=code))
     return key
 
 

@@ -25,6 +25,7 @@ from tests.builders.database import (
     digest,
     ensure_model,
     events_of,
+    failure,
     finish_one,
     make_instance,
     make_study,
@@ -92,7 +93,7 @@ def parked(database, uid):
     key = accept_one(database, uid=uid).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Mended.", kind="bug")
+        park(session, claimed, failure(code="BUG"))
     return key
 
 

@@ -13,13 +13,14 @@ from db.studies.overview import VIEWS, view_rows
 from db.studies.results import park
 from db.values import InstanceOutcome, StudyOutcome
 from db.views import view_text
-from db.vocabulary.enums import FailureKind, Priority, Source, Verdict
+from db.vocabulary.enums import Priority, Source, Verdict
 from tests.builders import deliveries as delivery_builders
 from tests.builders.database import (
     THRESHOLD,
     accept_one,
     claim_one,
     ensure_model,
+    failure,
     finish_one,
     make_instance,
     make_prediction,
@@ -101,7 +102,7 @@ def small_site(database):
     keys["parked"] = accept_one(database, uid=uid_of(5)).study_key
     claimed = claim_one(database, keys["parked"])
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, failure(code="BUG"))
     keys["waiting"] = accept_one(database, uid=uid_of(6)).study_key
     return database, keys
 

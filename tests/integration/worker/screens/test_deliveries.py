@@ -14,11 +14,11 @@ from db.engine.session import Database
 from db.ledger.conditions import note_condition
 from db.ledger.heartbeats import record_heartbeat
 from db.studies.retention import mark_removed
-from db.vocabulary.enums import FailureKind
 from tests.builders.database import (
     accept_one,
     claim_one,
     ensure_model,
+    failure,
     finish_one,
     one,
     positive_outcome,
@@ -66,9 +66,7 @@ def one_of_each(database) -> str:
     sent(database, claimed(database, first))
     parked = claimed(database, second)
     with database.transaction() as session:
-        park_delivery(
-            session, parked, code="REFUSED", sentence="It says no.", kind=FailureKind.REJECTED
-        )
+        park_delivery(session, parked, failure("rejected", "REFUSED", "It says no."))
     return second
 
 
@@ -114,7 +112,7 @@ def test_status_says_what_to_do_where_images_left(site, database):
     for key, code in zip(due(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True):
         claim = claimed(database, key)
         with database.transaction() as session:
-            park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
+            park_delivery(session, claim, failure("rejected", code))
     for said in (printed(show_status, site), printed(show_deliveries, site, parked=False)):
         assert "2 results parked that are owed to archive: REFUSED 1, RESULT_FILES_GONE 1." in said
         assert "1 of them need images that left by the retention rule: have these studies" in said

@@ -18,6 +18,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelGet as Ge
 
 from db.studies.intake import close_idle_studies
 from db.studies.results import schedule_retry
+from tests.builders.database import failure
 from tests.builders.dicom import make_instance, make_study
 from tests.builders.dimse_archive import DimseArchive, serving
 from tests.builders.fetching_node import Node, with_peers
@@ -396,9 +397,7 @@ def test_a_study_of_nothing_but_results_is_not_there_and_keeps_nobody_waiting(si
 
 def _give_up(node: Node, key: str, error: PneumoError) -> None:
     with node.database.transaction() as session:
-        schedule_retry(
-            session, node.held(key), code=error.code, sentence="", kind="transient", delay_s=0
-        )
+        schedule_retry(session, node.held(key), failure("transient", error.code), delay_s=0)
 
 
 def test_dicom_tls_and_a_certificate_other_than_expected(site, tmp_path, datasets):
