@@ -13,17 +13,12 @@ from kombu import Queue
 
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Lane
+from worker.messaging.names import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY
+from worker.messaging.transport import transport_for
 from worker.settings import Settings, current_settings
 
-PROCESS_STUDY = "pneumo.process_study"
-"""Name of the task that looks at a study; its one argument is a study key."""
-ACCEPT = "pneumo.accept"
-"""Name of the task that takes over what a bridge hands over; its one argument is an opaque name."""
+__all__ = ["ACCEPT", "DELIVER", "DELIVERY", "PROCESS_STUDY", "app", "key_of_priority", "make_app"]
 
-DELIVER = "pneumo.deliver"
-"""Name of the task that sends a result to a destination; its one argument is a delivery's key."""
-DELIVERY = "delivery"
-"""Its queue, which workers that predict never serve."""
 DELIVERY_PRIORITY = {Urgency.STAT: 0, Urgency.ROUTINE: 3, Urgency.PAST_RESULT: 6}
 """Priority of its messages. One queue for all: whoever serves it serves STAT first, however it was
 started. kombu keeps a list of each priority and takes from the first that holds something."""
@@ -35,6 +30,7 @@ def make_app(settings: Settings) -> Celery:
     celery = Celery("pneumo", broker=settings.broker_url, include=["worker.tasks"])
     celery.conf.update(
         # -- what a message is ------------------------------------------------------------
+        broker_transport=transport_for(settings.broker_url),  # drops what has not our form
         task_serializer="json",  # never pickle: a message must not be able to run code
         accept_content=["json"],  # refuse anything else at the door
         result_accept_content=["json"],

@@ -69,6 +69,22 @@ def end_condition(session: Session, subject: str) -> bool:
     return bool(ended)
 
 
+def end_quiet_condition(session: Session, subject: str, *, quiet_s: float) -> bool:
+    """Record that all is well with `subject` if nothing was noted for `quiet_s`; True if it was not."""
+    ended = session.execute(
+        update(SiteCondition)
+        .where(
+            SiteCondition.subject == subject,
+            SiteCondition.ended_at.is_(None),
+            SiteCondition.seen_at < now(session) - timedelta(seconds=quiet_s),
+        )
+        .values(ended_at=now(session))
+        .returning(SiteCondition.subject),
+        execution_options={"synchronize_session": False},
+    ).all()
+    return bool(ended)
+
+
 def active_conditions(session: Session) -> list[Condition]:
     """What holds now, longest first."""
     rows = session.scalars(

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from db.vocabulary.enums import Lane
 from worker.celery import DELIVERY
+from worker.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
@@ -124,6 +125,28 @@ def test_every_container_says_whether_it_is_well(name):
 def test_only_the_listener_is_reached_from_outside():
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["listener"]
     assert COMPOSE["networks"]["inside"]["internal"] is True
+
+
+@pytest.mark.parametrize("name", ["relay", "worker-gpu", "worker-cpu", "suspect", "delivery"])
+def test_whoever_calls_archives_and_destinations_reaches_them(name):
+    """Counting, pulling, backfilling and delivering open connections to the PACS."""
+    assert SERVICES[name]["networks"] == ["inside", "outside"]
+
+
+FIXED = {
+    "PNEUMO_STATE_DIR", "PNEUMO_RUN_DIR", "PNEUMO_DATABASE_URL", "PNEUMO_BROKER_URL",
+    "PNEUMO_LISTEN_HOST", "PNEUMO_LISTEN_PORT", "PNEUMO_WATCH_FOLDER", "PNEUMO_DEVICE",
+    "PNEUMO_OWN_DISK",
+}  # fmt: skip
+"""What compose.yaml decides itself, since it is true inside the containers alone."""
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_of_docker_env_arrives(name):
+    """A key without a value takes what docker/.env or the shell says, and is absent otherwise."""
+    environment = SERVICES[name]["environment"]
+    passed = {variable for variable, value in environment.items() if value is None}
+    assert passed == {f"{PREFIX}{field}".upper() for field in Settings.model_fields} - FIXED
 
 
 def test_the_broker_appends_and_evicts_nothing():

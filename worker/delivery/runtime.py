@@ -13,6 +13,7 @@ from worker.celery import DELIVERY
 from worker.delivery.errors import unknown
 from worker.errors import Rejected
 from worker.logging import get_logger
+from worker.messaging.dropped import DROPPED
 from worker.peers.peers_file import Peer, Peers, read_peers
 from worker.results.result_settings import ResultSettings
 from worker.settings import Settings, current_settings
@@ -78,6 +79,7 @@ class DeliveryRuntime:
             record_heartbeat(
                 session, worker_name=self.name, lanes=DELIVERY, device="cpu", model_name=None
             )
+            DROPPED.note(session)
 
 
 _runtime: DeliveryRuntime | None = None

@@ -13,6 +13,7 @@ from db.engine.session import Database
 from db.ledger.heartbeats import record_heartbeat
 from worker.inference.model_holder import ModelHolder
 from worker.logging import get_logger
+from worker.messaging.dropped import DROPPED
 from worker.pipeline.process_exit import exit_process
 from worker.pipeline.worker_identity import WorkerIdentity
 
@@ -66,6 +67,7 @@ class Heartbeat:
                 model_name=model.record.name,
                 shadow=model.shadow.status() if model.shadow else None,
             )
+            DROPPED.note(session)
 
     def _exit_if_stuck(self) -> None:
         if self._models.current.batcher.stuck_for() > STUCK_AFTER_S:

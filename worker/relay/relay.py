@@ -21,6 +21,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
 from db.engine.session import Database
+from db.ledger.conditions import end_quiet_condition
 from db.studies.intake import close_idle_studies
 from db.studies.publication import (
     age_routine,
@@ -43,6 +44,7 @@ from worker.celery import (
 from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
 from worker.maintenance.housekeeping import Housekeeping
+from worker.messaging.dropped import SUBJECT as FOREIGN_MESSAGES
 from worker.relay.deliveries import DeliveryRelay
 from worker.relay.publish import publish
 from worker.settings import Settings
@@ -54,6 +56,8 @@ SHUTDOWN_TIMEOUT_S = 2.0
 """How long an archive that is being asked may delay our exit."""
 BATCH = 200
 """Most studies published at once; the next batch follows while there are more."""
+FOREIGN_QUIET_S = 3600.0
+"""So long after the last foreign message their condition ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +144,7 @@ class Relay:
         self._disk.run_once()
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
+            end_quiet_condition(session, FOREIGN_MESSAGES, quiet_s=FOREIGN_QUIET_S)
         for claim in swept:
             log.warning("claim_ran_out", study_key=claim.key, action=claim.action.value)
         with self._database.transaction() as session:
