@@ -95,18 +95,18 @@ from tests.builders.dicom import make_instance
 import tests.builders.results as made
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.study_result import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
+from worker.results.study_result import FrameResult, InstanceResult, ModelUsed, ResultVerdict, StudyResult
 from worker.results.picture import picture_of
 bundle = load_bundle(default_bundle())
 model, spec = ModelUsed.of(bundle.manifest), bundle.manifest.preprocessing
 for seed in range(2):
     header = made.header_of(seed=seed, rows=1500, columns=1200)
-    frame = FrameOutcome(
-        frame_number=1, probability=0.99, verdict=Verdict.POSITIVE, predicted_at=WHEN
+    frame = FrameResult(
+        frame_number=1, probability=0.99, verdict=ResultVerdict.POSITIVE, predicted_at=WHEN
     )
-    result = ResultOfStudy(
-        study_key="5f" * 16, revision=1, model=model, verdict=Verdict.POSITIVE, finished_at=WHEN,
-        instances=(InstanceOutcome(header=header, frames=(frame,)),),
+    result = StudyResult(
+        study_key="5f" * 16, revision=1, model=model, verdict=ResultVerdict.POSITIVE, finished_at=WHEN,
+        instances=(InstanceResult(header=header, frames=(frame,)),),
     )
     picture = lambda item, number: picture_of(header, number, bundle.model, spec)
     print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in build_results(result, words_of(), picture)))

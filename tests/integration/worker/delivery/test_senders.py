@@ -73,6 +73,10 @@ def test_a_result_that_is_superseded_while_we_connect_is_not_sent(
     assert sender.states(key) == ["superseded", "waiting"]
     assert sender.deliveries(key)[0]["begun_at"] is None
 
+    sending_by(monkeypatch, FolderSender(folder))
+    assert sender.deliver() == [DeliveryEnd.SENT]
+    assert sender.states(key) == ["superseded", "sent"]
+
 
 def test_an_attempt_that_lost_its_claim_while_it_connected_sends_nothing(
     sender, folder, tmp_path, monkeypatch

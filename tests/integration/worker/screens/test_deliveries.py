@@ -259,4 +259,4 @@ def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path
     peers.write_text('[pacs]\ndicomweb = "https://pacs.example"\nresults = "stow-rs"\n')
     commands = names(peers)
     assert "-Q delivery" in commands["delivery"]
-    assert not [n for n, words in commands.items() if "delivery" in words and n != "delivery"]
+    assert not [n for n, words in commands.items() if " delivery" in words and n != "delivery"]
