@@ -1,6 +1,6 @@
-"""Values that cross the boundary of this package: frozen, small, without a session behind them.
+"""Values that cross the boundary of this package: frozen, small and detached from any session.
 
-Their `repr` shows no UID, patient id or accession number, so that they may be logged.
+Their `repr` shows no UID, patient id or accession number, so that they can be logged.
 """
 
 from __future__ import annotations

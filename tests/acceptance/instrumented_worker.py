@@ -1,4 +1,4 @@
-"""The stock Celery worker with one fault built in, for tests that kill at a chosen moment.
+"""The stock Celery worker with one fault built in, for tests that kill at a chosen step.
 
     python -m tests.acceptance.instrumented_worker FAULT -A worker worker -P threads …
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -13,8 +12,9 @@ import psutil
 import pytest
 
 from db.engine.session import Database
-from tests.builders.evidence import one
+from tests.builders.database import one
 from tests.builders.installation import ROOT
+from tests.builders.waiting import wait_until
 
 
 class Demo:
@@ -25,7 +25,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worker.cli", "demo"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PNEUMO_SHADOW": "false"},
             stdout=(folder / "said.txt").open("wb"),
             stderr=subprocess.STDOUT,
         )
@@ -49,10 +49,12 @@ class Demo:
             database.dispose()
 
     def wait_while(self, holds: Callable[[], bool], within_s: float) -> None:
-        until = time.monotonic() + within_s
-        while self.process.poll() is None and holds():
-            assert time.monotonic() < until, self.said()
-            time.sleep(0.05)
+        wait_until(
+            lambda: self.process.poll() is not None or not holds(),
+            within_s,
+            what=self.said,
+            every_s=0.05,
+        )
 
     def said(self) -> str:
         return " ".join((self.folder / "said.txt").read_text(errors="replace").split())

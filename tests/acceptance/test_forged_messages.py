@@ -13,7 +13,7 @@ from worker.intake.accept import accept_study
 
 def test_no_forged_message_ends_a_worker_or_stays_in_the_broker(install, tmp_path):
     installation = install()
-    settings = installation.site
+    settings = installation.settings
     worker = installation.start_worker()
     installation.wait_until_ready()
     client = redis.Redis.from_url(settings.broker_url)

@@ -1,4 +1,4 @@
-"""HTTP to one peer by `requests`: its certificates, its bearer token, and nothing of the machine's."""
+"""HTTP sessions to one peer: its certificates and bearer token, and nothing from the machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from worker.settings import Settings
 
 
 def web_session(peer: Peer, settings: Settings) -> requests.Session:
-    """A session for requests to `peer`; the caller closes it.
+    """Open a session for requests to `peer`; the caller closes it.
 
-    Raises Rejected TLS_FILE_UNUSABLE, TOKEN_FILE_UNREADABLE.
+    Args:
+        peer: The system.
+        settings: Whose certificates are used if the peer has none of its own.
+
+    Raises:
+        Rejected: TLS_FILE_UNUSABLE, TOKEN_FILE_UNREADABLE.
     """
     context = None
     if (peer.dicomweb or "").startswith("https://"):
         context = client_context(settings, peer)
     token = authorization(peer)
     session = requests.Session()
-    session.trust_env = False  # no .netrc, no proxy: what is asked stands in the file of peers
-    session.max_redirects = 0  # nor is it carried to where somebody else says
+    session.trust_env = False  # no .netrc, no proxy: the file of peers has all that is needed
+    session.max_redirects = 0  # and no request follows a redirection elsewhere
     session.headers.update(token)
     for scheme in ("http://", "https://"):
         session.mount(scheme, _PeerAdapter(context))
@@ -32,7 +37,7 @@ def web_session(peer: Peer, settings: Settings) -> requests.Session:
 
 
 def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
-    """The ssl module's own error, within those that libraries put around it."""
+    """Return the ssl module's error inside the libraries' errors; None without one."""
     for _ in range(8):
         if error is None or isinstance(error, ssl.SSLError):
             return error
@@ -43,7 +48,7 @@ def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
 
 
 class _PeerAdapter(HTTPAdapter):
-    """Connections by the TLS context that the site's certificates make, and by nothing else."""
+    """Connects with our TLS context alone."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
@@ -56,4 +61,4 @@ class _PeerAdapter(HTTPAdapter):
         return host, {"ssl_context": self._context} if self._context else {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """requests would add the public authorities to ours; the context verifies alone."""
+        """Do nothing: requests would add the public authorities, but only the context verifies."""

@@ -12,7 +12,6 @@ from db.studies.retention import RemovableTotals, count_kept_as_outstanding, cou
 from worker.errors import Resource
 from worker.maintenance.orphans import (
     FOLDERS,
-    SweptFiles,
     sweep_alive_files,
     sweep_orphans,
     sweep_part_files,
@@ -29,7 +28,7 @@ class TidyResult:
 
     left: RemovedFiles
     """Files of finished studies."""
-    orphans: SweptFiles
+    orphans: RemovedFiles
     """Files that no row needs."""
     kept_for_deliveries: RemovableTotals | None = None
     """Would leave, but for a result that is still owed; None: not counted."""
@@ -88,8 +87,8 @@ def preview_tidy(settings: Settings, database: Database) -> TidyResult:
     return TidyResult(left=left, orphans=orphans, kept_for_deliveries=owed)
 
 
-def _orphans(settings: Settings, database: Database, *, dry_run: bool) -> SweptFiles:
-    swept = SweptFiles()
+def _orphans(settings: Settings, database: Database, *, dry_run: bool) -> RemovedFiles:
+    swept = RemovedFiles()
     for folder in FOLDERS:
         swept += sweep_orphans(settings, database, folder, dry_run=dry_run)
     return swept

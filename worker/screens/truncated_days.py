@@ -7,7 +7,7 @@ from datetime import date
 
 from rich.text import Text
 
-from worker.archive.find.search import Truncation
+from worker.archive.find.truncated_answers import Truncation
 
 CODE = "SEARCH_CUT_OFF"
 LISTED = 5

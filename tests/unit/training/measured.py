@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.builders.bundles import manifest_of
+from tests.builders.bundles import make_manifest
 from training.data import Layout, Radiograph
 from training.evaluation_set import EvaluationSet, Learnt
 from training.predictions import Predictions
@@ -24,7 +24,7 @@ FINGERPRINT = "f" * 64
 def small_manifest(version: str = "9.9.0", **changes: Any) -> BundleManifest:
     """Of a network that looks at 64 x 64 pixels."""
     values = {"temperature": 1.25, "bias": 0.0, "threshold": 0.4, **changes}
-    return manifest_of(model_version=version, preprocessing=SMALL, **values)
+    return make_manifest(model_version=version, preprocessing=SMALL, **values)
 
 
 def save_small_bundle(folder: Path, *, seed: int = 0, **changes: Any) -> Path:

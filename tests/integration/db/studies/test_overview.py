@@ -10,10 +10,10 @@ from tests.builders.database import (
     STUDY_UID,
     accept_many,
     accept_one,
+    backdate,
     claim_one,
-    failure,
     finish_one,
-    move_back,
+    make_failure,
     rows,
     uid_of,
 )
@@ -23,7 +23,7 @@ def park_one(database, number, code):
     key = accept_one(database, uid=uid_of(number)).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, failure(code=code))
+        park(session, claimed, make_failure(code=code))
     return key
 
 
@@ -40,7 +40,7 @@ def test_a_glance_at_everything(database):
     accept_one(database, uid=uid_of(3), priority=Priority.STAT)
     claim_one(database, accept_one(database, uid=uid_of(4)).study_key)
     park_one(database, 5, "BUG")
-    move_back(database, waiting, "closed_at", 100)
+    backdate(database, waiting, "closed_at", 100)
 
     with database.reading() as session:
         glance = overview(session)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.builders.deliveries import changed, long_ago
+from tests.builders.deliveries import moment_in_the_past, update_delivery
 from worker.delivery.errors import fails
 from worker.delivery.send import DeliveryEnd
 from worker.delivery.senders import SENDERS
@@ -82,7 +82,7 @@ def test_an_attempt_that_lost_its_claim_while_it_connected_sends_nothing(
     sender, folder, tmp_path, monkeypatch
 ):
     def lose() -> None:
-        changed(sender.runtime.database, due, attempts=7)
+        update_delivery(sender.runtime.database, due, attempts=7)
 
     sending_by(monkeypatch, FolderSender(folder, lose))
     sender.destinations(TABLE)
@@ -91,7 +91,7 @@ def test_an_attempt_that_lost_its_claim_while_it_connected_sends_nothing(
     assert sender.deliver() == [DeliveryEnd.OVERTAKEN]
     assert list(folder.iterdir()) == []
     assert sender.states(key) == ["sending"]
-    changed(sender.runtime.database, due, state="forgone", lease_until=None)
+    update_delivery(sender.runtime.database, due, state="forgone", lease_until=None)
 
 
 def test_a_failure_while_we_connect_leaves_nothing_begun(sender, folder, tmp_path, monkeypatch):
@@ -105,7 +105,11 @@ def test_a_failure_while_we_connect_leaves_nothing_begun(sender, folder, tmp_pat
     (row,) = sender.deliveries(key)
     assert (row["state"], row["begun_at"]) == ("waiting", None)
     assert sender.conditions()["destination folder"] == "DESTINATION_FAILS"
-    changed(sender.runtime.database, row["delivery_key"], due_at=long_ago(sender.runtime.database))
+    update_delivery(
+        sender.runtime.database,
+        row["delivery_key"],
+        due_at=moment_in_the_past(sender.runtime.database),
+    )
     sending_by(monkeypatch, FolderSender(folder))
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert "destination folder" not in sender.conditions()

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine.session import Database
 from tests.builders.dicom import make_study, write_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
 from worker.intake.watch_loop import WatchCondition, run
@@ -68,7 +68,7 @@ def test_what_lies_under_stat_goes_first(site, folder, watcher):
 
 
 def test_a_file_that_still_grows_is_left_alone(site, folder, watcher):
-    watcher.site = watcher.site.model_copy(update={"watch_settle_s": 0.3})
+    watcher.settings = watcher.settings.model_copy(update={"watch_settle_s": 0.3})
     whole = write_instance(folder.parent / "whole.dcm").read_bytes()
     path = folder / "grows.dcm"
     for length in (100, 1000, 10_000, len(whole)):
@@ -107,7 +107,7 @@ def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
     assert watcher.run_once() == WatchPass()
     assert count_refused_files(folder) == 1
     screen = io.StringIO()
-    show_status(watcher.site, Console(file=screen, width=200))
+    show_status(watcher.settings, Console(file=screen, width=200))
     assert "1 file(s) of the watched folder were refused." in screen.getvalue()
 
 
@@ -211,11 +211,11 @@ def test_a_killed_watcher_loses_nothing_and_takes_nothing_twice(site, folder, tm
     wait_until(lambda: lying(folder) == [])
     assert check("watch", site.settings).healthy
     second.terminate()
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=scaled(10)) == 0
 
     assert site.one("SELECT count(*) FROM instance") == 12
     assert site.one("SELECT revision FROM study") == 1
-    kept = {dcmread(path).SOPInstanceUID for path in site.kept()}
+    kept = {dcmread(path).SOPInstanceUID for path in site.stored_files()}
     assert len(kept) == 12
     assert STUDY not in log.read_text()
     assert str(folder) not in log.read_text()

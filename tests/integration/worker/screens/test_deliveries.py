@@ -9,8 +9,6 @@ import pytest
 from rich.console import Console
 
 from db.deliveries.claims import park_delivery
-from db.engine.migrate import upgrade
-from db.engine.session import Database
 from db.ledger.conditions import note_condition
 from db.ledger.heartbeats import record_heartbeat
 from db.studies.retention import mark_removed
@@ -18,14 +16,20 @@ from tests.builders.database import (
     accept_one,
     claim_one,
     ensure_model,
-    failure,
     finish_one,
+    make_failure,
     one,
     positive_outcome,
     store,
     uid_of,
 )
-from tests.builders.deliveries import claimed, destined, due, sent, states
+from tests.builders.deliveries import (
+    activate_destinations,
+    claim_one_delivery,
+    delivery_states,
+    publish_due_deliveries,
+    send_one_delivery,
+)
 from worker.errors import Rejected
 from worker.local.installation import process_specs
 from worker.screens.admin import erase_identity_of
@@ -34,21 +38,6 @@ from worker.screens.deliveries import retry_deliveries, show_deliveries
 from worker.screens.past_results import enqueue_past_results_and_show
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying
-from worker.settings import read_settings
-
-
-@pytest.fixture
-def site(tmp_path):
-    site = read_settings(state_dir=tmp_path, broker_url="redis://127.0.0.1:1/0")
-    upgrade(site.database_url)
-    return site
-
-
-@pytest.fixture
-def database(site):
-    database = Database(site.database_url)
-    yield database
-    database.dispose()
 
 
 def printed(show, *arguments, **values) -> str:
@@ -59,37 +48,39 @@ def printed(show, *arguments, **values) -> str:
 
 def one_of_each(database) -> str:
     """One sent, one parked, one waiting; the parked one's key."""
-    destined(database, "archive")
+    activate_destinations(database, "archive")
     for number in range(3):
         finish_one(database, uid=uid_of(number))
-    first, second, _ = due(database)
-    sent(database, claimed(database, first))
-    parked = claimed(database, second)
+    first, second, _ = publish_due_deliveries(database)
+    send_one_delivery(database, claim_one_delivery(database, first))
+    parked = claim_one_delivery(database, second)
     with database.transaction() as session:
-        park_delivery(session, parked, failure("rejected", "REFUSED", "It says no."))
+        park_delivery(session, parked, make_failure("rejected", "REFUSED", "It says no."))
     return second
 
 
-def test_without_a_destination_it_says_where_to_name_one(site):
-    assert "Name one in the file of PNEUMO_PEERS" in printed(show_deliveries, site, parked=False)
-    assert "Results on their way" not in printed(show_status, site)
+def test_without_a_destination_it_says_where_to_name_one(settings):
+    assert "Name one in the file of PNEUMO_PEERS" in printed(
+        show_deliveries, settings, parked=False
+    )
+    assert "Results on their way" not in printed(show_status, settings)
 
 
-def test_counts_by_destination_and_why_one_is_parked(site, database):
+def test_counts_by_destination_and_why_one_is_parked(settings, database):
     key = one_of_each(database)
-    said = printed(show_deliveries, site, parked=True)
+    said = printed(show_deliveries, settings, parked=True)
     assert "│ archive │ 1 │ 1 │ 0 │ 0 │ 0 │ 1 │ 0 │" in said
     assert key[:12] in said
     assert "REFUSED. It says no." in said
     with pytest.raises(Rejected, match="known are: archive"):
-        printed(show_deliveries, site, parked=False, destination="web")
+        printed(show_deliveries, settings, parked=False, destination="web")
 
 
-def test_status_says_what_a_person_should_do(site, database):
+def test_status_says_what_a_person_should_do(settings, database):
     one_of_each(database)
     with database.transaction() as session:
         note_condition(session, "destination archive", "DESTINATION_AWAY", "No answer.")
-    said = printed(show_status, site)
+    said = printed(show_status, settings)
     assert "1 results wait for the PACS, and no living worker delivers" in said
     assert "1 results parked that are owed to archive: REFUSED 1. " in said
     assert "images that left" not in said
@@ -99,60 +90,62 @@ def test_status_says_what_a_person_should_do(site, database):
         record_heartbeat(
             session, worker_name="w-1", lanes="delivery", device="cpu", model_name=None
         )
-    destined(database, "web")
-    said = printed(show_status, site)
+    activate_destinations(database, "web")
+    said = printed(show_status, settings)
     assert "no living worker delivers" not in said
     assert "archive is owed results and is no destination any more" in said
 
 
-def test_status_says_what_to_do_where_images_left(site, database):
-    destined(database, "archive")
+def test_status_says_what_to_do_where_images_left(settings, database):
+    activate_destinations(database, "archive")
     for number in range(2):
         finish_one(database, uid=uid_of(number))
-    for key, code in zip(due(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True):
-        claim = claimed(database, key)
+    for key, code in zip(
+        publish_due_deliveries(database), ["RESULT_FILES_GONE", "REFUSED"], strict=True
+    ):
+        claim = claim_one_delivery(database, key)
         with database.transaction() as session:
-            park_delivery(session, claim, failure("rejected", code))
-    for said in (printed(show_status, site), printed(show_deliveries, site, parked=False)):
+            park_delivery(session, claim, make_failure("rejected", code))
+    for said in (printed(show_status, settings), printed(show_deliveries, settings, parked=False)):
         assert "2 results parked that are owed to archive: REFUSED 1, RESULT_FILES_GONE 1." in said
         assert "1 of them need images that left by the retention rule: have these studies" in said
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_parked_ones_are_sent_round_again(site, database, named):
+def test_parked_ones_are_sent_round_again(settings, database, named):
     key = one_of_each(database)
     console = Console(file=io.StringIO())
     keys = [key[:8]] if named else []
-    assert retry_deliveries(site, keys, console=console) == 0
-    assert states(database) == ["sent", "waiting", "waiting"]
-    assert retry_deliveries(site, [key], console=console) == 1
+    assert retry_deliveries(settings, keys, console=console) == 0
+    assert delivery_states(database) == ["sent", "waiting", "waiting"]
+    assert retry_deliveries(settings, [key], console=console) == 1
 
 
 TODAY = datetime.now(UTC).date()
 YESTERDAY = TODAY - timedelta(days=1)  # the test may begin at midnight
 
 
-def test_earlier_results_are_owed_and_counted(site, database):
+def test_earlier_results_are_owed_and_counted(settings, database):
     first, second = finish_one(database, uid=uid_of(1)), finish_one(database, uid=uid_of(2))
-    destined(database, "web")
+    activate_destinations(database, "web")
     with database.transaction() as session:
         study = one(database, "SELECT id FROM study WHERE study_key = :key", key=second)
         mark_removed(session, study, keep_days=0, actor="test")
     asked = {"destination": "web", "first": YESTERDAY, "last": date(9999, 12, 31)}
 
-    said = printed(enqueue_past_results_and_show, site, dry_run=True, **asked)
+    said = printed(enqueue_past_results_and_show, settings, dry_run=True, **asked)
     assert "1 results would be owed to web; 0 were before." in said
-    assert states(database) == []
-    said = printed(enqueue_past_results_and_show, site, dry_run=False, **asked)
+    assert delivery_states(database) == []
+    said = printed(enqueue_past_results_and_show, settings, dry_run=False, **asked)
     assert "1 results are now owed to web; 0 were before." in said
     assert "1 left out: files left by the retention rule" in said
     assert said.endswith(second)
     assert first not in said
-    said = printed(enqueue_past_results_and_show, site, dry_run=False, **asked)
+    said = printed(enqueue_past_results_and_show, settings, dry_run=False, **asked)
     assert "0 results are now owed to web; 1 were before." in said
     assert (
         enqueue_past_results_and_show(
-            site, dry_run=False, console=Console(file=io.StringIO()), **asked
+            settings, dry_run=False, console=Console(file=io.StringIO()), **asked
         )
         == 1
     )
@@ -170,30 +163,35 @@ def test_earlier_results_are_owed_and_counted(site, database):
         ({"last": YESTERDAY - timedelta(days=1)}, "DAYS_INVALID"),
     ],
 )
-def test_what_cannot_be_owed_is_refused(site, database, wrong, code):
-    destined(database, "gone")
-    destined(database, "web")
+def test_what_cannot_be_owed_is_refused(settings, database, wrong, code):
+    activate_destinations(database, "gone")
+    activate_destinations(database, "web")
     asked = {"destination": "web", "first": YESTERDAY, "last": TODAY, "dry_run": False}
     with pytest.raises(Rejected, match=code):
-        enqueue_past_results_and_show(site, **(asked | wrong))
+        enqueue_past_results_and_show(settings, **(asked | wrong))
 
 
-def test_what_nobody_will_take_is_let_go_after_a_question(site, database):
+def test_what_nobody_will_take_is_let_go_after_a_question(settings, database):
     key = one_of_each(database)
     asked = []
-    said = printed(cancel_deliveries_and_show, site, [], destination="archive", dry_run=True)
+    said = printed(cancel_deliveries_and_show, settings, [], destination="archive", dry_run=True)
     assert said == "2 results (2 owed to archive) would be let go."
     with pytest.raises(KeyboardInterrupt):
         printed(
-            cancel_deliveries_and_show, site, [], destination="archive", dry_run=False, sure=refuse
+            cancel_deliveries_and_show,
+            settings,
+            [],
+            destination="archive",
+            dry_run=False,
+            sure=refuse,
         )
-    assert states(database) == ["sent", "parked", "waiting"]
+    assert delivery_states(database) == ["sent", "parked", "waiting"]
 
     values = {"destination": None, "dry_run": False, "sure": asked.append}
-    said = printed(cancel_deliveries_and_show, site, [key[:12], "0" * 12], **values)
+    said = printed(cancel_deliveries_and_show, settings, [key[:12], "0" * 12], **values)
     assert said == f"{'0' * 12}: nothing is owed 1 results (1 owed to archive) are let go."
     assert asked == ["Let go of 1 results (1 owed to archive), for good?"]
-    assert states(database) == ["sent", "forgone", "waiting"]
+    assert delivery_states(database) == ["sent", "forgone", "waiting"]
 
 
 def refuse(_words):
@@ -201,56 +199,56 @@ def refuse(_words):
 
 
 @pytest.mark.parametrize("wrong", [{"keys": []}, {"keys": ["abc"]}, {"asked": False}])
-def test_nothing_is_let_go_that_was_not_named(site, wrong):
+def test_nothing_is_let_go_that_was_not_named(settings, wrong):
     asked = {"keys": ["a" * 12], "destination": None, "dry_run": False}
     with pytest.raises(Rejected, match="FORGO_WHICH"):
-        cancel_deliveries_and_show(site, **(asked | wrong))
+        cancel_deliveries_and_show(settings, **(asked | wrong))
 
 
-def test_files_that_stay_for_a_result_that_is_owed_are_told(site, database):
-    destined(database)
+def test_files_that_stay_for_a_result_that_is_owed_are_told(settings, database):
+    activate_destinations(database)
     finish_one(database)
-    at_once = site.model_copy(update={"keep_files_days": 1e-9})
+    at_once = settings.model_copy(update={"keep_files_days": 1e-9})
     assert "1 files" in (said := printed(show_status, at_once))
     assert "stay beyond their term, since results are still owed" in said
     said = printed(show_tidying, at_once, dry_run=True)
     assert "stay: results of 1 studies are owed" in said
-    assert "stay beyond their term" not in printed(show_status, site)
+    assert "stay beyond their term" not in printed(show_status, settings)
 
 
-def test_erasing_a_person_lets_go_of_results_that_name_them(site, database, capsys):
-    destined(database, "archive", "web")
+def test_erasing_a_person_lets_go_of_results_that_name_them(settings, database, capsys):
+    activate_destinations(database, "archive", "web")
     key = finish_one(database)
     to_web = one(database, "SELECT delivery_key FROM result_delivery WHERE destination = 'web'")
-    sent(database, claimed(database, to_web))
-    assert erase_identity_of(site, key) == 0
+    send_one_delivery(database, claim_one_delivery(database, to_web))
+    assert erase_identity_of(settings, key) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "1 results that were owed" in said
     assert "were sent to web before" in said
-    assert states(database) == ["forgone", "sent"]
-    assert erase_identity_of(site, key) == 1
+    assert delivery_states(database) == ["forgone", "sent"]
+    assert erase_identity_of(settings, key) == 1
 
 
 def test_erasing_one_without_a_patient_id_holds_as_well_and_says_what_it_did(
-    site, database, capsys
+    settings, database, capsys
 ):
-    destined(database)
+    activate_destinations(database)
     key = finish_one(database, patient_id=None, accession_number=None)
-    sent(database, claimed(database))
-    assert erase_identity_of(site, key) == 0
+    send_one_delivery(database, claim_one_delivery(database))
+    assert erase_identity_of(settings, key) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "no patient id or accession number is kept" in said
     assert "no result of it is sent from now on" in said
     again = accept_one(database, 2, patient_id=None, accession_number=None)
     claim = claim_one(database, again.study_key)
     store(database, claim, positive_outcome(claim, ensure_model(database)))
-    assert states(database) == ["sent"], "nothing is owed of a late image"
-    assert erase_identity_of(site, key) == 1
+    assert delivery_states(database) == ["sent"], "nothing is owed of a late image"
+    assert erase_identity_of(settings, key) == 1
 
 
-def test_an_installation_with_a_destination_has_a_delivery_worker(site, tmp_path):
+def test_an_installation_with_a_destination_has_a_delivery_worker(settings, tmp_path):
     def names(peers):
-        made = process_specs(site.model_copy(update={"peers": peers}), concurrency=1)
+        made = process_specs(settings.model_copy(update={"peers": peers}), concurrency=1)
         return {part.name: " ".join(part.command) for part in made}
 
     peers = tmp_path / "peers.toml"

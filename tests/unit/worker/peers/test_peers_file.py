@@ -79,7 +79,7 @@ def test_a_destination_takes_both_kinds_of_objects_or_those_that_are_named(tmp_p
         ),
         ('[a]\ndicomweb = "https://me:s3cret@pacs.example"\n', "a.dicomweb: String should match"),
         ('["A B"]\n', "A B.name: String should match"),
-        ("port = 4\n", "port stands outside of a table"),
+        ("port = 4\n", "port is outside of a table"),
         ("[a\n", "it is no TOML"),
     ],
 )

@@ -10,7 +10,7 @@ from rich.console import Console
 from db.values import OrderConfirmation
 from db.vocabulary.enums import StudyState
 from worker.archive.coverage import CoverageStatus, DayCoverage
-from worker.archive.find.search import Truncation
+from worker.archive.find.truncated_answers import Truncation
 from worker.screens.coverage import _days
 from worker.screens.order import _table
 from worker.screens.truncated_days import truncation_notice

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive
-from tests.builders.dimse_archive import serving as serving_dimse
-from tests.builders.fetching_node import with_peers
+from tests.builders.dimse_archive import serve_dimse_archive as serving_dimse
+from tests.builders.fetching_node import configure_peers
 from tests.builders.web_archive import WebArchive
-from tests.builders.web_archive import serving as serving_web
+from tests.builders.web_archive import serve_web_archive as serving_web
 from tests.integration.worker.archive.find.test_search import DAY, peer_at
 from worker.archive.find.answers import Answer, FoundStudy
 from worker.archive.find.search import find_day
@@ -166,7 +166,7 @@ def test_whatever_the_limit_no_study_is_missed_and_none_told_twice(most, apart):
 
 
 def web_peer(site, folder, archive):
-    with_peers(site, folder, f'[web]\ndicomweb = "{archive.url}"\nsearch = "qido-rs"\n')
+    configure_peers(site, folder, f'[web]\ndicomweb = "{archive.url}"\nsearch = "qido-rs"\n')
     (peer,) = read_peers(site.settings.peers)
     return peer
 

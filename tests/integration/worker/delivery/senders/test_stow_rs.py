@@ -15,7 +15,7 @@ import pydicom
 import pytest
 
 from db.values.deliveries import SentObject
-from tests.builders.pacs import make_authority, make_certificate
+from tests.builders.certificates import make_authority, make_certificate
 from worker.delivery.errors import DestinationFailed
 from worker.delivery.render import RenderedObject
 from worker.delivery.send import DeliveryEnd

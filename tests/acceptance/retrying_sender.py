@@ -1,9 +1,10 @@
-"""A sender as every modality is one: it keeps what was not acknowledged and sends it again.
+"""A sender like any modality: it keeps what was not acknowledged and sends it again.
 
-    python -m tests.acceptance.patient_sender PORT FOLDER NOTES
+    python -m tests.acceptance.retrying_sender PORT FOLDER NOTES
 
-NOTES gets a line for each event: `yes UID` (status 0000), `no STATUS`, `lost` (the association ended
-without an answer), `closed` (nobody listens). It ends when all files of FOLDER were acknowledged.
+NOTES gets a line for each event: `acknowledged UID` (status 0000), `refused STATUS`, `lost` (the
+association ended without an answer), `closed` (nobody listens). The sender ends when all files of
+FOLDER are acknowledged.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
-PATIENCE_S = 3.0
+ANSWER_TIMEOUT_S = 3.0
 """pynetdicom waits so long for an answer even from a process that died."""
 STUDIES_EACH = 20
 """In one association."""
@@ -37,7 +38,7 @@ def send_all(port: int, files: dict[str, Path], notes: TextIO) -> None:
 def send_some(port: int, left: dict[str, Path]) -> Iterator[str]:
     """One association; takes from `left` what was acknowledged."""
     unit = AE(ae_title="MODALITY")
-    unit.dimse_timeout = unit.acse_timeout = unit.network_timeout = PATIENCE_S
+    unit.dimse_timeout = unit.acse_timeout = unit.network_timeout = ANSWER_TIMEOUT_S
     unit.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
     opened = unit.associate("127.0.0.1", port, ae_title="PNEUMO")
     if not opened.is_established:
@@ -51,9 +52,9 @@ def send_some(port: int, left: dict[str, Path]) -> Iterator[str]:
             return
         if status.Status == 0x0000:
             del left[uid]
-            yield f"yes {uid}"
+            yield f"acknowledged {uid}"
         else:
-            yield f"no {status.Status:04X}"
+            yield f"refused {status.Status:04X}"
     opened.release()
 
 
