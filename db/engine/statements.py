@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, Table
+from sqlalchemy import ColumnElement, ScalarResult, Select, Table, select
+from sqlalchemy import update as update_rows
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
+
+WITHOUT_SESSION_SYNC = {"synchronize_session": False}
+"""Rows are changed in the database; no verb reads an object that it changed this way."""
 
 Row = TypeVar("Row")
 
@@ -57,8 +61,28 @@ def upsert(
 
 def lock_one(session: Session, query: Select[Row]) -> Row | None:
     """Return the query's only row, locked until the commit and read anew; None if there is none."""
+    return lock_rows(session, query).one_or_none()
+
+
+def lock_rows(session: Session, query: Select[Row]) -> ScalarResult[Row]:
+    """Return the query's rows, locked until the commit and read anew."""
     locked = query.with_for_update().execution_options(populate_existing=True)
-    return session.scalars(locked).one_or_none()
+    return session.scalars(locked)
+
+
+def update_in_order(
+    session: Session, model: Any, *conditions: ColumnElement[bool], **values: Any
+) -> int:
+    """Change all rows that meet the conditions; return how many.
+
+    They are locked by ascending id, so that two relays that change many never wait in a ring.
+    """
+    rows = select(model.id).where(*conditions).order_by(model.id).with_for_update()
+    changed = session.execute(
+        update_rows(model).where(model.id.in_(rows)).values(**values).returning(model.id),
+        execution_options=WITHOUT_SESSION_SYNC,
+    )
+    return len(changed.all())
 
 
 def batches(values: Collection[str]) -> Iterator[Sequence[str]]:

@@ -41,7 +41,14 @@ from db.studies.transitions import (
     is_being_fetched,
     raise_to_stat,
 )
-from db.values import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy, StudyOrder
+from db.values import (
+    Acceptance,
+    Failure,
+    InstanceAcceptance,
+    ReceivedInstance,
+    ReceivedStudy,
+    StudyOrder,
+)
 from db.vocabulary.enums import (
     AuditEvent,
     ClosedBy,
@@ -169,9 +176,12 @@ def close_idle_studies(session: Session) -> list[str]:
 
 def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
     if _has_no_image(session, study):
-        kind = FailureKind.REJECTED
-        park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
-        return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
+        failure = Failure(
+            kind=FailureKind.REJECTED, code=NOTHING_CAME, sentence=NOTHING_CAME_SENTENCE
+        )
+        park_study(study, moment, failure)
+        detail = {"code": failure.code, "kind": failure.kind.value}
+        return entry(study, AuditEvent.STUDY_PARKED, detail)
     close_study(study, moment, ClosedBy.IDLE_WINDOW)
     return accepted_entry(session, study)
 

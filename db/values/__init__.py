@@ -6,14 +6,14 @@ Their `repr` shows no UID, patient id or accession number, so that they can be l
 from __future__ import annotations
 
 from db.values.acceptance import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
-from db.values.claims import Claim, ClaimedInstance, PriorPrediction
+from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
+from db.values.failures import Backoff, Failure
 from db.values.operations import (
     AuditReport,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
     ShadowStatus,
-    SweptStudy,
 )
 from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
 from db.values.outcomes import (
@@ -40,8 +40,10 @@ __all__ = [
     "AttemptDetail",
     "AuditDetail",
     "AuditReport",
+    "Backoff",
     "Claim",
     "ClaimedInstance",
+    "Failure",
     "InstanceAcceptance",
     "InstanceDetail",
     "InstanceOutcome",
@@ -65,5 +67,5 @@ __all__ = [
     "StudyOrder",
     "StudyOutcome",
     "StudySummary",
-    "SweptStudy",
+    "SweptClaim",
 ]

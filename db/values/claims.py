@@ -1,10 +1,10 @@
-"""What a worker gets to work on."""
+"""What a worker claims, and what becomes of claims that run out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from db.vocabulary.enums import InstanceState, Lane, Priority, Source
+from db.vocabulary.enums import InstanceState, Lane, Priority, Source, SweepAction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class PriorPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedInstance:
-    """An instance to be judged and predicted."""
+    """An instance to be assessed and predicted."""
 
     id: int
     """Its row."""
@@ -65,3 +65,13 @@ class Claim:
     """Who holds it: the actor in the audit trail."""
     instances: tuple[ClaimedInstance, ...]
     """All instances of the study that count, in order of arrival."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptClaim:
+    """A claim on a study or a delivery whose lease had run out."""
+
+    key: str
+    """The row's opaque key."""
+    action: SweepAction
+    """What was done with the row."""

@@ -116,15 +116,6 @@ class CommitmentOutcome(StrEnum):
     """No delivery expects such a report."""
 
 
-class DeliverySweep(StrEnum):
-    """What was done with a delivery whose worker died."""
-
-    WAITING = "waiting"
-    """It will be sent again."""
-    PARKED = "parked"
-    """Too many workers died while they held it."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class DestinationSummary:
     """The deliveries to one destination in numbers."""

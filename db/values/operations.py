@@ -5,18 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.vocabulary.enums import SweepAction
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweptStudy:
-    """A study whose lease had expired."""
-
-    study_key: str
-    """Its opaque key."""
-    action: SweepAction
-    """What the sweep did with it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class NewModelVersion:

@@ -177,14 +177,14 @@ class InstanceReceipt(StrEnum):
 
 
 class SweepAction(StrEnum):
-    """What the sweep did with a study whose lease had expired."""
+    """What the sweep did with a study or a delivery whose lease had expired."""
 
     REQUEUED = "requeued"
-    """It was returned to its own lane."""
+    """It is due again: a study in its own lane."""
     SUSPECTED = "suspected"
-    """It was moved to the suspect lane."""
+    """The study was moved to the suspect lane."""
     PARKED = "parked"
-    """It was parked with code CRASHED_WORKER."""
+    """It was parked with code CRASHED_WORKER or CRASHED_DELIVERY."""
     SKIPPED = "skipped"
     """Its row could not be processed; the others were."""
 

@@ -18,6 +18,7 @@ from db.studies.results import park, schedule_retry, store_result
 from db.studies.shadow import store_shadow_predictions
 from db.values import (
     Claim,
+    Failure,
     InstanceOutcome,
     NewModelVersion,
     NewPrediction,
@@ -32,6 +33,10 @@ from db.vocabulary.enums import FailureKind, Lane, Priority, RunOutcome, Verdict
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 THRESHOLD = 0.4
+
+
+def make_failure(kind=FailureKind.BUG, code="X", sentence="Look it up.", **values):
+    return Failure(kind=FailureKind(kind), code=code, sentence=sentence, **values)
 
 
 def digest(text: str) -> str:
@@ -300,7 +305,7 @@ def without_triggers(database):
 
 def sweep_leases(database):
     with database.transaction() as session:
-        return [(study.study_key, study.action) for study in sweep_expired_leases(session)]
+        return [(claim.key, claim.action) for claim in sweep_expired_leases(session)]
 
 
 def crash_worker(database, key):
@@ -314,23 +319,10 @@ def crash_worker(database, key):
 
 def postpone_study(database, claimed, delay_s):
     with database.transaction() as session:
-        schedule_retry(
-            session,
-            claimed,
-            code="DISK_AWAY",
-            sentence="The disk did not answer.",
-            kind=FailureKind.TRANSIENT,
-            delay_s=delay_s,
-        )
+        passing = make_failure("transient", "DISK_AWAY", "The disk did not answer.")
+        schedule_retry(session, claimed, passing, delay_s=delay_s)
 
 
 def park_study(database, claimed):
     with database.transaction() as session:
-        park(
-            session,
-            claimed,
-            code="BUG",
-            sentence="Look it up.",
-            kind=FailureKind.BUG,
-            traceback_reference="t-1",
-        )
+        park(session, claimed, make_failure(code="BUG", traceback_reference="t-1"))

@@ -13,13 +13,13 @@ from db.deliveries.publication import due_for_delivery, mark_deliveries_publishe
 from db.engine.clock import now
 from db.models import ResultDelivery
 from db.values.deliveries import SentObject
-from db.vocabulary.enums import FailureKind
 from tests.builders.database import (
     accept_one,
     claim_one,
     digest,
     ensure_model,
     finish_one,
+    make_failure,
     one,
     positive_outcome,
     rows,
@@ -84,15 +84,8 @@ def send_one_delivery(database, claim, name="a", **values):
 
 def postpone_one_delivery(database, claim, delay_s=0.0, **values):
     with database.transaction() as session:
-        postpone_delivery(
-            session,
-            claim,
-            code="CODE",
-            sentence="A sentence.",
-            kind=FailureKind.TRANSIENT,
-            delay_s=delay_s,
-            **values,
-        )
+        passing = make_failure("transient", "CODE", "A sentence.")
+        postpone_delivery(session, claim, passing, delay_s=delay_s, **values)
 
 
 def update_delivery(database, key, **values):

@@ -8,6 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from db.studies.results import schedule_retry
+from tests.builders.database import make_failure
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive
 from tests.builders.fetching_node import FetchingNode, configure_peers
@@ -109,6 +110,4 @@ def archive_moving_to_us(site, datasets, **behaves) -> DimseArchive:
 def postpone_study(node: FetchingNode, key: str, error: PneumoError) -> None:
     """Let the failed attempt end, and the study be due again at once."""
     with node.database.transaction() as session:
-        schedule_retry(
-            session, node.held(key), code=error.code, sentence="", kind="transient", delay_s=0
-        )
+        schedule_retry(session, node.held(key), make_failure("transient", error.code), delay_s=0)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker.peers.peers_file import Peer, authorization
 from worker.peers.tls import client_context
 from worker.settings import Settings
 
 
-def web_session(
-    peer: Peer, settings: Settings, on_connected: Callable[[], None] = lambda: None
-) -> requests.Session:
+def web_session(peer: Peer, settings: Settings) -> requests.Session:
     """Open a session for requests to `peer`; the caller closes it.
 
     Args:
         peer: The system.
         settings: Whose certificates are used if the peer has none of its own.
-        on_connected: Called when a connection is established, TLS included, before anything is sent;
-            what it raises ends the request and is passed on.
 
     Raises:
         Rejected: TLS_FILE_UNUSABLE, TOKEN_FILE_UNREADABLE.
@@ -39,7 +32,7 @@ def web_session(
     session.max_redirects = 0  # and no request follows a redirection elsewhere
     session.headers.update(token)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _PeerAdapter(context, on_connected))
+        session.mount(scheme, _PeerAdapter(context))
     return session
 
 
@@ -57,14 +50,9 @@ def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
 class _PeerAdapter(HTTPAdapter):
     """Connects with our TLS context alone."""
 
-    def __init__(self, context: ssl.SSLContext | None, on_connected: Callable[[], None]) -> None:
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._on_connected = on_connected
         super().__init__()
-
-    def init_poolmanager(self, *args: Any, **values: Any) -> None:
-        super().init_poolmanager(*args, **values)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._on_connected)
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
@@ -74,23 +62,3 @@ class _PeerAdapter(HTTPAdapter):
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Do nothing: requests would add the public authorities, but only the context verifies."""
-
-
-def _pools(on_connected: Callable[[], None]) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class Secured(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecuredPool(HTTPSConnectionPool):
-        ConnectionCls = Secured
-
-    return {"http": PlainPool, "https": SecuredPool}

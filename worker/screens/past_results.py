@@ -7,7 +7,7 @@ from datetime import date
 from rich.console import Console
 
 from db.deliveries.past_results import PastResultOutcome
-from worker.delivery.past_results import Owed, owe_results
+from worker.delivery.past_results import PastResultCounts, enqueue_past_days
 from worker.errors import Rejected
 from worker.screens.console import actor, counted, opened, wide_console
 from worker.settings import Settings
@@ -39,7 +39,7 @@ def enqueue_past_results_and_show(
         )
     console = console or wide_console()
     with opened(settings) as database, console.status("") as line:
-        owed = owe_results(
+        owed = enqueue_past_days(
             database,
             destination,
             first=first,
@@ -52,7 +52,7 @@ def enqueue_past_results_and_show(
     return 1 if owed.without_files else 0
 
 
-def _show(owed: Owed, destination: str, console: Console, *, dry_run: bool) -> None:
+def _show(owed: PastResultCounts, destination: str, console: Console, *, dry_run: bool) -> None:
     def count_of(outcome: PastResultOutcome) -> str:
         return counted(owed.counts[outcome], "result")
 

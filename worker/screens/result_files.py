@@ -16,8 +16,12 @@ from db.studies.overview import study_detail
 from db.values import ModelRecord
 from db.values.study_details import StudyDetail
 from db.vocabulary.enums import Verdict
-from worker.delivery.predecessors import as_predecessor, earlier_forms
-from worker.delivery.result_document import Finding, objects_of
+from worker.delivery.result_document import (
+    ReportedResult,
+    as_predecessor,
+    earlier_forms,
+    result_objects,
+)
 from worker.errors import Rejected, Resource
 from worker.inference.active_model import find_bundle
 from worker.model.bundle import load_bundle
@@ -52,7 +56,7 @@ def show_results(
     bundle = load_bundle(find_bundle(model, settings))
     folder = output or Path(f"results-{detail.summary.study_key[:12]}")
     storage = IntakeStorage(settings.intake_dir)
-    objects = objects_of(detail, finding, bundle, storage, words, gone=gone)
+    objects = result_objects(detail, finding, bundle, storage, words, removed=gone)
     console.print(_write(objects, folder))
     console.print(RESEARCH_ONLY)
     return 0
@@ -77,7 +81,7 @@ def _model_of(session: Session, detail: StudyDetail) -> ModelRecord:
     return model
 
 
-def _finding(session: Session, detail: StudyDetail) -> Finding:
+def _finding(session: Session, detail: StudyDetail) -> ReportedResult:
     """Return the study's last result, with what it replaces according to its deliveries.
 
     These files have the UIDs of the objects that are sent, and so must say the same (PS3.5 9.1).
@@ -86,7 +90,7 @@ def _finding(session: Session, detail: StudyDetail) -> Finding:
     assert summary.verdict is not None  # _finished has checked these
     assert summary.finished_at is not None
     which = summary.study_key, summary.revision, str(summary.model_name)
-    return Finding(
+    return ReportedResult(
         revision=summary.revision,
         model_name=str(summary.model_name),
         verdict=summary.verdict,

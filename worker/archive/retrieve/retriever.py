@@ -11,10 +11,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from db.engine.session import Database
-from db.studies.claims import Claim
 from db.studies.orders import instances_here, origin_of, record_fetch
 from db.studies.transitions import FETCHED_BY_US
-from db.values import ClaimedInstance, Origin, ReceivedStudy
+from db.values import Claim, ClaimedInstance, Origin, ReceivedStudy
 from db.vocabulary.enums import Priority, RetrieveWay
 from db.vocabulary.errors import FetchedContentDiffers
 from worker.archive import errors

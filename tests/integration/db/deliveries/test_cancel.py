@@ -10,7 +10,7 @@ from db.deliveries.cancel import (
     cancel_updates,
     outstanding_deliveries,
 )
-from db.deliveries.past_results import PastResultOutcome, Period, enqueue_past_results
+from db.deliveries.past_results import PastResultOutcome, enqueue_past_results
 from db.deliveries.publication import sweep_deliveries
 from db.engine.clock import now
 from db.ledger.identity import erase_identity
@@ -121,7 +121,8 @@ def test_nothing_more_is_owed_of_a_person_who_was_erased(database):
     activate_destinations(database, "web")
     begins = moment_in_the_past(database)
     with database.transaction() as session:
-        span = Period(begins=begins, ends=now(session))
-        (study,) = enqueue_past_results(session, "web", span, actor="operator:ada")
+        (study,) = enqueue_past_results(
+            session, "web", begins=begins, ends=now(session), actor="operator:ada"
+        )
     assert study.outcome is PastResultOutcome.ERASED
     assert delivery_states(database) == ["forgone"]

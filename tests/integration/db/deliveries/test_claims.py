@@ -8,7 +8,8 @@ import pytest
 
 from db.deliveries.claims import begin_delivery, finish_delivery, renew_delivery
 from db.deliveries.publication import sweep_deliveries
-from db.values.deliveries import DeliverySweep
+from db.values import SweptClaim
+from db.vocabulary.enums import SweepAction
 from db.vocabulary.errors import StaleClaim
 from tests.builders.database import digest, events_of, finish_one, one
 from tests.builders.deliveries import (
@@ -80,7 +81,7 @@ def test_only_one_has_a_claim_and_whoever_was_overtaken_writes_nothing(database)
     first = claim_one_delivery(database, key, lease_s=0.001)
     assert claim_one_delivery(database, key) is None
     with database.transaction() as session:
-        assert sweep_deliveries(session) == [(key, DeliverySweep.WAITING)]
+        assert sweep_deliveries(session) == [SweptClaim(key=key, action=SweepAction.REQUEUED)]
     second = claim_one_delivery(database, key)
     assert second.token == first.token + 1
 

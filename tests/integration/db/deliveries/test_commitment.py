@@ -17,9 +17,10 @@ from db.deliveries.rows import REQUESTS_KEPT
 from db.engine.clock import now
 from db.ledger.conditions import active_conditions
 from db.models import ResultDelivery
+from db.values import Backoff
 from db.values.deliveries import CommitmentOutcome
 from db.vocabulary.enums import DeliveryState
-from tests.builders.database import one, rows
+from tests.builders.database import make_failure, one, rows
 from tests.builders.deliveries import (
     RESULT_UIDS,
     claim_one_delivery,
@@ -147,7 +148,9 @@ def test_of_many_questions_the_last_are_kept_and_those_not_taken_go_first(databa
         update_delivery(database, key, due_at=moment_in_the_past(database))
         assert ask(database, key, f"2.25.{number}")
         with database.transaction() as session:
-            postpone_commitment(session, f"2.25.{number}", code="NO", sentence="No.", delay_s=0)
+            postpone_commitment(
+                session, f"2.25.{number}", make_failure("rejected", "NO"), delay_s=0
+            )
     kept = {uid for (uid,) in rows(database, ASKED)}
     assert kept == {"2.25.1", *(f"2.25.{number}" for number in range(3, 2 + REQUESTS_KEPT))}
     assert report_commitment(database, "2.25.1", RESULT_UIDS) is CommitmentOutcome.COMMITTED
@@ -176,7 +179,7 @@ def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
             [],
             {RESULT_UIDS[0]: 0x0112},
             max_refusals=3,
-            pause_s=lambda n: 600 + n,
+            backoff=Backoff(base_s=600, ceiling_s=3600),
         )
     assert outcome is CommitmentOutcome.SEND_AGAIN
     assert publish_due_deliveries(database) == []
@@ -187,7 +190,7 @@ def test_what_is_not_kept_yet_is_not_sent_again_at_once(database):
 def test_one_that_cannot_be_asked_is_asked_later_and_one_that_need_not_be_counts_as_sent(database):
     delivery_awaiting_commitment(database)
     with database.transaction() as session:
-        postpone_commitment(session, "2.25.1", code="NO", sentence="No.", delay_s=0)
+        postpone_commitment(session, "2.25.1", make_failure("rejected", "NO"), delay_s=0)
     assert len(publish_due_deliveries(database)) == 1
     with database.transaction() as session:
         cancel_commitment(session, "2.25.1")

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from db.deliveries.claims import finish_delivery
-from db.vocabulary.enums import FailureKind, Verdict
+from db.vocabulary.enums import Verdict
 from tests.builders.database import (
     accept_one,
     claim_one,
     ensure_model,
     finish_one,
+    make_failure,
     one,
     rejected_outcome,
     rows,
@@ -75,7 +76,7 @@ def test_a_parked_study_owes_nothing(database):
     activate_destinations(database)
     study = claim_one(database, accept_one(database).study_key)
     with database.transaction() as session:
-        park(session, study, code="X", sentence="x", kind=FailureKind.BUG)
+        park(session, study, make_failure())
     assert delivery_states(database) == []
 
 

@@ -6,8 +6,8 @@ from db.deliveries.claims import park_delivery, retry_delivery
 from db.deliveries.overview import destination_summaries, own_results, parked_deliveries
 from db.deliveries.predecessors import objects_begun
 from db.studies.retention import removable_studies
-from db.vocabulary.enums import DeliveryState, FailureKind
-from tests.builders.database import events_of, finish_one, one, uid_of
+from db.vocabulary.enums import DeliveryState
+from tests.builders.database import events_of, finish_one, make_failure, one, uid_of
 from tests.builders.deliveries import (
     DELIVERY_TO,
     activate_destinations,
@@ -59,7 +59,7 @@ def test_a_parked_one_is_shown_and_sent_round_again(database):
     key = finish_one(database)
     claim = claim_one_delivery(database)
     with database.transaction() as session:
-        park_delivery(session, claim, code="REFUSED", sentence="No.", kind=FailureKind.REJECTED)
+        park_delivery(session, claim, make_failure("rejected", "REFUSED"))
     with database.reading() as session:
         (parked,) = parked_deliveries(session)
         (glance,) = destination_summaries(session)

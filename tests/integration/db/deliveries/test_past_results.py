@@ -8,7 +8,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from db.deliveries.past_results import Period, enqueue_past_results
+from db.deliveries.past_results import enqueue_past_results
 from db.deliveries.publication import due_for_delivery
 from db.engine.clock import now
 from db.engine.session import Database
@@ -44,9 +44,10 @@ def owe(database, destination="web", *, days=(-1, 1), **values):
     with database.transaction() as session:
         moment = now(session)
         begins, ends = (moment + timedelta(days=day) for day in days)
-        span = Period(begins=begins, ends=ends)
-        looked_at = enqueue_past_results(session, destination, span, actor="operator:me", **values)
-    return {study.study_key: study.outcome.value for study in looked_at}
+        examined = enqueue_past_results(
+            session, destination, begins=begins, ends=ends, actor="operator:me", **values
+        )
+    return {study.study_key: study.outcome.value for study in examined}
 
 
 def test_what_was_finished_before_is_owed_once_counted_and_audited(database):
@@ -163,8 +164,10 @@ def test_files_do_not_leave_beside_an_order_that_comes_first(postgresql_url):
     leaving = Thread(target=leave)
     with database.transaction() as session:
         moment = now(session)
-        span = Period(begins=moment - timedelta(days=1), ends=moment)
-        (study,) = enqueue_past_results(session, "web", span, actor="operator:me")
+        begins = moment - timedelta(days=1)
+        (study,) = enqueue_past_results(
+            session, "web", begins=begins, ends=moment, actor="operator:me"
+        )
         leaving.start()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         until = monotonic() + 30

@@ -9,8 +9,8 @@ from db.deliveries.claims import finish_delivery
 from db.deliveries.overview import parked_deliveries
 from db.deliveries.publication import CRASHES_UNTIL_PARKED, due_for_delivery, sweep_deliveries
 from db.models import ResultDelivery
-from db.values.deliveries import DeliverySweep, Urgency
-from db.vocabulary.enums import Priority
+from db.values.deliveries import Urgency
+from db.vocabulary.enums import Priority, SweepAction
 from tests.builders.database import (
     accept_one,
     claim_one,
@@ -42,8 +42,8 @@ def test_a_result_that_kills_its_workers_is_parked(database):
     for _ in range(CRASHES_UNTIL_PARKED):
         assert claim_one_delivery(database, key, lease_s=0.001)
         with database.transaction() as session:
-            ((_, what),) = sweep_deliveries(session)
-    assert what is DeliverySweep.PARKED
+            (swept,) = sweep_deliveries(session)
+    assert swept.action is SweepAction.PARKED
     with database.reading() as session:
         (parked,) = parked_deliveries(session)
     assert parked.error_code == "CRASHED_DELIVERY"

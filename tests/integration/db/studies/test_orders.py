@@ -40,6 +40,7 @@ from tests.builders.database import (
     events_of,
     expire_lease,
     finish_one,
+    make_failure,
     make_instance,
     make_study,
     one,
@@ -145,9 +146,7 @@ def claim_one_again(database, key, claimed):
 
 def fail(database, claimed, **values):
     with database.transaction() as session:
-        schedule_retry(
-            session, claimed, code="X", sentence="", kind="transient", delay_s=0, **values
-        )
+        schedule_retry(session, claimed, make_failure("transient", **values), delay_s=0)
 
 
 # --- fetching -------------------------------------------------------------------------------------
@@ -284,7 +283,7 @@ def test_a_move_that_brought_nothing_stays_an_order(database):
 
 def test_waiting_for_an_archive_does_not_count_as_a_retry(database):
     key = order_one(database).study_key
-    fail(database, claim_one(database, key), counts=False)
+    fail(database, claim_one(database, key), retry_after_s=60)
     assert read_study(database, key).retries == 0
     fail(database, claim_one(database, key))
     assert read_study(database, key).retries == 1

@@ -4,7 +4,7 @@ import pytest
 
 from db.studies.overview import find_study, overview, parked_studies, study_detail, study_summaries
 from db.studies.results import park
-from db.vocabulary.enums import FailureKind, Lane, Priority, StudyState, Verdict
+from db.vocabulary.enums import Lane, Priority, StudyState, Verdict
 from db.vocabulary.errors import AmbiguousStudy
 from tests.builders.database import (
     STUDY_UID,
@@ -13,6 +13,7 @@ from tests.builders.database import (
     backdate,
     claim_one,
     finish_one,
+    make_failure,
     rows,
     uid_of,
 )
@@ -22,7 +23,7 @@ def park_one(database, number, code):
     key = accept_one(database, uid=uid_of(number)).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code=code, sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, make_failure(code=code))
     return key
 
 

@@ -27,6 +27,7 @@ from tests.builders.database import (
     ensure_model,
     events_of,
     finish_one,
+    make_failure,
     make_instance,
     make_study,
     one,
@@ -92,7 +93,7 @@ def parked(database, uid):
     key = accept_one(database, uid=uid).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Mended.", kind="bug")
+        park(session, claimed, make_failure(code="BUG"))
     return key
 
 

@@ -13,7 +13,7 @@ from db.studies.overview import VIEWS, view_rows
 from db.studies.results import park
 from db.values import InstanceOutcome, StudyOutcome
 from db.views import view_text
-from db.vocabulary.enums import FailureKind, Priority, Source, Verdict
+from db.vocabulary.enums import Priority, Source, Verdict
 from tests.builders import deliveries as delivery_builders
 from tests.builders.database import (
     THRESHOLD,
@@ -21,6 +21,7 @@ from tests.builders.database import (
     claim_one,
     ensure_model,
     finish_one,
+    make_failure,
     make_instance,
     make_prediction,
     make_refusal,
@@ -101,7 +102,7 @@ def small_site(database):
     keys["parked"] = accept_one(database, uid=uid_of(5)).study_key
     claimed = claim_one(database, keys["parked"])
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, make_failure(code="BUG"))
     keys["waiting"] = accept_one(database, uid=uid_of(6)).study_key
     return database, keys
 

@@ -65,7 +65,7 @@ def test_a_report_that_nobody_asked_for_changes_nothing(sender, pacs, listening,
 
 def test_one_that_is_silent_is_asked_again(sender, pacs, tmp_path, monkeypatch):
     impatient = sender.settings.model_copy(update={"commitment_patience_s": 0.001})
-    monkeypatch.setattr(sender.runtime, "site", impatient)
+    monkeypatch.setattr(sender.runtime, "settings", impatient)
     archive, key = asked_by(sender, pacs, tmp_path)
     assert sender.deliver() == [DeliveryEnd.ASKED]
     assert len(archive.asked) == 2
@@ -79,7 +79,7 @@ def test_one_that_is_silent_is_asked_again(sender, pacs, tmp_path, monkeypatch):
 
 def test_one_that_answers_late_is_believed(sender, pacs, listening, tmp_path, monkeypatch):
     impatient = sender.settings.model_copy(update={"commitment_patience_s": 0.001})
-    monkeypatch.setattr(sender.runtime, "site", impatient)
+    monkeypatch.setattr(sender.runtime, "settings", impatient)
     archive, key = asked_by(sender, pacs, tmp_path)
     assert sender.deliver() == [DeliveryEnd.ASKED]
     assert archive.report(listening, archive.asked[0]) == 0x0000

@@ -222,7 +222,7 @@ def test_a_worker_that_was_overtaken_writes_nothing(runtime, tmp_path, monkeypat
                     " WHERE outcome = 'running'"
                 )
             )
-            assert [s.study_key for s in sweep_expired_leases(session)] == [key]
+            assert [s.key for s in sweep_expired_leases(session)] == [key]
         return original(*args, **kwargs)
 
     monkeypatch.setattr(pipeline, "preprocess", lose_the_claim)

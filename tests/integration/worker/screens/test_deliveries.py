@@ -12,12 +12,12 @@ from db.deliveries.claims import park_delivery
 from db.ledger.conditions import note_condition
 from db.ledger.heartbeats import record_heartbeat
 from db.studies.retention import mark_removed
-from db.vocabulary.enums import FailureKind
 from tests.builders.database import (
     accept_one,
     claim_one,
     ensure_model,
     finish_one,
+    make_failure,
     one,
     positive_outcome,
     store,
@@ -55,9 +55,7 @@ def one_of_each(database) -> str:
     send_one_delivery(database, claim_one_delivery(database, first))
     parked = claim_one_delivery(database, second)
     with database.transaction() as session:
-        park_delivery(
-            session, parked, code="REFUSED", sentence="It says no.", kind=FailureKind.REJECTED
-        )
+        park_delivery(session, parked, make_failure("rejected", "REFUSED", "It says no."))
     return second
 
 
@@ -105,7 +103,7 @@ def test_status_says_what_to_do_where_images_left(settings, database):
     ):
         claim = claim_one_delivery(database, key)
         with database.transaction() as session:
-            park_delivery(session, claim, code=code, sentence="No.", kind=FailureKind.REJECTED)
+            park_delivery(session, claim, make_failure("rejected", code))
     for said in (printed(show_status, settings), printed(show_deliveries, settings, parked=False)):
         assert "Parked for archive: 2 results (REFUSED 1, RESULT_FILES_GONE 1)." in said
         assert (
@@ -260,4 +258,4 @@ def test_an_installation_with_a_destination_has_a_delivery_worker(settings, tmp_
     peers.write_text('[pacs]\ndicomweb = "https://pacs.example"\nresults = "stow-rs"\n')
     commands = names(peers)
     assert "-Q delivery" in commands["delivery"]
-    assert not [n for n, words in commands.items() if "delivery" in words and n != "delivery"]
+    assert not [n for n, words in commands.items() if " delivery" in words and n != "delivery"]
