@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import grimp
@@ -17,6 +18,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text()
 def drawing():
     spec = importlib.util.spec_from_file_location("draw_rooms", ROOT / "docs" / "draw_rooms.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules["draw_rooms"] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
 
