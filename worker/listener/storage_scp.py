@@ -24,7 +24,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from db.engine.session import Database
 from worker.delivery.commitment import handlers as commitment_handlers
 from worker.errors import Rejected, Resource
-from worker.listener.admission import HEALTH_AE_TITLE, Admission, admit
+from worker.listener.admission import HEALTH_AE_TITLE, Admission, AssociationSlots, admit
 from worker.listener.c_store import SUCCESS, handle_c_store
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.connections import ConnectionHandler, ListenerServer
@@ -33,7 +33,6 @@ from worker.logging import get_logger, log_traceback, silence_noisy_libraries
 from worker.peers.associations import LARGE_PDU_BYTES
 from worker.peers.tls import probe_context
 from worker.settings import Settings
-from worker.storage.disk import reject_association_when_nearly_full
 from worker.storage.intake_folder import IntakeStorage
 from worker.storage.storage_factory import intake_storage
 
@@ -43,6 +42,7 @@ GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
 CHECK_INTERVAL_S = 1.0
 """How often we look whether our certificate was renewed."""
+UNLIMITED = 1_000_000
 PART_FILE_MAX_AGE_S = 3600.0
 """A half-written file so old belongs to a process that died."""
 
@@ -77,7 +77,9 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     _configure_pynetdicom()
     tls = None if settings.listen_tls == "off" else ListenerTls(settings)
     ae = AE(ae_title=settings.ae_title)
-    ae.maximum_associations = settings.max_associations
+    ae.maximum_associations = (
+        UNLIMITED  # it counts connections that ask for nothing: AssociationSlots
+    )
     ae.maximum_pdu_size = LARGE_PDU_BYTES
     ae.add_supported_context(Verification)
     # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
@@ -85,8 +87,7 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     handlers = [
         *commitment_handlers(settings, database),
         (evt.EVT_C_STORE, handle_c_store, [settings, database]),
-        (evt.EVT_REQUESTED, admit, [Admission.of(settings)]),
-        (evt.EVT_REQUESTED, reject_association_when_nearly_full, [settings]),
+        (evt.EVT_REQUESTED, admit, [Admission.of(settings), AssociationSlots(settings), settings]),
     ]
     try:
         server = ae.make_server(

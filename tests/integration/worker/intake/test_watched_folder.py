@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from pydicom import dcmread
@@ -22,6 +23,7 @@ from worker.intake.watch_loop import WatchCondition, run
 from worker.intake.watched_folder import WatchedFolder, WatchPass, count_refused_files
 from worker.screens.health import check
 from worker.screens.status import show_status
+from worker.storage.untrusted_files import UntrustedPath
 
 STUDY, NAME = "1.2.3.10", "DOE^JANE"
 
@@ -68,7 +70,7 @@ def test_what_lies_under_stat_goes_first(site, folder, watcher):
 
 
 def test_a_file_that_still_grows_is_left_alone(site, folder, watcher):
-    watcher.site = watcher.site.model_copy(update={"watch_settle_s": 0.3})
+    watcher.settings = watcher.settings.model_copy(update={"watch_settle_s": 0.3})
     whole = write_instance(folder.parent / "whole.dcm").read_bytes()
     path = folder / "grows.dcm"
     for length in (100, 1000, 10_000, len(whole)):
@@ -89,8 +91,14 @@ def test_names_for_unfinished_files_are_left_alone(folder, watcher, name):
 
 
 def test_a_link_out_of_the_folder_is_not_followed(folder, watcher, tmp_path):
-    (folder / "link.dcm").symlink_to(write_instance(tmp_path / "elsewhere.dcm"))
+    elsewhere = write_instance(tmp_path / "elsewhere.dcm")
+    (folder / "link.dcm").symlink_to(elsewhere)
     (folder / "linked").symlink_to(tmp_path, target_is_directory=True)
+    assert watcher.run_once() == WatchPass(refused=2)
+    assert elsewhere.exists()
+    reasons = [json.loads(path.read_text())["code"] for path in folder.rglob("*.reason.json")]
+    assert reasons == ["LINK_REFUSED"] * 2
+    assert count_refused_files(folder) == 2
     assert watcher.run_once() == WatchPass()
 
 
@@ -107,7 +115,7 @@ def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
     assert watcher.run_once() == WatchPass()
     assert count_refused_files(folder) == 1
     screen = io.StringIO()
-    show_status(watcher.site, Console(file=screen, width=200))
+    show_status(watcher.settings, Console(file=screen, width=200))
     assert "1 file(s) of the watched folder were refused." in screen.getvalue()
 
 
@@ -150,16 +158,14 @@ def test_a_folder_that_is_away_is_told_until_it_is_back(site, folder, watcher):
 
 
 def test_a_file_that_cannot_be_removed_is_taken_over_once(site, folder, watcher, monkeypatch):
-    unlink = type(folder).unlink
-
-    def refuse(path, missing_ok=False):
-        if folder in path.parents:
-            raise PermissionError
-        unlink(path, missing_ok=missing_ok)
+    def refuse(*_):
+        raise PermissionError
 
     write_instance(folder / "a.dcm")
     with monkeypatch.context() as patched:
-        patched.setattr(type(folder), "unlink", refuse)  # root may remove what nobody may
+        patched.setattr(
+            UntrustedPath, "remove_if_unchanged", refuse
+        )  # root may remove what nobody may
         assert watcher.run_once() == WatchPass(taken_over=1, cannot_leave=1)
         assert watcher.run_once() == WatchPass(cannot_leave=1)
     assert site.one("SELECT count(*) FROM instance") == 1
@@ -246,7 +252,7 @@ def test_a_file_that_fails_for_no_reason_with_a_name_keeps_nobody_else(
     assert (code, lying(folder)) == ("WATCH_FILE_FAILED", ["a.dcm"])
     assert "path" not in sentence
 
-    watcher._failed = {path: (known, -1e9) for path, (known, _) in watcher._failed.items()}
+    watcher._failed = {path: replace(it, at=-1e9) for path, it in watcher._failed.items()}
     assert watcher.run_once() == WatchPass(taken_over=1)
     assert lying(folder) == []
 
