@@ -54,19 +54,11 @@ def test_fifos_links_and_devices_stop_no_worker(install):
 def test_a_folder_that_hangs_its_worker_ends_the_process_and_is_refused_at_last(install):
     """The file system itself hangs: nothing but the watchdog can help."""
     installation = install(
-        handover_patience_s=0.3, requeue_after_s=1.0, handover_limit_s=1.0, handover_attempts=2
+        handover_patience_s=0.3, requeue_after_s=1.0, handover_limit_s=6.0, handover_attempts=2
     )
     name = hand_over(installation, "1.2.3.5")
     installation.start_relay()
-    ends = []
-    for _ in range(2):
-        worker = installation.start(
-            "tests.acceptance.instrumented_worker",
-            "hang:accept",
-            "worker", "-P", "threads", "-c", "2", "-Q", "stat,routine",
-            log="worker",
-        )  # fmt: skip
-        ends.append(worker.wait(timeout=90))
+    ends = [installation.start_paused_worker("accept").wait(timeout=90) for _ in range(2)]
     assert ends == [70, 70], "EX_SOFTWARE: the supervisor starts a fresh process"
 
     installation.start_worker()

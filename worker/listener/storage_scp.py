@@ -28,6 +28,7 @@ from worker.listener.admission import HEALTH_AE_TITLE, Admission, AssociationSlo
 from worker.listener.c_store import SUCCESS, handle_c_store
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.connections import ConnectionHandler, ListenerServer
+from worker.listener.pending_connections import PendingConnections
 from worker.listener.tls_renewal import ListenerTls
 from worker.logging import get_logger, log_traceback, silence_noisy_libraries
 from worker.peers.associations import LARGE_PDU_BYTES
@@ -80,6 +81,7 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     ae.maximum_associations = (
         UNLIMITED  # it counts connections that ask for nothing: AssociationSlots
     )
+    ae.acse_timeout, ae.network_timeout = settings.association_timeout_s, settings.silence_timeout_s
     ae.maximum_pdu_size = LARGE_PDU_BYTES
     ae.add_supported_context(Verification)
     # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
@@ -98,7 +100,8 @@ def start_listener(settings: Settings, database: Database) -> Listener:
         )
     except OSError as error:
         raise _cannot_listen(settings, error) from None
-    server.storage, server.tls = intake_storage(settings, database), tls
+    server.settings, server.storage, server.tls = settings, intake_storage(settings, database), tls
+    server.pending = PendingConnections(settings.association_timeout_s)
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae, tls=tls)
