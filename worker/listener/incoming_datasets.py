@@ -57,6 +57,8 @@ class IncomingDataSet(io.BytesIO):
 
     def write(self, piece: Any) -> int:
         """Called by the thread that reads the connection, which an error would end: keep it."""
+        if not piece:
+            return 0
         self._received += len(piece)
         if not isinstance(self._message, C_STORE_RQ):
             return self._into_memory(piece)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine.session import Database
 from tests.builders.dicom import make_study, write_instance
+from tests.builders.hostile_paths import HOSTILE
 from tests.builders.site import wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
@@ -266,3 +267,46 @@ def test_a_database_that_breaks_off_in_mid_turn_is_no_file_s_fault(folder, watch
     with pytest.raises(OperationalError):
         watcher.run_once()
     assert watcher._failed == {}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE)
+def test_what_is_no_regular_file_is_refused_and_holds_up_nobody(site, folder, watcher, build, code):
+    (folder / "inner").mkdir()
+    build(folder / "inner" / "a.dcm")
+    write_instance(folder / "inner" / "b.dcm")
+    assert watcher.run_once() == WatchPass(taken_over=1, refused=1)
+    reason = json.loads((folder / "refused" / "inner" / "a.dcm.reason.json").read_text())
+    assert reason["code"] == code
+    assert count_refused_files(folder) == 1
+    assert watcher.run_once() == WatchPass()
+
+
+def test_folders_that_are_nested_too_deeply_are_refused_alone(site, folder, watcher):
+    watcher.settings = watcher.settings.model_copy(update={"max_folder_depth": 3})
+    write_instance(folder / "a" / "b" / "c" / "good.dcm")
+    write_instance(folder / "a" / "b" / "c" / "d" / "deep.dcm")
+    assert watcher.run_once() == WatchPass(taken_over=1)
+    aside = folder / "refused" / "a" / "b" / "c"
+    assert json.loads((aside / "d.reason.json").read_text())["code"] == "FOLDER_TOO_DEEP"
+    assert (aside / "d" / "deep.dcm").exists()
+
+
+def test_a_refused_folder_that_is_a_link_is_not_written_through(folder, watcher, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "refused").symlink_to(tmp_path / "elsewhere")
+    (folder / "letter.txt").write_text("Dear colleague")
+    watcher.run_once()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_that_fails_for_ever_is_refused_at_last(site, folder, watcher, monkeypatch):
+    write_instance(folder / "a.dcm")
+    monkeypatch.setattr(watched_folder, "RETRY_FAILED_S", 0.0)
+    monkeypatch.setattr(watched_folder, "accept_instance", lambda *_a, **_k: 1 / 0)
+    for _ in range(watched_folder.FAILURES_UNTIL_REFUSED - 1):
+        assert watcher.run_once() == WatchPass(failed=1)
+    assert watcher.run_once() == WatchPass(refused=1)
+    reason = json.loads((folder / "refused" / "a.dcm.reason.json").read_text())
+    assert reason["code"] == "WATCH_FILE_FAILED"
+    assert watcher.run_once() == WatchPass()
