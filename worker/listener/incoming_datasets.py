@@ -144,7 +144,7 @@ class IncomingMessages(DIMSEServiceProvider):
 
     @property
     def _socket(self) -> BufferedSocket:
-        return self.dul.socket  # type: ignore[return-value]
+        return self.dul.socket
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take the next part of a message. pynetdicom calls it for every P-DATA-TF.

@@ -28,6 +28,8 @@ _PDU_HEAD_BYTES = 6
 _FRAGMENT = struct.Struct(">BxLLBB")
 """PDU type and length; then length, context and control header of its first value (PS3.8 9.3.5)."""
 _P_DATA_TF = 4
+_WAITS_FOR_CLOSE = "Sta13"
+"""The state after an abort or a release (PS3.8 9.2.2)."""
 _MIDDLE_OF_DATA_SET = 0
 """Message control header: of a data set, and not its last fragment (PS3.8 E.2)."""
 
@@ -108,8 +110,8 @@ class BufferedSocket(AssociationSocket):
     @property
     def ready(self) -> bool:
         """Return whether there is something to read."""
-        if self.is_ending:
-            return False
+        if self.is_ending or self.assoc.dul.state_machine.current_state == _WAITS_FOR_CLOSE:
+            return False  # then pynetdicom closes the connection, instead of reading nonsense
         return (self._end > self._start and self.socket is not None) or super().ready
 
     def recv(self, size: int) -> bytearray:

@@ -345,7 +345,10 @@ def test_a_missing_data_set_is_answered_with_its_code(site, values):
 
 
 ABORTED = {
-    "no message id": [p_data(COMMAND | LAST, command_set(**store_request(MessageID=None)))],
+    "no message id": [
+        p_data(COMMAND | LAST, command_set(**store_request(MessageID=None))),
+        p_data(LAST, bytes(1000)),
+    ],
     "an unknown command": [
         p_data(COMMAND | LAST, command_set(**store_request(CommandField=0x7777)))
     ],
