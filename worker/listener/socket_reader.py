@@ -20,6 +20,10 @@ BUFFER_BYTES = 1 << 20
 """Eight PDUs of the length that we ask for; an association costs so much memory."""
 MAX_PDU_BYTES = 1 << 22
 """Some senders pass over the length that we ask for (PS3.8 D.1); but memory has an end."""
+LARGE_PDU_BYTES = 1 << 16
+"""A larger PDU carries data, for no other type has so many bytes."""
+MAX_VALUES = 1000
+"""Presentation data values in a large P-DATA-TF: each becomes objects of some hundred bytes."""
 MAX_REQUEST_BYTES = 1 << 18
 """Of an A-ASSOCIATE-RQ: 128 contexts with all transfer syntaxes take a quarter of it (PS3.8 9.3.2)."""
 
@@ -32,6 +36,16 @@ _WAITS_FOR_CLOSE = "Sta13"
 """The state after an abort or a release (PS3.8 9.2.2)."""
 _MIDDLE_OF_DATA_SET = 0
 """Message control header: of a data set, and not its last fragment (PS3.8 E.2)."""
+
+
+def _refuse_many_values(content: bytearray) -> None:
+    """Raise OSError for a P-DATA-TF in thousands of pieces; its values follow each other (PS3.8 9.3.5)."""
+    position = values = 0
+    while position + 4 <= len(content):
+        position += 4 + int.from_bytes(content[position : position + 4], "big")
+        values += 1
+        if values > MAX_VALUES:
+            raise OSError("a P-DATA-TF with more values than any sender has a reason for")
 
 
 class Progress:
@@ -124,6 +138,8 @@ class BufferedSocket(AssociationSocket):
                 upto = min(self._end, self._start + size - len(received))
                 received += self._buffer[self._start : upto]
                 self._start = upto
+        if size > LARGE_PDU_BYTES:
+            _refuse_many_values(received)
         return received
 
     def middle_of_data_set(self, context_id: int) -> Iterator[memoryview]:

@@ -21,6 +21,7 @@ from tests.builders.raw_peer import (
     CR,
     LAST,
     NO_DATA_SET,
+    P_DATA_TF,
     RawPeer,
     command_set,
     p_data,
@@ -363,6 +364,9 @@ ABORTED = {
     "a context that was not proposed": [
         p_data(COMMAND | LAST, command_set(**store_request()), context=99),
         p_data(LAST, bytes(1000), context=99),
+    ],
+    "a PDU of hundreds of thousands of values": [
+        pdu(P_DATA_TF, (b"\0\0\0\2" + bytes([1, 0])) * 600_000)
     ],
     "an unknown PDU": [pdu(0x55, b"x" * 20)],
 }
