@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint fix bench lock clean
+.PHONY: help install demo test unit lint fix bench picture lock clean
 
 help:  ## what can be typed here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ fix: $(STAMP)  ## let ruff mend what it can
 
 bench: $(STAMP)  ## ratios, each within one run
 	$(BIN)/python -m tests.benchmarks
+
+picture: $(STAMP)  ## draw docs/rooms.svg from the imports
+	$(BIN)/python docs/draw_rooms.py
 
 lock: $(STAMP)  ## write what is installed into requirements.lock
 	@sed -n '/^#/p' requirements.lock > requirements.lock.new

@@ -1,22 +1,20 @@
 """What every test needs: one torch thread, so that figures repeat and cores are shared fairly.
 
-The builders' pictures are drawn, not taken, so the packaged model's guard would refuse them all: here
-it warns, and the tests that are about it say otherwise. The shadow doubles the work of a CPU, so it
-runs where it is the subject.
+The site of a test is the product's own default, unless its builder or fixture says otherwise.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
 
+from tests.builders.waiting import scaled
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("PNEUMO_WRONG_IMAGES", "warn")
-os.environ.setdefault("PNEUMO_SHADOW", "false")
 
 _SHARED = Path(__file__).parents[2] / "shared" / "data" / "dicom"
 
@@ -34,3 +32,12 @@ def sample() -> Callable[[str], Path]:
         pytest.skip(f"{name} is not on this machine (pydicom-data or ../shared/data/dicom)")
 
     return path_of
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let the time limit of a test (`timeout` in pyproject.toml) grow with the machine's slowness."""
+    config = item.config
+    if config.getoption("timeout") is None and item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(scaled(float(config.getini("timeout")))))
+    return (yield)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from worker.errors import PneumoError
+
+if TYPE_CHECKING:
+    from training.data.data_set import ImageSource
 
 DataOption = Annotated[
     Path,
@@ -28,10 +31,11 @@ LabelsOption = Annotated[
     typer.Option(help="CSV of a DICOM folder: one row for each image, or for each box (RSNA)."),
 ]
 GroupsOption = Annotated[
-    Path | None, typer.Option(help="CSV file,patient where file names do not tell the patient.")
+    Path | None, typer.Option(help="CSV file,patient where file names do not name the patient.")
 ]
 StrictOption = Annotated[
-    bool, typer.Option("--strict", help="An unreadable image ends the command; else it is named.")
+    bool,
+    typer.Option("--strict", help="End the command at an unreadable image, instead of naming it."),
 ]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all cores.")]
 
@@ -44,7 +48,7 @@ class Architecture(StrEnum):
 
 
 class EvaluationSplit(StrEnum):
-    """Which images `evaluate` looks at."""
+    """Which images `evaluate` measures."""
 
     VALIDATION = "validation"
     BLOCK = "block"
@@ -52,7 +56,7 @@ class EvaluationSplit(StrEnum):
 
 
 class ComparisonSplit(StrEnum):
-    """Which images `compare` looks at."""
+    """Which images `compare` measures."""
 
     DEVELOPMENT = "development"
     TEST = "test"
@@ -90,19 +94,18 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Fine-tune VGG16 or ResNet50; every finished epoch is kept, --resume goes on from it."""
-    from training.run import Source
-    from training.train import run_train
+    from training.fit import train as fit_train
 
-    run_train(
-        architecture=architecture.value,
-        source=Source(root=data, labels=labels, groups=groups, strict=strict),
-        output=output or Path("runs", architecture.value),
+    _use_threads(threads)
+    fit_train.train(
+        architecture.value,
+        _source(data, labels, groups, strict=strict),
+        output or Path("runs", architecture.value),
         pretrained=pretrained,
         config=config,
         hold_out=hold_out,
         seed=seed,
         resume=resume,
-        threads=threads,
         device=device,
     )
 
@@ -121,18 +124,15 @@ def evaluate(
     strict: StrictOption = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Accuracy, precision, recall, F1 and more, with intervals; JSON, table and an HTML report."""
-    from training.evaluate import run_evaluate
+    """Measure accuracy, precision, recall, F1 and more, with intervals: table, JSON and HTML."""
+    from training.report.evaluation_report import report_evaluation
 
-    run_evaluate(
+    _use_threads(threads)
+    report_evaluation(
         bundle,
-        data=data,
-        split=split.value,
-        output=output or Path("reports", f"{bundle.name}-{split.value}"),
-        labels=labels,
-        groups=groups,
-        strict=strict,
-        threads=threads,
+        _source(data, labels, groups, strict=strict),
+        split.value,
+        output or Path("reports", f"{bundle.name}-{split.value}"),
     )
 
 
@@ -151,19 +151,16 @@ def compare(
     strict: StrictOption = False,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Which network is better, by paired tests and a stated rule; says so when it is noise."""
-    from training.compare import run_compare
+    """Compare two networks by paired tests and a stated rule, which says so when it is noise."""
+    from training.report.comparison_report import report_comparison
 
-    run_compare(
+    _use_threads(threads)
+    report_comparison(
         first,
         second,
-        data=data,
-        split=split.value,
-        output=output or Path("reports", f"{first.name}-and-{second.name}"),
-        labels=labels,
-        groups=groups,
-        strict=strict,
-        threads=threads,
+        _source(data, labels, groups, strict=strict),
+        split.value,
+        output or Path("reports", f"{first.name}-and-{second.name}"),
     )
 
 
@@ -180,10 +177,10 @@ def release(
     groups: GroupsOption = None,
     others: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of pictures that are no chest: what the guard refuses of them."),
+        typer.Option(help="Folder of pictures that are no chest, to count what the guard refuses."),
     ] = None,
     role: Annotated[
-        Role, typer.Option(help="What it is on a new installation, if it is packaged.")
+        Role, typer.Option(help="Its role on a new installation, if it is packaged.")
     ] = Role.NONE,
     limit: Annotated[
         list[str] | None, typer.Option(help="A sentence for the card's limits; may be repeated.")
@@ -191,20 +188,34 @@ def release(
     threads: ThreadsOption = 0,
 ) -> None:
     """Calibrate, choose the operating point, measure, write the bundle, read it back and compare."""
-    from training.release_command import run_release
-    from training.run import Source
+    from training.release import release as bundle_release
 
-    run_release(
+    _use_threads(threads)
+    bundle_release.release(
         run,
-        source=Source(root=data, labels=labels, groups=groups),
+        _source(data, labels, groups),
+        output,
         version=version,
-        output=output,
         out_of_fold=out_of_fold or [],
         role=role.value,
         limits=limit or [],
         others=others or [],
-        threads=threads,
     )
+
+
+def _source(
+    data: Path, labels: Path | None, groups: Path | None, *, strict: bool = False
+) -> ImageSource:
+    from training.data.data_set import ImageSource
+
+    return ImageSource(root=data, labels=labels, groups=groups, strict=strict)
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
 
 
 COMMANDS = (train, evaluate, compare, release)

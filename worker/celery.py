@@ -2,8 +2,8 @@
 
 Redis is a hint, SQL is the truth: kombu's Redis transport can lose a message when a process dies
 between BRPOP and its own bookkeeping (celery#4354, kombu#305), so a message is nothing but the
-nudge "look at this study". Whatever is lost, doubled or late is put right by rows (db/studies/claims.py).
-Each setting below carries its reason.
+request "look at this study". Whatever is lost, doubled or late is corrected from rows
+(db/studies/claims.py). Each setting below states its reason.
 """
 
 from __future__ import annotations
@@ -13,32 +13,28 @@ from kombu import Queue
 
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Lane
+from worker.messaging.names import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY
+from worker.messaging.transport import transport_for
 from worker.settings import Settings, current_settings
 
-PROCESS_STUDY = "pneumo.process_study"
-"""Name of the task that looks at a study; its one argument is a study key."""
-ACCEPT = "pneumo.accept"
-"""Name of the task that takes over what a bridge hands over; its one argument is an opaque name."""
+__all__ = ["ACCEPT", "DELIVER", "DELIVERY", "PROCESS_STUDY", "app", "key_of_priority", "make_app"]
 
-DELIVER = "pneumo.deliver"
-"""Name of the task that sends a result to a destination; its one argument is a delivery's key."""
-DELIVERY = "delivery"
-"""Its queue, which workers that predict never serve."""
 DELIVERY_PRIORITY = {Urgency.STAT: 0, Urgency.ROUTINE: 3, Urgency.PAST_RESULT: 6}
-"""Priority of its messages. One queue for all: whoever serves it serves STAT first, however it was
-started. kombu keeps a list of each priority and takes from the first that holds something."""
+"""Priority of its messages. All share one queue, so that whoever serves it serves STAT first, however
+it was started. kombu keeps a list of each priority and takes from the first that is not empty."""
 PRIORITY_SEPARATOR = ":"
 
 
 def make_app(settings: Settings) -> Celery:
-    """The app of a site; nothing connects until it is used."""
+    """Make the app of an installation; nothing connects until it is used."""
     celery = Celery("pneumo", broker=settings.broker_url, include=["worker.tasks"])
     celery.conf.update(
         # -- what a message is ------------------------------------------------------------
+        broker_transport=transport_for(settings.broker_url),  # drops what has not our form
         task_serializer="json",  # never pickle: a message must not be able to run code
-        accept_content=["json"],  # refuse anything else at the door
+        accept_content=["json"],  # refuse anything else at once
         result_accept_content=["json"],
-        task_ignore_result=True,  # results are rows; a second truth would only disagree
+        task_ignore_result=True,  # results are rows; a second record could only disagree
         task_store_errors_even_if_ignored=False,
         # -- lanes ------------------------------------------------------------------------
         task_queues=[*(Queue(lane.value) for lane in Lane), Queue(DELIVERY)],
@@ -84,7 +80,7 @@ def make_app(settings: Settings) -> Celery:
 
 
 def key_of_priority(queue: str, priority: int) -> str:
-    """The list in Redis, without our prefix, that holds a queue's messages of one priority."""
+    """Return the Redis list, without our prefix, that holds a queue's messages of one priority."""
     return f"{queue}{PRIORITY_SEPARATOR}{priority}" if priority else queue
 
 

@@ -1,8 +1,8 @@
-"""`pneumo`: the command line, and how it refuses.
+"""`pneumo`: the command line, and how it reports errors.
 
 Torch and DICOM are imported inside the commands that need them, so that `pneumo status` answers at
-once. Every command ends with 0 (as it should be), 1 (it is not) or 2 (asked wrongly), and refuses
-with a code and a sentence.
+once. Every command exits with 0 (all is well), 1 (something is not) or 2 (wrong usage), and reports
+an error with a code and a sentence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 [bold]For research until it is cleared where it is used.[/]
 
-A study comes in by C-STORE, by `pneumo enqueue` or from Python. It is a row before its sender is told yes; a relay publishes the row's key to Redis; Celery workers claim it, read and judge its files, run the selected network, and store predictions and audit records in one transaction. Whatever dies on the way, the row knows.
+Studies arrive by C-STORE, by `pneumo enqueue` or from Python. Each is a row in SQL before its sender is answered. A relay publishes the row's key to Redis; Celery workers claim the study, read and check its files, run the selected network, and store predictions and audit records in one transaction. If a process dies, the row says what is left to do.
 
 Start with `pneumo demo`, then `pneumo up`. Settings are PNEUMO_* variables (docs/operators.md).
 """,
@@ -44,7 +44,7 @@ for group in (run, submit, show, repair, admin):
     app.add_typer(group.commands)
 
 
-def _say_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         Console().print(f"pneumo {version('pneumo')}")
         raise typer.Exit
@@ -58,7 +58,9 @@ def _global_options(
     ] = None,
     _version: Annotated[
         bool,
-        typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     if state is not None:
@@ -66,7 +68,7 @@ def _global_options(
 
 
 def main() -> None:
-    """Console script: commands of other packages are added, errors become one sentence."""
+    """Run the console script: add the commands of other packages, turn errors into one sentence."""
     try:
         _add_commands_of_other_packages()
         app()
@@ -77,23 +79,23 @@ def main() -> None:
     except ModuleNotFoundError as error:
         _refuse(
             "EXTRA_NOT_INSTALLED",
-            f"This command needs the package {error.name}. Install the extra that has it: "
+            f"This command needs the package {error.name}. Install the extra that contains it: "
             "pip install 'pneumo[training]' or 'pneumo[demo]'.",
         )
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001  what it says may quote a dataset: its frames suffice
+    except Exception as error:  # noqa: BLE001  its text may quote a dataset: the frames are enough
         _refuse("BUG", f"{'; '.join(traceback_frames(error))}. Report this.")
 
 
 def _refuse(code: str, sentence: str) -> NoReturn:
-    """Say why not, and end with 1."""
+    """Print the error, and exit with 1."""
     Console(stderr=True).print(Text(code, style="bold red"), Text(sentence), soft_wrap=True)
     sys.exit(1)
 
 
 def _add_commands_of_other_packages() -> None:
-    """`pneumo train` and its like: known by entry point alone, so worker/ never imports training/."""
+    """Add `pneumo train` and others by their entry points, so that worker/ never imports training/."""
     others = typer.Typer()
     for entry in entry_points(group="pneumo.commands"):
         others.command(entry.name, rich_help_panel=MAKE)(entry.load())
@@ -101,14 +103,14 @@ def _add_commands_of_other_packages() -> None:
 
 
 def _why(error: SQLAlchemyError) -> str:
-    """What a person can do about a database that does not answer as it should."""
+    """Say what a person can do about a database that does not work."""
     if is_transient(error):
         return (
             "The database does not answer. Check PNEUMO_DATABASE_URL (or --state) and that its "
-            "server runs; a new installation begins with `pneumo migrate` or `pneumo up`."
+            "server is running. Create a new installation with `pneumo migrate` or `pneumo up`."
         )
     return (
-        f"The database refused ({type(error).__qualname__}). If it is new or of another version, "
+        f"The database reported an error ({type(error).__qualname__}). If it is new or of another version, "
         "run `pneumo migrate`."
     )
 

@@ -1,7 +1,7 @@
-"""The four kinds of failure, and the one shape that every error sentence of ours has.
+"""The four kinds of failure, and the form that all our errors share: a code and a sentence.
 
-A code is stable and is what analysts count; a sentence is for a person: it names what, which value,
-what was expected and what to do. Neither ever holds a name, a patient id or a UID.
+A code is stable, and analysts count it. A sentence is for a person: it names what is wrong, which
+value, what was expected and what to do. Neither ever holds a name, a patient id or a UID.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import ClassVar
 
 
 class ErrorKind(StrEnum):
-    """What a failure means for the study it befell."""
+    """What a failure means for its study."""
 
     REJECTED = "rejected"
-    """The data's fault: recorded as a refusal, never retried."""
+    """The data cannot be used: recorded as a refusal, never retried."""
 
     TRANSIENT = "transient"
     """Network, database, lock: retried with backoff and jitter."""
@@ -23,7 +23,7 @@ class ErrorKind(StrEnum):
     """Memory, disk, device: retried smaller or later."""
 
     BUG = "bug"
-    """Everything else: loud, parked with a reference to its traceback."""
+    """Everything else: reported loudly, parked with a reference to its traceback."""
 
 
 class PneumoError(Exception):
@@ -44,16 +44,16 @@ class Rejected(PneumoError):
 
 
 class Transient(PneumoError):
-    """Something outside was away; the same study will succeed later."""
+    """Something outside was unavailable; the same study will succeed later."""
 
     kind = ErrorKind.TRANSIENT
 
 
 class Unavailable(Transient):
-    """A system around us is away, or refuses us for a reason that lies with the site.
+    """A system around us is unavailable, or refuses us for a reason that the site must correct.
 
-    The study waits `wait_s` seconds and is tried again, for as long as it takes: no number of tries
-    parks it. What is wrong is a row of `site_condition`, under `subject`.
+    The study is retried every `wait_s` seconds for as long as it takes: no number of attempts parks
+    it. A row of `site_condition` says what is wrong with `subject`.
     """
 
     def __init__(self, code: str, sentence: str, *, subject: str, wait_s: float = 0.0) -> None:
@@ -63,9 +63,9 @@ class Unavailable(Transient):
 
 
 class Postponed(Transient):
-    """Nothing failed: this process has enough of the kind in hand, and the study was not begun.
+    """Nothing failed: this process has enough work of the kind, and the study was not started.
 
-    It comes again after `wait_s` seconds, as if it had not been claimed.
+    It is retried after `wait_s` seconds, as if it had not been claimed.
     """
 
     def __init__(self, code: str, sentence: str, *, wait_s: float) -> None:
@@ -80,6 +80,6 @@ class Resource(PneumoError):
 
 
 class Bug(PneumoError):
-    """Our own mistake, or one that nobody foresaw."""
+    """Our own mistake, or something that nobody foresaw."""
 
     kind = ErrorKind.BUG

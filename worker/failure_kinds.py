@@ -2,74 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import is_transient
-from worker.errors import ErrorKind, PneumoError, Unavailable
+from db.values import Failure
+from db.vocabulary.enums import FailureKind
+from worker.errors import PneumoError, Unavailable
 
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failure in our own words; what the exception itself says may quote a dataset."""
-
-    kind: ErrorKind
-    code: str
-    sentence: str
-    retry_after_s: float | None = None
-    """Tried again after so long, however often; None: by the retry policy."""
+PASSING = {FailureKind.TRANSIENT, FailureKind.RESOURCE}
+"""Kinds that go away by themselves: the same work is tried again."""
+DEVICE_FAILED = "DEVICE_FAILED"
 
 
 def classify(error: BaseException) -> Failure:
-    """The error's kind, code and sentence by the first row of the table that fits."""
+    """Return the error's kind, code and sentence by the first row of the table that fits."""
     if isinstance(error, PneumoError):
-        waits_s = error.wait_s if isinstance(error, Unavailable) else None
         return Failure(
-            kind=error.kind, code=error.code, sentence=error.sentence, retry_after_s=waits_s
+            kind=FailureKind(error.kind.value),
+            code=error.code,
+            sentence=error.sentence,
+            retry_after_s=error.wait_s if isinstance(error, Unavailable) else None,
         )
     for fits, failure in _TABLE:
         if fits(error):
             return failure
     return Failure(
-        kind=ErrorKind.BUG,
+        kind=FailureKind.BUG,
         code="BUG",
         sentence=f"An unforeseen {type(error).__qualname__} was raised. Look up the reference in "
         "the worker's log, mend the cause, then run `pneumo retry`.",
     )
 
 
-DEVICE_FAILED = "DEVICE_FAILED"
-OUT_OF_MEMORY = Failure(
-    kind=ErrorKind.RESOURCE,
+_OUT_OF_MEMORY = Failure(
+    kind=FailureKind.RESOURCE,
     code="OUT_OF_MEMORY",
     sentence="Memory ran out even for a single frame; the study is tried again later. "
     "Lower PNEUMO_MAX_BATCH or the worker's -c if this repeats.",
 )
-
 _TABLE = (
     (
         lambda e: isinstance(e, SQLAlchemyError) and is_transient(e),
         Failure(
-            kind=ErrorKind.TRANSIENT,
+            kind=FailureKind.TRANSIENT,
             code="DATABASE_AWAY",
             sentence="The database did not answer; the study is tried again by itself.",
         ),
     ),
     (
         lambda e: isinstance(e, torch.OutOfMemoryError | MemoryError),
-        OUT_OF_MEMORY,
+        _OUT_OF_MEMORY,
     ),
     (
         # torch says this of the CPU's memory in a plain RuntimeError
         lambda e: isinstance(e, RuntimeError) and "allocate memory" in str(e),
-        OUT_OF_MEMORY,
+        _OUT_OF_MEMORY,
     ),
     (
         lambda e: isinstance(e, torch.AcceleratorError),
         Failure(
-            kind=ErrorKind.RESOURCE,
+            kind=FailureKind.RESOURCE,
             code=DEVICE_FAILED,
             sentence="The accelerator reported an error after which its process cannot use it any "
             "more. The worker starts afresh and the study is tried again; look at the device "
@@ -79,7 +72,7 @@ _TABLE = (
     (
         lambda e: isinstance(e, OSError),
         Failure(
-            kind=ErrorKind.TRANSIENT,
+            kind=FailureKind.TRANSIENT,
             code="FILE_SYSTEM_ERROR",
             sentence="A file could not be read from the intake folder; the study is tried again "
             "by itself. Check the disk if this repeats.",

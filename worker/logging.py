@@ -1,9 +1,9 @@
 """Logs that a machine can search and that hold no personal data.
 
-Two things keep names out: our own lines are made of fixed words and opaque keys, and nothing that
-another library says about a dataset gets through. pydicom and pynetdicom quote values and UIDs in
-warnings and debug lines, an exception's text may quote anything; so their loggers are closed, and
-a traceback is written as its frames and its exception's type, without the exception's words.
+Two rules keep names out. Our own lines consist of fixed words and opaque keys. Nothing that another
+library says about a dataset gets through: pydicom and pynetdicom quote values and UIDs in warnings
+and debug lines, and an exception's text may quote anything, so their loggers are disabled, and a
+traceback is written as its frames and its exception's type, without the exception's text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import structlog
 NOISY_LIBRARIES = (
     "pydicom", "pynetdicom", "PIL", "imagecodecs", "gdcm", "openjpeg", "sqlalchemy.pool", "urllib3",
 )  # fmt: skip
-"""Libraries that may quote what they read: closed at every level."""
+"""Libraries that may quote what they read: disabled at every level."""
 
 
 def configure_logging(
@@ -61,7 +61,7 @@ def configure_logging(
 
 
 def silence_noisy_libraries() -> None:
-    """Let no library quote a dataset, neither by logging nor by warning."""
+    """Keep every library from quoting a dataset, by logging or by warning."""
     for name in NOISY_LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
@@ -76,7 +76,7 @@ def silence_noisy_libraries() -> None:
 
 
 def get_logger(name: str) -> Any:
-    """A structlog logger; bind opaque keys only (study_key, attempt, lane, code)."""
+    """Return a structlog logger; bind opaque keys only (study_key, attempt, lane, code)."""
     return structlog.stdlib.get_logger(name)
 
 
@@ -93,7 +93,7 @@ def _exception_without_words(_: Any, __: str, event: dict[str, Any]) -> dict[str
 
 
 def traceback_frames(error: BaseException) -> list[str]:
-    """Where an exception came from: `file:line function`, outermost first, causes before it."""
+    """Return where an exception came from: `file:line function`, outermost first, causes before it."""
     frames = traceback_frames(error.__cause__) if error.__cause__ else []
     frames += [
         f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"

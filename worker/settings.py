@@ -1,7 +1,7 @@
-"""One typed, frozen `Settings`, read once from PNEUMO_* variables at the edge of the program.
+"""One typed, frozen `Settings`, read once from PNEUMO_* variables at the start of a process.
 
 Every process of an installation reads the same variables, so one env file describes a site.
-A wrong value is one clear sentence at start, never a surprise at the first study.
+A wrong value is reported in one sentence at the start, never at the first study.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from worker.errors import Rejected
 PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
 DicomLongString = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[ -\[\]-~]+$")]
-"""PS3.5 6.2, VR LO, of the default repertoire: it must fit whatever character set a study has."""
+"""PS3.5 6.2, VR LO, of the default repertoire: it must be valid in whatever character set a study has."""
 FREE_SPACE = re.compile(r"(100|\d{1,2}(\.\d+)?)%|\d+(\.\d+)?[MGT]B")
-"""A share of the disk, or an amount."""
+"""A share of the disk (`5%`), or an amount (`10GB`)."""
 
 
 class Settings(BaseSettings):
-    """What a site may decide. The defaults run everything on one machine out of `state_dir`."""
+    """What a site may decide. With the defaults everything runs on one machine in `state_dir`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    # Where things live
+    # Where data is kept
     state_dir: Path = Path("pneumo-state")
     """Folder of a single-machine installation: database, intake, models, broker, logs."""
     database_url: str = ""
     """SQLAlchemy URL (`sqlite:///…`, `postgresql+psycopg://…`); empty: SQLite in `state_dir`."""
     run_dir: Path | None = None
-    """Where processes leave their signs of life; empty: `run` in `state_dir`."""
+    """Folder of the processes' heartbeat files; empty: `run` in `state_dir`."""
     broker_url: str = "redis://127.0.0.1:6390/0"
-    """Redis >= 6.2 or Valkey. A hint only: the truth is in SQL, the broker may be wiped."""
+    """Redis >= 6.2 or Valkey. It only carries hints: the truth is in SQL, the broker may be wiped."""
     broker_prefix: str = "pneumo:"
     """Put before every key, so that a shared Redis database stays tidy."""
 
-    # The way in
+    # How studies arrive
     listen_host: str = "127.0.0.1"
     """Address the DICOM listener binds to; 0.0.0.0 to be reached from other machines."""
     listen_port: int = Field(11112, ge=1, le=65535)
@@ -52,24 +52,24 @@ class Settings(BaseSettings):
     ae_title: AETitle = "PNEUMO"
     """Our AE title."""
     stat_ae_title: AETitle = "PNEUMO_STAT"
-    """A sender that calls this AE title sends STAT (so does C-STORE priority HIGH)."""
+    """A sender that calls this AE title sends STAT (as does C-STORE priority HIGH)."""
     calling_ae_titles: str = ""
     """AE titles that may send, separated by commas; empty: any."""
     called_ae_titles: str = ""
-    """AE titles by which we may be called, beside our own two; empty: any."""
+    """AE titles by which we may be called, besides our own two; empty: any."""
     max_associations: int = Field(50, ge=1, le=1000)
-    """At once; each costs a few MB, however large its instances. One more is rejected as over the local limit
-    (PS3.8 9.3.4), which is temporary, so that its sender comes back."""
+    """Associations at once; each takes a few MB, however large its instances. One more is rejected as
+    over the local limit (PS3.8 9.3.4), which is temporary, so that its sender tries again."""
     idle_window_s: Seconds = 10.0
-    """A study that came by C-STORE is closed after so long without a further instance."""
+    """Seconds without a further instance after which a study that came by C-STORE is closed."""
     count_quiet_s: Seconds = 5.0
-    """An archive's count is asked for only when no image came for so long: it grows as they come."""
+    """Seconds without a new image before an archive is asked for its count, which grows as they arrive."""
     manifest_patience_s: Seconds = 3600.0
-    """A study of which a manifest names more than came waits so long for the next instance."""
+    """Seconds that a study waits for the next instance when its manifest names more than has arrived."""
     watch_folder: Path | None = None
-    """Folder from which `pneumo watch` takes DICOM files over, with all folders in it."""
+    """Folder from which `pneumo watch` accepts DICOM files, including all folders in it."""
     watch_settle_s: Seconds = 2.0
-    """A file in it that did not grow or change for so long is complete."""
+    """Seconds without a change after which a file in it counts as complete."""
     listen_tls: Literal["off", "server", "mutual"] = "off"
     """`server`: only DICOM TLS; `mutual`: the caller must show a certificate that we trust."""
     association_timeout_s: Seconds = 10.0
@@ -91,97 +91,105 @@ class Settings(BaseSettings):
     handover_attempts: int = Field(5, ge=1, le=100)
     """After so many failed attempts to accept a handed-over folder, it is moved to `refused`."""
     handover_patience_s: Seconds = 10.0
-    """A folder that a bridge handed over waits so long for its message, then the relay sends one."""
+    """Seconds that a folder which a bridge handed over waits for its message; then the relay sends one."""
 
     # The disk of the intake folder
     disk_warn_free: str = "10GB"
-    """With less free an operator is told. A share (`5%`) or an amount (`10GB`); `0%`: never."""
+    """With less free space operators are warned. A share (`5%`) or an amount (`10GB`); `0%`: never."""
     disk_refuse_free: str = "2GB"
-    """With less free nothing new is taken over, so that what is here can be finished: 25 senders
+    """With less free space nothing new is accepted, so that what is here can be finished: 25 senders
     with 15 MB each in flight, results, database and logs fit into it several times."""
 
     own_disk: bool = False
-    """True on a node that fetches to a disk that it does not share with the listener: it makes its
-    intake folder even where the database knows images (worker/storage/storage_factory.py)."""
+    """True on a node that fetches to a disk that it does not share with the listener: it creates its
+    intake folder even if the database already has images (worker/storage/storage_factory.py)."""
 
     keep_files_days: float = Field(30, ge=0, le=36_500)
-    """Files of finished studies leave so many days after the result; 0: never. We are no archive:
+    """Days after the result until the files of a finished study are removed; 0: never. We are no archive:
     long enough to ask again or to compare another model, short enough for disk and privacy."""
 
     # The systems around us
     peers: Path | None = None
-    """TOML file of the archives that we ask and the destinations of results (docs/hospital.md)."""
+    """TOML file of the archives that we query and the destinations of results (docs/hospital.md)."""
     tls_certificate: Path | None = None
-    """PEM of our certificate and its chain, shown to who calls us and whom we call."""
+    """PEM of our certificate and its chain, shown to those who call us and those we call."""
     tls_key: Path | None = None
     """PEM of its private key, without a password."""
     tls_authorities: Path | None = None
-    """PEM of those whose signature we trust; without it, the system's, when we call."""
+    """PEM of the certificate authorities that we trust; without it, the system's, when we call."""
 
     archive_timeout_s: Seconds = 60.0
-    """How long an archive may take to answer, or to send one image."""
+    """Seconds that an archive may take to answer, or to send one image."""
     fetches_at_once: int = Field(3, ge=1, le=64)
-    """So many threads of a worker may fetch routine studies at once; the others serve what is here."""
+    """Threads of a worker that may fetch routine studies at once; the others process what is here."""
 
     # Queue and claims (reasons: worker/celery.py and docs/delivery.md)
     lease_s: Seconds = 120.0
-    """How long a claim holds without renewal; a dead worker's studies wait at most so long."""
+    """Seconds that a claim holds without renewal; a dead worker's studies wait at most so long."""
     lease_renewal_s: Seconds = 30.0
-    """How often a living worker renews its claims; at most half of the lease."""
+    """Seconds between two renewals of a claim; at most half of the lease."""
     study_limit_s: Seconds = 900.0
-    """A study that one attempt holds for so long hangs its worker, which then starts afresh."""
+    """Seconds after which an attempt counts as hung; its worker then exits and is restarted."""
     relay_interval_s: Seconds = 1.0
-    """How often the relay looks for studies to publish, close or sweep."""
+    """Seconds between two rounds of the relay, which publishes, closes and sweeps studies."""
     requeue_after_s: Seconds = 60.0
-    """A published study that nobody claimed for so long is published again."""
+    """Seconds after which a published study that nobody has claimed is published again."""
     stat_after_s: Seconds = 1800.0
-    """A routine study that waited so long moves to the stat lane, so that it cannot starve."""
+    """Seconds after which a waiting routine study moves to the stat lane, so that it cannot starve."""
     max_retries: int = Field(8, ge=0, le=100)
     """Transient and resource failures of one study before it is parked."""
     retry_base_s: Seconds = 1.0
-    """First delay; it doubles with each retry, with +-50 % jitter."""
+    """First delay in seconds; it doubles with each retry, with +-50 % jitter."""
     retry_ceiling_s: Seconds = 300.0
-    """Longest delay between two retries."""
+    """Longest delay in seconds between two retries."""
+
+    # Decoding (worker/imaging/decode_budget.py, worker/imaging/guarded_decoding.py)
+    decode_memory_mb: int = Field(2000, ge=100)
+    """Memory that frames in decoding may hold together in one process; others wait."""
+    decode_frame_mb: int = Field(1200, ge=10)
+    """Memory that decoding one frame may take, 8 bytes a pixel; a larger frame is refused."""
+    decode_limit_s: Seconds = 60.0
+    """Longest decoding of a frame of a suspect study, or of one that is costly; then it is refused."""
 
     # The model
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    """`auto` takes CUDA when there is one; what was taken is recorded with every prediction."""
+    """`auto` uses CUDA if there is one; the device used is recorded with every prediction."""
     max_batch: int = Field(16, ge=1, le=256)
     """Largest number of frames in one forward pass."""
     linger_s: float = Field(0.01, ge=0, le=1)
-    """How long the inference thread waits for a batch to fill; a STAT frame is not waited on."""
+    """Seconds that the inference thread waits for a batch to fill; a STAT frame does not wait."""
     torch_threads: int = Field(0, ge=0, le=256)
-    """Frames that go through the network side by side on the CPU; 0: as many as cores."""
+    """Frames that go through the network in parallel on the CPU; 0: as many as cores."""
     wrong_images: Literal["refuse", "warn"] = "refuse"
-    """What becomes of pictures unlike the training set: no score, or a score with a warning."""
+    """How images unlike the training set are treated: no score, or a score with a warning."""
     shadow: bool = True
     """Whether this worker runs the shadow model beside the active one, if one is selected."""
 
-    # The way back: what we send to the PACS
+    # Results: what we send to the PACS
     result_disclaimer: str = Field(
         "Not for diagnostic use without a radiologist.", min_length=1, max_length=120
     )
-    """Stands in every structured report and at the foot of every capture."""
+    """Printed in every structured report and at the foot of every capture."""
     result_manufacturer: DicomLongString = "pneumo"
     """(0008,0070) Manufacturer of the objects that we send."""
     result_device_name: DicomLongString = "pneumo"
     """(0008,1090) Manufacturer's Model Name, and the name of the observing device."""
     result_time_zone: str = "UTC"
-    """Whose clock our dates and times show where the images name no offset of their own."""
+    """Time zone of dates and times in results, where the images name no offset of their own."""
     result_font: Path | None = None
-    """A TrueType or OpenType font for the captures, for letters that DejaVu Sans does not have."""
+    """A TrueType or OpenType font for the captures, for letters that DejaVu Sans lacks."""
     results_for_rejected: bool = True
-    """Whether a study of which nothing could be evaluated is told to the destinations, too."""
+    """Whether destinations also get a result of a study of which nothing could be evaluated."""
     delivery_retry_ceiling_s: Seconds = 3600.0
-    """Longest pause between two tries to reach a destination that is away; it is never given up."""
+    """Longest pause in seconds between two attempts to reach a destination; it is never given up."""
     delivery_refusals: int = Field(3, ge=1, le=100)
-    """So often a destination may refuse a result, or lose it, before the delivery is parked."""
+    """How often a destination may refuse a result, or lose it, before the delivery is parked."""
     delivery_timeout_s: Seconds = 60.0
-    """How long a destination may take for each answer."""
+    """Seconds that a destination may take for each answer."""
     commitment_patience_s: Seconds = 3600.0
-    """A destination that has not confirmed that it keeps a result is asked again after so long."""
+    """Seconds after which a destination that has not confirmed storage of a result is asked again."""
 
-    # Words about ourselves
+    # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level written; no level ever holds personal data."""
     log_format: Literal["json", "text"] = "json"
@@ -190,7 +198,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, values: dict[str, object]) -> dict[str, object]:
-        """Fill what follows from `state_dir` (before freezing)."""
+        """Fill in what follows from `state_dir` (before freezing)."""
         state_dir = Path(str(values.get("state_dir") or "pneumo-state")).expanduser().resolve()
         values["state_dir"] = state_dir
         if not values.get("database_url"):
@@ -200,19 +208,19 @@ class Settings(BaseSettings):
     @field_validator("peers", mode="before")
     @classmethod
     def _no_file(cls, value: object) -> object:
-        """Compose files can leave a variable empty, but not out."""
+        """Treat an empty value as none: compose files can leave a variable empty, but not out."""
         return None if value == "" else value
 
     @field_validator("calling_ae_titles", "called_ae_titles")
     @classmethod
     def _are_ae_titles(cls, value: str) -> str:
-        """Each as PS3.5 6.2 has them."""
+        """Check each title against PS3.5 6.2."""
         for place, title in enumerate(_titles(value), start=1):
             try:
                 _AE_TITLE.validate_python(title)
             except ValidationError:
                 raise ValueError(
-                    f"title {place} is no AE title; expected 1 to 16 letters, digits and signs "
+                    f"title {place} is no AE title; expected 1 to 16 letters, digits and symbols "
                     "without backslash, separated by commas"
                 ) from None
         return value
@@ -230,7 +238,7 @@ class Settings(BaseSettings):
         if self.lease_renewal_s * 2 > self.lease_s:
             raise ValueError(
                 f"lease_renewal_s ({self.lease_renewal_s:g}) must be at most half of "
-                f"lease_s ({self.lease_s:g}), or one late renewal loses a living worker's claim"
+                f"lease_s ({self.lease_s:g}), or a single late renewal would lose a running worker's claim"
             )
         return self
 
@@ -246,12 +254,12 @@ class Settings(BaseSettings):
 
     @property
     def alive_dir(self) -> Path:
-        """Files that living processes touch."""
+        """Folder of the heartbeat files that running processes touch."""
         return self.run_dir or self.state_dir / "run"
 
     @property
     def intake_dir(self) -> Path:
-        """Accepted files, under opaque names."""
+        """Folder of accepted files, under opaque names."""
         return self.state_dir / "intake"
 
     @property
@@ -261,18 +269,18 @@ class Settings(BaseSettings):
 
     @property
     def models_dir(self) -> Path:
-        """Registered bundles, one folder each."""
+        """Folder of registered bundles, one folder each."""
         return self.state_dir / "models"
 
     @property
     def log_dir(self) -> Path:
-        """Logs of `pneumo up` and the tracebacks that parked studies refer to."""
+        """Folder of the logs of `pneumo up`, with the tracebacks that parked studies refer to."""
         return self.state_dir / "logs"
 
     def as_environment(self) -> dict[str, str]:
-        """These settings as PNEUMO_* variables, for the processes that we start.
+        """Return these settings as PNEUMO_* variables, for the processes that we start.
 
-        What is None is left out: put it before an environment `without_settings`.
+        What is None is left out: add it to an environment `without_settings`.
         """
         return {
             f"{PREFIX}{name}".upper(): str(value)
@@ -288,7 +296,7 @@ def _titles(listed: str) -> tuple[str, ...]:
 
 
 def read_settings(**overrides: object) -> Settings:
-    """Settings from the environment; a wrong value is refused with its variable's name."""
+    """Read the settings from the environment. Raises Rejected SETTINGS_INVALID, which names the variable."""
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -296,7 +304,7 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def _sentences(error: ValidationError) -> list[str]:
-    """One sentence for each wrong value; a value itself may hold a password and is not shown."""
+    """Write a sentence for each wrong value; the value may hold a password and is not shown."""
     return [
         f"{(PREFIX + str(item['loc'][0])).upper() if item['loc'] else 'Settings'}: "
         f"{item['msg'].removeprefix('Value error, ')}. Correct the variable and start again."
@@ -305,7 +313,7 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without any PNEUMO_* variable, in capitals or not, as they are read."""
+    """Return an environment without any PNEUMO_* variable, in upper or lower case, as they are read."""
     return {
         name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)
     }
@@ -313,11 +321,11 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def current_settings() -> Settings:
-    """This process's settings, read at the first call."""
+    """Return this process's settings, read at the first call."""
     return read_settings()
 
 
 def use_state_dir(state_dir: Path) -> None:
-    """Let this process and its children work out of `state_dir` (`pneumo --state DIR`)."""
+    """Let this process and its children use `state_dir` (`pneumo --state DIR`)."""
     os.environ[f"{PREFIX}STATE_DIR"] = str(state_dir)
     current_settings.cache_clear()

@@ -1,4 +1,4 @@
-"""Doors, not rooms: Celery's messages and signals, each handed to a plain function."""
+"""Celery's messages and signals, each handed to a plain function."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ STUDY_KEY = re.compile(r"[0-9a-f]{32}")
 BACKSTOP_S = 120.0
 """Beyond PNEUMO_STUDY_LIMIT_S: the lease keeper acts before, if the study was claimed."""
 EXIT_CANNOT_START = 78
-"""EX_CONFIG: starting again changes nothing until somebody corrects what the log says."""
+"""EX_CONFIG: a restart changes nothing until somebody corrects what the log names."""
 
 
 @app.task(name=PROCESS_STUDY)
 def process_study(study_key: str) -> None:
-    """Look at one study. A forged, doubled or late message does no harm: rows decide."""
-    from worker.pipeline.process_study import process_study as tell_the_story
+    """Process one study. A forged, doubled or late message does no harm: rows decide."""
+    from worker.pipeline.process_study import process_study as process
     from worker.pipeline.runtime import runtime
     from worker.pipeline.watchdog import WATCHDOG
 
@@ -46,8 +46,8 @@ def process_study(study_key: str) -> None:
         WATCHDOG.watch("process_study", limit_s=limit_s),
     ):
         try:
-            tell_the_story(study_key, runtime())
-        except Exception as error:  # noqa: BLE001  the lease and the relay bring the study back
+            process(study_key, runtime())
+        except Exception as error:  # noqa: BLE001  the relay publishes the study again when its lease ends
             log_traceback(error, log, code="ATTEMPT_ABANDONED")
 
 
@@ -77,7 +77,7 @@ def accept(name: str) -> None:
 def deliver(delivery_key: str) -> None:
     """Send one result to its destination. A forged, doubled or late message does no harm."""
     from worker.delivery.runtime import delivery_runtime
-    from worker.delivery.send import deliver as tell_the_story
+    from worker.delivery.send import deliver as send
     from worker.pipeline.watchdog import WATCHDOG
 
     if not (isinstance(delivery_key, str) and STUDY_KEY.fullmatch(delivery_key)):
@@ -89,14 +89,14 @@ def deliver(delivery_key: str) -> None:
         WATCHDOG.watch("deliver", limit_s=limit_s),
     ):
         try:
-            tell_the_story(delivery_key, delivery_runtime())
-        except Exception as error:  # noqa: BLE001  the lease and the relay bring it back
+            send(delivery_key, delivery_runtime())
+        except Exception as error:  # noqa: BLE001  the relay publishes it again when its lease ends
             log_traceback(error, log, code="DELIVERY_ABANDONED")
 
 
 @setup_logging.connect
 def _configure(**_: Any) -> None:
-    """Celery would install its own handlers; ours hold no names."""
+    """Configure logging ourselves: Celery's own handlers would write names."""
     configure_logging(current_settings().log_level, current_settings().log_format)
 
 
@@ -124,7 +124,7 @@ def _prepare_child(**_: Any) -> None:
 
 
 def _load_or_leave() -> None:
-    """Start with everything in place or not at all: Celery would hide the error and go on."""
+    """Load everything or exit: Celery would hide the error and go on."""
     from worker.pipeline.runtime import announced_lanes, runtime
 
     try:

@@ -1,4 +1,4 @@
-"""Waiting out a database that is away for a moment, so that finished work is not thrown away."""
+"""Transactions that wait while the database is away, so that finished work is not thrown away."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Result = TypeVar("Result")
 def in_transaction(
     database: Database, work: Callable[[Session], Result], *, timeout_s: float = 30.0
 ) -> Result:
-    """Run `work` in one transaction; while the database is away, try again with growing pauses.
+    """Run `work` in one transaction; while the database is away, try again, with growing pauses.
 
-    `work` may run several times, so it must only touch the session. What is no matter of waiting
+    `work` may run several times, so it must only touch the session. An error that waiting does not mend
     (a constraint, a stale claim, a bug) is raised at once; after `timeout_s` the last transient
     error is raised as it is.
     """

@@ -1,8 +1,7 @@
-"""Letting go of results that are still owed: a person's act, audited, and never undone.
+"""Cancel outstanding deliveries: a person's act, audited, and never undone.
 
-An owed result keeps its study's files for as long as it is owed. Where nobody will ever take it (a
-destination that was shut down, a result that is refused for good, a person who is to be forgotten)
-somebody says so here.
+An outstanding delivery keeps its study's files. Where nobody will ever take it (a destination that
+was shut down, a result that is refused for good, a person who is to be forgotten) it is cancelled.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import WITHOUT_SESSION_SYNC
 from db.deliveries.outbox import OUTSTANDING
 from db.deliveries.rows import audit_detail
 from db.engine.clock import now
+from db.engine.statements import WITHOUT_SESSION_SYNC, lock_rows
 from db.ledger.audit import AuditEntry, append_entries
 from db.models import ResultDelivery, ResultDestination
 from db.vocabulary.enums import AuditEvent, DeliveryState
@@ -24,7 +23,7 @@ from db.vocabulary.enums import AuditEvent, DeliveryState
 
 @dataclass(frozen=True, kw_only=True)
 class OutstandingDelivery:
-    """A result that is owed, for whoever decides about it."""
+    """A delivery that has not ended, for the person who decides about it."""
 
     delivery_key: str
     study_key: str
@@ -38,8 +37,8 @@ def outstanding_deliveries(
     keys: Collection[str] = (),
     study_key: str | None = None,
 ) -> list[OutstandingDelivery]:
-    """What is owed, longest first: to a destination, of a study, of deliveries or studies by the
-    beginnings of their keys.
+    """Return what is outstanding, oldest first: for a destination, of a study, or of deliveries and
+    studies by the beginnings of their keys.
     """
     query = select(
         ResultDelivery.delivery_key, ResultDelivery.study_key, ResultDelivery.destination
@@ -62,22 +61,16 @@ def outstanding_deliveries(
 
 
 def cancel_deliveries(session: Session, delivery_keys: Collection[str], actor: str) -> int:
-    """Owe these no more; how many were owed until now. Doing it twice does it once.
+    """Cancel those of these deliveries that are outstanding; return how many were.
 
-    Whoever is sending one just now loses its claim, and stops before its next object.
+    A worker that is sending one just now loses its claim, and stops before its next object.
     """
-    owed = session.scalars(
-        select(ResultDelivery)
-        .where(
-            ResultDelivery.delivery_key.in_(list(delivery_keys)),
-            ResultDelivery.state.in_(OUTSTANDING),
-        )
-        .order_by(ResultDelivery.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
+    outstanding = select(ResultDelivery).where(
+        ResultDelivery.delivery_key.in_(list(delivery_keys)),
+        ResultDelivery.state.in_(OUTSTANDING),
+    )
     entries = []
-    for row in owed:
+    for row in lock_rows(session, outstanding.order_by(ResultDelivery.id)).all():
         detail = audit_detail(session, row)
         detail |= {"was": row.state.value, "begun": row.begun_at is not None}
         entries.append(
@@ -91,17 +84,17 @@ def cancel_deliveries(session: Session, delivery_keys: Collection[str], actor: s
         row.state, row.due_at, row.lease_until = DeliveryState.FORGONE, None, None
     session.flush()
     append_entries(session, entries)
-    return len(owed)
+    return len(entries)
 
 
 def cancel_study_deliveries(session: Session, study_key: str, actor: str) -> int:
-    """Owe nobody any result of a study any more; how many were owed."""
-    owed = outstanding_deliveries(session, study_key=study_key)
-    return cancel_deliveries(session, [item.delivery_key for item in owed], actor)
+    """Cancel every outstanding delivery of a study; return how many there were."""
+    outstanding = outstanding_deliveries(session, study_key=study_key)
+    return cancel_deliveries(session, [item.delivery_key for item in outstanding], actor)
 
 
 def destinations_with_objects(session: Session, study_key: str) -> list[str]:
-    """Destinations that may hold an object of a result of this study."""
+    """Return the destinations that may hold an object of a result of this study."""
     return list(
         session.scalars(
             select(ResultDelivery.destination)
@@ -113,15 +106,15 @@ def destinations_with_objects(session: Session, study_key: str) -> list[str]:
 
 
 def cancel_updates(session: Session, destination: str) -> bool:
-    """A destination that is out of the file is not told of newer results either, until it is back.
+    """Send no newer results either to a destination that is out of the file, until it is back.
 
-    False if it stands in the file.
+    Returns False if it is in the file.
     """
-    told = session.execute(
+    cancelled = session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == destination, ~ResultDestination.is_active)
         .values(forgone_at=now(session))
         .returning(ResultDestination.name),
         execution_options=WITHOUT_SESSION_SYNC,
     ).one_or_none()
-    return told is not None
+    return cancelled is not None

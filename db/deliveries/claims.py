@@ -1,8 +1,8 @@
-"""The way of a result to its destination: claimed, begun, sent, confirmed; or put off, or parked.
+"""Claim a delivery, begin it, finish it; or postpone it, or park it.
 
-As for studies: a claim is fenced by the number of its attempt, every write asks for it, and whatever
-is done twice ends in the same rows. Destination and objects are the same at each try, so that sending
-again is harmless.
+As for studies: a claim is fenced by the number of its attempt, every write checks it, and whatever is
+done twice ends in the same rows. Destination and objects are the same at each attempt, so that
+sending again is harmless.
 """
 
 from __future__ import annotations
@@ -15,42 +15,46 @@ from sqlalchemy.orm import Session
 
 from db.deliveries.cancel import cancel_deliveries
 from db.deliveries.destinations import acquire_attempt
-from db.deliveries.predecessors import with_changed_digest
+from db.deliveries.predecessors import (
+    predecessor_result,
+    record_object,
+    sent_objects,
+    with_changed_digest,
+)
 from db.deliveries.rows import (
-    audit_detail,
-    clear_error,
+    ACTOR,
+    audit_step,
     due_row,
-    held_row,
+    held_delivery,
     model_name_of,
     park_row,
-    predecessor_result,
     record_commitment_request,
-    record_object,
     reschedule_row,
-    sent_objects,
+    supersede_row,
 )
 from db.engine.clock import now
-from db.ledger.audit import append_entry
+from db.engine.statements import lock_rows
 from db.ledger.identity import was_erased
+from db.ledger.work_rows import clear_error, set_error
 from db.models import ResultDelivery, Study
 from db.values.deliveries import DeliveryClaim, SentObject
-from db.vocabulary.enums import AuditEvent, DeliveryState, FailureKind, StudyState
+from db.values.failures import Failure
+from db.vocabulary.enums import AuditEvent, DeliveryState, StudyState
 
-ACTOR = "delivery"
 SIBLING_PAUSE_S = 5.0
-"""An earlier result of the study is on its way to the same destination: look again so soon."""
+"""While an earlier result of the study is being sent to the same destination, look again so soon."""
 REVISION_PAUSE_S = 30.0
-"""The study is being read again, and its next result will take the place of this one."""
+"""While the study is processed again: its next result will supersede this one."""
 IN_PROGRESS = (
     StudyState.RECEIVING, StudyState.ACCEPTED, StudyState.QUEUED, StudyState.RUNNING,
 )  # fmt: skip
 
 
 def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> DeliveryClaim | None:
-    """The right to deliver a result; None if it is not due, taken, or its destination is away.
+    """Claim a delivery; return None if it is not due, claimed already, or its destination is away.
 
-    Results of one study go to a destination in their order: while an earlier one is on its way, or
-    while the study is read again, this one waits.
+    Results of one study reach a destination in their order: while an earlier one is being sent, or
+    while the study is processed again, this one waits.
     """
     moment = now(session)
     row = due_row(session, delivery_key, DeliveryState.WAITING, moment)
@@ -74,7 +78,7 @@ def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> De
         destination=row.destination,
         study_key=row.study_key,
         revision=row.revision,
-        model_name=model_name_of(session, row),
+        model_name=model_name_of(session, row.model_version_id),
         verdict=row.verdict,
         finished_at=row.finished_at,
         failures=row.failures,
@@ -84,25 +88,26 @@ def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> De
 
 
 def renew_delivery(session: Session, claim: DeliveryClaim, *, lease_s: float) -> None:
-    """Hold a claim for longer. Raises StaleClaim."""
-    row = held_row(session, claim)
+    """Extend the lease of a claim. Raises StaleClaim."""
+    row = held_delivery(session, claim)
     row.lease_until = now(session) + timedelta(seconds=lease_s)
     session.flush()
 
 
 def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[SentObject]) -> bool:
-    """Write down what is about to be sent, so that it is known should it come back to us.
+    """Store what is about to be sent, so that it is recognised should it come back to us.
 
-    Bytes that are not those of an earlier try are for the audit trail: destinations may hold either.
-    False, and the delivery is superseded, if a newer result took its place meanwhile; or forgone, if
-    the person was erased in the very moment in which the verdict came. Raises StaleClaim.
+    Bytes other than those of an earlier attempt are audited: destinations may hold either. Returns
+    False if it must not be sent: a newer result superseded it meanwhile, or the person was erased in
+    the very moment in which the verdict was stored, and it is cancelled. Raises StaleClaim.
     """
-    row = held_row(session, claim)
+    row = held_delivery(session, claim)
     if was_erased(session, row.study_key):
         cancel_deliveries(session, [row.delivery_key], ACTOR)
         return False
     if row.superseded_by is not None:
-        row.state, row.lease_until, row.due_at = DeliveryState.SUPERSEDED, None, None
+        supersede_row(row)
+        row.lease_until = None
         session.flush()
         return False
     row.begun_at = row.begun_at or now(session)
@@ -111,8 +116,8 @@ def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[Sen
     for sent in objects:
         record_object(session, row, sent)
     if differ:
-        detail = audit_detail(session, row) | {"objects": [item.sha256 for item in differ]}
-        append_entry(session, AuditEvent.RESULT_DIFFERS, row.study_key, detail, ACTOR)
+        digests = [item.sha256 for item in differ]
+        audit_step(session, row, AuditEvent.RESULT_DIFFERS, objects=digests)
     return True
 
 
@@ -124,11 +129,13 @@ def finish_delivery(
     transaction_uid: str | None = None,
     repeat_after_s: float = 3600.0,
 ) -> None:
-    """The destination has every object. With a `transaction_uid` it is asked to confirm that it
-    keeps them, again after `repeat_after_s` if it says nothing. Raises StaleClaim.
+    """Record that the destination has every object. Raises StaleClaim.
+
+    With a `transaction_uid` it is about to be asked to confirm that it keeps them, and is asked again
+    after `repeat_after_s` if it does not answer.
     """
     moment = now(session)
-    row = held_row(session, claim)
+    row = held_delivery(session, claim)
     row.sent_at, row.warning, row.lease_until = moment, warning, None
     row.failures = row.crashes = 0
     clear_error(row)
@@ -140,61 +147,41 @@ def finish_delivery(
         row.due_at = moment + timedelta(seconds=repeat_after_s)
     session.flush()
     digests = [sent.sha256 for sent in sent_objects(session, row)]
-    detail = audit_detail(session, row) | {"warning": warning, "objects": digests}
-    append_entry(session, AuditEvent.RESULT_SENT, row.study_key, detail, ACTOR)
+    audit_step(session, row, AuditEvent.RESULT_SENT, warning=warning, objects=digests)
 
 
 def postpone_delivery(
     session: Session,
     claim: DeliveryClaim,
+    failure: Failure,
     *,
-    code: str,
-    sentence: str,
-    kind: FailureKind,
     delay_s: float,
     refused: bool = False,
 ) -> None:
-    """It failed this time: due again in `delay_s` seconds. Raises StaleClaim."""
-    row = held_row(session, claim)
+    """Retry a failed delivery in `delay_s` seconds. Raises StaleClaim."""
+    row = held_delivery(session, claim)
     row.refusals += refused
     row.failures += not refused
     row.crashes, row.lease_until = 0, None
     reschedule_row(row, now(session) + timedelta(seconds=delay_s))
-    row.error_code, row.error_sentence, row.error_kind = code, sentence, kind
+    set_error(row, failure)
     session.flush()
 
 
-def park_delivery(
-    session: Session,
-    claim: DeliveryClaim,
-    *,
-    code: str,
-    sentence: str,
-    kind: FailureKind,
-    traceback_reference: str | None = None,
-) -> None:
-    """Trying again changes nothing: it waits for a person. Raises StaleClaim."""
-    row = held_row(session, claim)
+def park_delivery(session: Session, claim: DeliveryClaim, failure: Failure) -> None:
+    """Park a delivery for a person: another attempt would change nothing. Raises StaleClaim."""
+    row = held_delivery(session, claim)
     row.refusals += 1
-    park_row(row, code, sentence, kind)
-    row.traceback_reference = traceback_reference
-    session.flush()
-    append_entry(
-        session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR
-    )
+    park_row(row, failure)
+    audit_step(session, row, AuditEvent.RESULT_PARKED)
 
 
 def retry_delivery(session: Session, delivery_key: str) -> bool:
-    """Send a parked delivery round again with its counters at nought; False if it is not parked."""
-    row = session.scalars(
-        select(ResultDelivery)
-        .where(
-            ResultDelivery.delivery_key == delivery_key,
-            ResultDelivery.state == DeliveryState.PARKED,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    """Make a parked delivery due again, its counters at nought; return False if it is not parked."""
+    parked = select(ResultDelivery).where(
+        ResultDelivery.delivery_key == delivery_key, ResultDelivery.state == DeliveryState.PARKED
+    )
+    row = lock_rows(session, parked).one_or_none()
     if row is None:
         return False
     row.failures = row.refusals = row.crashes = 0
@@ -205,7 +192,7 @@ def retry_delivery(session: Session, delivery_key: str) -> bool:
 
 
 def _seconds_to_wait(session: Session, row: ResultDelivery) -> float:
-    """Seconds to wait for what goes before this result, or nought."""
+    """Return the seconds to wait for what goes before this result, or nought."""
     sibling = select(ResultDelivery.id).where(
         ResultDelivery.study_id == row.study_id,
         ResultDelivery.destination == row.destination,

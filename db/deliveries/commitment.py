@@ -1,44 +1,45 @@
-"""Storage commitment (PS3.4 annex J) in rows: asked, answered, asked again."""
+"""Storage commitment (PS3.4 annex J) in rows: requested, reported, requested again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import WITHOUT_SESSION_SYNC, acquire_attempt
+from db.deliveries.destinations import acquire_attempt
+from db.deliveries.predecessors import sent_objects
 from db.deliveries.rows import (
-    audit_detail,
+    audit_step,
     awaiting_row,
-    clear_error,
     due_row,
     park_row,
     record_commitment_request,
     reschedule_row,
-    sent_objects,
 )
 from db.engine.clock import now
-from db.ledger.audit import append_entry
+from db.engine.statements import WITHOUT_SESSION_SYNC
 from db.ledger.conditions import end_condition, note_condition
+from db.ledger.work_rows import clear_error, set_error
 from db.models import CommitmentAsked, ResultDelivery
 from db.values.deliveries import CommitmentOutcome, CommitmentRequest
+from db.values.failures import Backoff, Failure
 from db.vocabulary.enums import AuditEvent, DeliveryState, FailureKind
 
-ACTOR = "delivery"
 ENDED = (
     DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.SUPERSEDED, DeliveryState.FORGONE,
 )  # fmt: skip
-COMMITMENT_FAILED = "COMMITMENT_FAILED"
 MAX_REQUEST_INTERVAL_S = 86400.0
-"""Between two questions about one sending."""
+"""Between two requests about one sending."""
 UNANSWERED_THRESHOLD = 4
-"""So many unanswered ones about one sending are a condition: at one hour's patience, after 15 hours."""
+"""So many unanswered ones about one sending are a condition: with one hour to answer, after 15 hours."""
+AT_ONCE = Backoff(base_s=0.0, ceiling_s=0.0)
 
 
 def commitment_subject(destination: str) -> str:
-    """Under which subject it stands that a destination takes our questions and never answers."""
+    """Return the subject of the condition that a destination takes our requests and never reports."""
     return f"commitment reports of {destination}"
 
 
@@ -50,11 +51,11 @@ def request_commitment(
     repeat_after_s: float,
     probe_s: float = 120.0,
 ) -> CommitmentRequest | None:
-    """The request to be made anew for a delivery whose destination has said nothing; None if none
-    is due, or the destination is away.
+    """Return the request to be repeated to a destination that has not reported; None if none is due,
+    or the destination is away.
 
-    An answer to an earlier request counts as well: each is about the same objects, and has a
-    Transaction UID of its own, as it shall (PS3.4 J.3.2.1.2). So an archive that answers once a night
+    A report on an earlier request counts as well: each is about the same objects, and has a
+    Transaction UID of its own, as it shall (PS3.4 J.3.2.1.2). So an archive that reports once a night
     is asked less and less often, and need not win a race against us.
     """
     moment = now(session)
@@ -67,10 +68,10 @@ def request_commitment(
         return None
     silent = _count_unanswered(session, row)
     record_commitment_request(session, row, transaction_uid, moment)
-    grown = min(
-        repeat_after_s * 2.0 ** min(silent, 30), max(repeat_after_s, MAX_REQUEST_INTERVAL_S)
+    intervals = Backoff(
+        base_s=repeat_after_s, ceiling_s=max(repeat_after_s, MAX_REQUEST_INTERVAL_S)
     )
-    row.due_at = moment + timedelta(seconds=grown)
+    row.due_at = moment + timedelta(seconds=intervals.delay_s(silent))
     if silent >= UNANSWERED_THRESHOLD:
         note_condition(
             session,
@@ -90,20 +91,19 @@ def request_commitment(
 
 
 def postpone_commitment(
-    session: Session, transaction_uid: str, *, code: str, sentence: str, delay_s: float
+    session: Session, transaction_uid: str, failure: Failure, *, delay_s: float
 ) -> None:
-    """The destination could not be asked; it is asked again in `delay_s` seconds."""
+    """Repeat a request in `delay_s` seconds: the destination could not be asked."""
     row = awaiting_row(session, transaction_uid)
     if row is not None:
         row.due_at, row.failures = now(session) + timedelta(seconds=delay_s), row.failures + 1
-        row.error_code, row.error_sentence = code, sentence
-        row.error_kind = FailureKind.TRANSIENT
+        set_error(row, replace(failure, kind=FailureKind.TRANSIENT))
         session.get_one(CommitmentAsked, transaction_uid).failed_at = now(session)
         session.flush()
 
 
 def cancel_commitment(session: Session, transaction_uid: str) -> None:
-    """The destination is not asked for commitment any more: what it took counts as sent."""
+    """Stop asking the destination for commitment: what it took counts as sent."""
     row = awaiting_row(session, transaction_uid)
     if row is not None:
         row.state, row.due_at = DeliveryState.SENT, None
@@ -112,19 +112,19 @@ def cancel_commitment(session: Session, transaction_uid: str) -> None:
 
 
 def delete_obsolete_requests(session: Session) -> int:
-    """Forget what was asked about deliveries that have ended; how many questions.
+    """Delete the requests about deliveries that have ended; return how many.
 
-    Nobody waits for an answer to them, and one that comes is unknown either way. A parked delivery
-    may be sent round again, and then an answer to an earlier question counts.
+    Nobody awaits a report on them, and one that comes is unknown either way. A parked delivery may be
+    retried, and then a report on an earlier request counts.
     """
     ended = select(ResultDelivery.id).where(
         ResultDelivery.id == CommitmentAsked.delivery_id, ResultDelivery.state.in_(ENDED)
     )
-    forgotten = session.execute(
+    deleted = session.execute(
         delete(CommitmentAsked).where(ended.exists()).returning(CommitmentAsked.delivery_id),
         execution_options=WITHOUT_SESSION_SYNC,
     )
-    return len(forgotten.all())
+    return len(deleted.all())
 
 
 def record_commitment_report(
@@ -134,12 +134,12 @@ def record_commitment_report(
     failed: Mapping[str, int],
     *,
     max_refusals: int,
-    pause_s: Callable[[int], float] = lambda _: 0.0,
+    backoff: Backoff = AT_ONCE,
 ) -> CommitmentOutcome:
-    """What a destination reported: SOP Instance UIDs that it keeps, and those that it does not.
+    """Record a destination's report: the SOP Instance UIDs that it keeps, and those that it does not.
 
     Only a report that names every object as kept commits, whichever of our requests it answers; any
-    other means sending all again, if it is about the last sending. `pause_s` says after how long, by
+    other means sending all again, if it is about the last sending. `backoff` says after how long, by
     the number of such reports before: many an archive says "no such object" until it has filed it.
     """
     row = awaiting_row(session, transaction_uid)
@@ -154,33 +154,29 @@ def record_commitment_report(
         row.state, row.committed_at, row.due_at = DeliveryState.COMMITTED, now(session), None
         clear_error(row)
         row.refusals = row.failures = 0
-        session.flush()
-        append_entry(
-            session, AuditEvent.RESULT_COMMITTED, row.study_key, audit_detail(session, row), ACTOR
-        )
+        audit_step(session, row, AuditEvent.RESULT_COMMITTED)
         return CommitmentOutcome.COMMITTED
     row.refusals += 1
     reasons = ", ".join(sorted({f"{reason:04X}" for reason in failed.values()})) or "none given"
-    sentence = (
-        f"{row.destination} took the result and reports that it does not keep {len(missing)} of its "
-        f"objects (failure reason, PS3.3 C.14: {reasons}). Look into the destination's log."
+    failure = Failure(
+        kind=FailureKind.REJECTED,
+        code="COMMITMENT_FAILED",
+        sentence=f"{row.destination} took the result and reports that it does not keep "
+        f"{len(missing)} of its objects (failure reason, PS3.3 C.14: {reasons}). Look into the "
+        "destination's log.",
     )
     if row.refusals >= max_refusals:
-        park_row(row, COMMITMENT_FAILED, sentence, FailureKind.REJECTED)
-        session.flush()
-        append_entry(
-            session, AuditEvent.RESULT_PARKED, row.study_key, audit_detail(session, row), ACTOR
-        )
+        park_row(row, failure)
+        audit_step(session, row, AuditEvent.RESULT_PARKED)
         return CommitmentOutcome.PARKED
-    reschedule_row(row, now(session) + timedelta(seconds=pause_s(row.refusals - 1)))
-    row.error_code, row.error_sentence = COMMITMENT_FAILED, sentence
-    row.error_kind = FailureKind.REJECTED
+    reschedule_row(row, now(session) + timedelta(seconds=backoff.delay_s(row.refusals - 1)))
+    set_error(row, failure)
     session.flush()
     return CommitmentOutcome.SEND_AGAIN
 
 
 def _count_unanswered(session: Session, row: ResultDelivery) -> int:
-    """Questions about the last sending that the destination took, all without an answer."""
+    """Count the requests about the last sending that the destination took, all without a report."""
     return session.scalars(
         select(func.count()).where(
             CommitmentAsked.delivery_id == row.id,

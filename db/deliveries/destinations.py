@@ -1,7 +1,7 @@
-"""Where results go: which destinations are owed them, and which of these are away just now.
+"""Where results go: which destinations are active, and which of these are away just now.
 
-A destination that is away is not tried by every delivery in turn: after a failure one delivery at a
-time is the probe, with growing pauses, and the others wait until it succeeds.
+A circuit breaker for each: after a failure one delivery at a time is the probe, with growing pauses,
+and the others wait until it succeeds.
 """
 
 from __future__ import annotations
@@ -13,20 +13,29 @@ from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
+from db.engine.statements import WITHOUT_SESSION_SYNC
 from db.models import ResultDelivery, ResultDestination
 from db.vocabulary.enums import DeliveryState
 
-WITHOUT_SESSION_SYNC = {"synchronize_session": False}
+
+def active_destinations(session: Session, *, takes_rejected: bool = False) -> list[str]:
+    """Return the names of those that results are sent to, or that also take results of which nothing
+    was evaluated.
+    """
+    query = select(ResultDestination.name).where(ResultDestination.is_active)
+    if takes_rejected:
+        query = query.where(ResultDestination.takes_rejected)
+    return list(session.scalars(query.order_by(ResultDestination.name)))
 
 
 def set_destinations(
     session: Session, names: Collection[str], *, takes_rejected: bool = True
 ) -> None:
-    """From now on every result is owed to these and to no others.
+    """Send every result to these from now on, and to no others.
 
-    One that is new gets nothing of what finished before (but see `db.deliveries.past_results`). One that is no longer
-    named gets nothing of further studies; what it is owed already waits until it is named again, and
-    a newer result of the same study takes its place (`db.deliveries.outbox`).
+    One that is new gets nothing of what finished before (but see `db.deliveries.past_results`). One
+    that is no longer named gets nothing of further studies; what waits for it waits until it is named
+    again, or is superseded by a newer result of the same study (`db.deliveries.outbox`).
     """
     known = {row.name: row for row in session.scalars(select(ResultDestination).with_for_update())}
     for name in sorted(set(names) - known.keys()):
@@ -48,7 +57,7 @@ def set_destinations(
 
 
 def has_destinations(session: Session, names: Collection[str], *, takes_rejected: bool) -> bool:
-    """Whether `set_destinations` would change nothing."""
+    """Return whether `set_destinations` would change nothing."""
     found = session.execute(
         select(ResultDestination.name, ResultDestination.takes_rejected).where(
             ResultDestination.is_active
@@ -60,7 +69,7 @@ def has_destinations(session: Session, names: Collection[str], *, takes_rejected
 
 
 def removed_with_pending_results(session: Session, names: Collection[str]) -> list[str]:
-    """Destinations that results still wait for and that are not among these."""
+    """Return the destinations that results wait for and that are not among these."""
     waits = exists().where(
         ResultDelivery.destination == ResultDestination.name,
         ResultDelivery.state.in_((DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)),
@@ -70,9 +79,9 @@ def removed_with_pending_results(session: Session, names: Collection[str]) -> li
 
 
 def acquire_attempt(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:
-    """Whether a delivery may be tried now; while there are failures, the first that asks may.
+    """Return whether a delivery may be tried now; while there are failures, only the first that asks.
 
-    It is the probe, and for `probe_s` seconds no other is.
+    That one is the probe, and for `probe_s` seconds no other is.
     """
     probe = session.execute(
         update(ResultDestination)
@@ -97,7 +106,7 @@ def acquire_attempt(session: Session, name: str, moment: datetime, *, probe_s: f
 
 
 def record_failure(session: Session, name: str) -> int:
-    """The destination as a whole failed; how often in a row."""
+    """Count a failure of the destination as a whole; return how many there were in a row."""
     counted: int = session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name)
@@ -109,7 +118,7 @@ def record_failure(session: Session, name: str) -> int:
 
 
 def postpone_probe(session: Session, name: str, delay_s: float) -> None:
-    """Let the next probe wait for so many seconds."""
+    """Postpone the next probe by so many seconds from now."""
     session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name)
@@ -118,13 +127,11 @@ def postpone_probe(session: Session, name: str, delay_s: float) -> None:
     )
 
 
-def record_success(session: Session, name: str) -> bool:
-    """The destination answered as it should; True if it did not before."""
-    mended = session.execute(
+def record_success(session: Session, name: str) -> None:
+    """Forget the failures of a destination: it answered as it should."""
+    session.execute(
         update(ResultDestination)
         .where(ResultDestination.name == name, ResultDestination.failures > 0)
-        .values(failures=0, probe_at=None)
-        .returning(ResultDestination.name),
+        .values(failures=0, probe_at=None),
         execution_options=WITHOUT_SESSION_SYNC,
-    ).one_or_none()
-    return mended is not None
+    )

@@ -1,4 +1,4 @@
-"""What people and other parts ask about deliveries. Reads only."""
+"""What people and other rooms ask about deliveries. Reads only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ON_THE_WAY = (DeliveryState.WAITING, DeliveryState.SENDING)
 
 
 def destination_summaries(session: Session) -> list[DestinationSummary]:
-    """Every destination that ever was, by name: deliveries by state, and how long the oldest waits."""
+    """Return every destination that ever was, by name: deliveries by state, and how long the oldest waits."""
     moment = now(session)
     counts: dict[str, dict[DeliveryState, int]] = defaultdict(dict)
     grouped = session.execute(
@@ -74,7 +74,7 @@ def _parked_by_code(session: Session) -> dict[str, dict[str, int]]:
 
 
 def parked_deliveries(session: Session, *, destination: str | None = None) -> list[ParkedDelivery]:
-    """Those that wait for a person, longest owed first."""
+    """Return those that wait for a person, oldest first."""
     query = select(ResultDelivery).where(ResultDelivery.state == DeliveryState.PARKED)
     if destination is not None:
         query = query.where(ResultDelivery.destination == destination)
@@ -93,7 +93,7 @@ def parked_deliveries(session: Session, *, destination: str | None = None) -> li
 
 
 def names_of_removed_images(session: Session, study_key: str) -> dict[str, InstanceNames]:
-    """Of the images of a study whose files have left, by file name."""
+    """Return the names of a study's images whose files were removed, by file name."""
     rows = session.execute(
         select(Instance, StudyIdentity.patient_id)
         .join(Study, Study.id == Instance.study_id)
@@ -112,7 +112,7 @@ def names_of_removed_images(session: Session, study_key: str) -> dict[str, Insta
 
 
 def own_results(session: Session, sop_instance_uids: Collection[str]) -> set[str]:
-    """Which of these instances are objects that we made and sent."""
+    """Return those of these instances that are objects that we made and sent."""
     rows = session.scalars(
         select(ResultObject.sop_instance_uid).where(
             ResultObject.sop_instance_uid.in_(list(sop_instance_uids))

@@ -1,4 +1,4 @@
-"""Results that came about before a destination was named, owed to it because a person says so."""
+"""Enqueue results of before a destination was named, because a person orders it."""
 
 from __future__ import annotations
 
@@ -11,107 +11,107 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.deliveries.outbox import enqueue_for
+from db.deliveries.rows import model_name_of
 from db.engine.clock import now
+from db.engine.statements import lock_rows
 from db.ledger.audit import AuditEntry, append_entries
 from db.ledger.identity import was_erased
-from db.models import Instance, ModelVersion, ResultDelivery, ResultDestination, Study
+from db.models import Instance, ResultDelivery, ResultDestination, Study
 from db.vocabulary.enums import AuditEvent, StudyState, Verdict
 
 
 class PastResultOutcome(StrEnum):
-    """What became of one finished study."""
+    """What was done about one finished study."""
 
     ENQUEUED = "owed"
-    """Its result is sent from now on."""
+    """Its result is enqueued now."""
     ALREADY_ENQUEUED = "owed_before"
-    """Its result was owed to the destination already, sent or not."""
+    """Its result was enqueued for the destination before, sent or not."""
     NOT_WANTED = "not_wanted"
-    """Nothing was evaluated, and the site does not tell destinations of that."""
+    """Nothing was evaluated, and the site does not send such results."""
     ERASED = "erased"
     """Its identity was erased, and a result names the person."""
     FILES_GONE = "files_gone"
-    """Files left by the retention rule, and a result is made from them."""
+    """The retention rule removed files, and a result is rendered from them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PastResult:
-    """One study that was looked at."""
+    """One study that was examined."""
 
     study_id: int
     study_key: str
     outcome: PastResultOutcome
 
 
-@dataclass(frozen=True, kw_only=True)
-class Period:
-    """Studies that were finished from `begins` to `ends`, both included."""
-
-    begins: datetime
-    ends: datetime
-
-
-def active_destinations(session: Session) -> list[str]:
-    """Names of those that results are owed to."""
-    query = select(ResultDestination.name).where(ResultDestination.is_active)
-    return list(session.scalars(query.order_by(ResultDestination.name)))
-
-
 def enqueue_past_results(
     session: Session,
     destination: str,
-    span: Period,
     *,
+    begins: datetime,
+    ends: datetime,
     actor: str,
     after_id: int = 0,
     limit: int = 100,
     dry_run: bool = False,
 ) -> list[PastResult]:
-    """Owe the results that finished studies of a span have now; those looked at, by ascending id.
+    """Enqueue the present results of studies that were finished in a period.
 
-    Call it again with `after_id` of the last until it gives none. Doing it twice owes nothing twice.
-    A study that is being read again is passed over: its next result is owed by itself. With
-    `dry_run` nothing is written.
+    Args:
+        session: Of one transaction.
+        destination: For which they are enqueued; an active one.
+        begins: Of the period, included.
+        ends: Of the period, included.
+        actor: Whom the audit trail names.
+        after_id: Begin after this study; that of the last one of the call before.
+        limit: Most studies of one transaction, which locks them.
+        dry_run: Write nothing.
+
+    Returns:
+        The studies that were examined, by ascending id; none when there are no more.
+
+    Doing it twice enqueues nothing twice. A study that is being processed again is passed over: its
+    next result is enqueued by itself.
     """
-    studies = session.scalars(
+    finished = (
         select(Study)
         .where(
             Study.id > after_id,
             Study.state == StudyState.DONE,
             Study.verdict.is_not(None),
             Study.model_version_id.is_not(None),
-            Study.finished_at >= span.begins,
-            Study.finished_at <= span.ends,
+            Study.finished_at >= begins,
+            Study.finished_at <= ends,
         )
         .order_by(Study.id)
         .limit(limit)
-        # The retention rule takes the same lock: files that are here stay here once it is owed.
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
+    )
+    # The retention rule takes the same lock: files that are here stay here once it is enqueued.
+    studies = lock_rows(session, finished).all()
     ids = [study.id for study in studies]
-    owed, gone = _already_enqueued(session, destination, ids), _without_files(session, ids)
+    known, gone = _already_enqueued(session, destination, ids), _without_files(session, ids)
     takes_rejected = session.get_one(ResultDestination, destination).takes_rejected
-    looked_at, entries = [], []
+    examined, entries = [], []
     for study in studies:
-        became = _classify(study, owed, gone, takes_rejected=takes_rejected)
-        if became is PastResultOutcome.ENQUEUED and was_erased(session, study.study_key):
-            became = PastResultOutcome.ERASED
-        looked_at.append(PastResult(study_id=study.id, study_key=study.study_key, outcome=became))
-        if became is PastResultOutcome.ENQUEUED and not dry_run:
+        outcome = _classify(study, known, gone, takes_rejected=takes_rejected)
+        if outcome is PastResultOutcome.ENQUEUED and was_erased(session, study.study_key):
+            outcome = PastResultOutcome.ERASED
+        examined.append(PastResult(study_id=study.id, study_key=study.study_key, outcome=outcome))
+        if outcome is PastResultOutcome.ENQUEUED and not dry_run:
             enqueue_for(session, study, [destination], now(session))
             entries.append(_entry(session, study, destination, actor))
     append_entries(session, entries)
-    return looked_at
+    return examined
 
 
 def _classify(
     study: Study,
-    owed: Collection[tuple[int, int, int]],
+    known: Collection[tuple[int, int, int]],
     gone: Collection[int],
     *,
     takes_rejected: bool,
 ) -> PastResultOutcome:
-    if (study.id, study.revision, study.model_version_id) in owed:
+    if (study.id, study.revision, study.model_version_id) in known:
         return PastResultOutcome.ALREADY_ENQUEUED
     if study.verdict is Verdict.REJECTED and not takes_rejected:
         return PastResultOutcome.NOT_WANTED
@@ -130,7 +130,7 @@ def _already_enqueued(
 
 
 def _without_files(session: Session, study_ids: Collection[int]) -> set[int]:
-    """Those of the studies of which an image that counts has left."""
+    """Return those of the studies that lack the file of an image that counts."""
     return set(
         session.scalars(
             select(Instance.study_id).where(
@@ -143,7 +143,6 @@ def _without_files(session: Session, study_ids: Collection[int]) -> set[int]:
 
 
 def _entry(session: Session, study: Study, destination: str, actor: str) -> AuditEntry:
-    name = select(ModelVersion.name).where(ModelVersion.id == study.model_version_id)
     return AuditEntry(
         event=AuditEvent.RESULT_OWED,
         study_key=study.study_key,
@@ -151,6 +150,6 @@ def _entry(session: Session, study: Study, destination: str, actor: str) -> Audi
         detail={
             "destination": destination,
             "revision": study.revision,
-            "model": session.scalars(name).one(),
+            "model": model_name_of(session, study.model_version_id),
         },
     )

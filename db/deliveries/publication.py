@@ -1,4 +1,4 @@
-"""What the relay does with deliveries: take back those of dead workers, find those that are due."""
+"""What the relay does with deliveries: take back those of dead workers, publish those that are due."""
 
 from __future__ import annotations
 
@@ -17,39 +17,52 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    update,
 )
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import WITHOUT_SESSION_SYNC
-from db.deliveries.rows import park_row
+from db.deliveries.rows import park_row, reschedule_row
 from db.engine.clock import now
+from db.engine.statements import update_in_order
+from db.ledger.work_rows import sweep_expired
 from db.models import ResultDelivery, ResultDestination, Study
-from db.values.deliveries import DeliverySweep, DueDelivery, Urgency
-from db.vocabulary.enums import DeliveryState, FailureKind, Priority
+from db.values.claims import SweptClaim
+from db.values.deliveries import DueDelivery, Urgency
+from db.values.failures import Failure
+from db.vocabulary.enums import DeliveryState, FailureKind, Priority, SweepAction
 
 DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
 CRASHES_UNTIL_PARKED = 5
-CRASHED_DELIVERY = "CRASHED_DELIVERY"
-CRASHED_DELIVERY_SENTENCE = (
-    "Delivery workers died on this result several times in a row. Look into the log of the delivery "
-    "worker and of the kernel (out of memory?), then run `pneumo deliveries --retry`."
+CRASHED_DELIVERY = Failure(
+    kind=FailureKind.BUG,
+    code="CRASHED_DELIVERY",
+    sentence="Delivery workers died on this result several times in a row. Look into the log of the "
+    "delivery worker and of the kernel (out of memory?), then run `pneumo deliveries --retry`.",
 )
 
 
-def sweep_deliveries(session: Session) -> list[tuple[str, DeliverySweep]]:
-    """Take back the deliveries of workers that died or hung, as (delivery_key, what became of it)."""
+def sweep_deliveries(session: Session) -> list[SweptClaim]:
+    """Take back the deliveries of workers that died or hang; too many crashes in a row park one."""
     moment = now(session)
-    rows = session.scalars(
-        select(ResultDelivery)
+    expired = (
+        select(ResultDelivery.id, ResultDelivery.delivery_key.label("key"))
         .where(ResultDelivery.state == DeliveryState.SENDING, ResultDelivery.lease_until < moment)
         .order_by(ResultDelivery.id)
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    swept = [(row.delivery_key, _reclaim(row, moment)) for row in rows]
+    )
+    return sweep_expired(session, expired, lambda row: (_reclaim(session, row.id, moment), []))
+
+
+def _reclaim(session: Session, delivery_id: int, moment: datetime) -> SweepAction:
+    row = session.get_one(ResultDelivery, delivery_id, populate_existing=True)
+    row.crashes, row.lease_until = row.crashes + 1, None
+    if row.crashes >= CRASHES_UNTIL_PARKED:
+        row.published_at = None
+        park_row(row, CRASHED_DELIVERY)
+        action = SweepAction.PARKED
+    else:
+        reschedule_row(row, moment)
+        action = SweepAction.REQUEUED
     session.flush()
-    return swept
+    return action
 
 
 def due_for_delivery(
@@ -60,13 +73,14 @@ def due_for_delivery(
     in_queue: int | None = None,
     waiting: Mapping[Urgency, int] | None = None,
 ) -> list[DueDelivery]:
-    """The deliveries to be published now: by urgency, then in turn by destination, longest due first.
+    """Return the deliveries to be published now: by urgency, then round robin by destination, longest
+    due first.
 
-    In turn: what thousands of results for one destination are waiting for holds up no other. Of
-    `in_queue` messages of one urgency each destination has its share: else a slow one would fill the
-    queue for all. `waiting` messages of each urgency lie there; where that is as many as `in_queue`
-    no other is added. What was published `requeue_after_s` ago comes again, but only as many as are
-    lost: a message of a slow destination lies there longer than that, and must not be doubled.
+    Round robin, so that thousands of results for one destination hold up no other. Of `in_queue`
+    messages of one urgency each destination has its share, or a slow one would fill the queue for
+    all. `waiting` is how many messages of each urgency are in the queue; where that reaches
+    `in_queue` none is added. What was published `requeue_after_s` ago is published again, but only as
+    many as are lost: a message of a slow destination waits longer than that, and must not be doubled.
 
     So a result that is marked STAT goes before thousands that wait since a destination was away. One
     study's results keep their order: they have the same urgency, or the earlier one is superseded.
@@ -108,32 +122,22 @@ def due_for_delivery(
 
 
 def mark_deliveries_published(session: Session, delivery_keys: Sequence[str]) -> None:
-    """Remember that these were published."""
-    session.execute(
-        update(ResultDelivery)
-        .where(ResultDelivery.delivery_key.in_(delivery_keys), ResultDelivery.state.in_(DUE_STATES))
-        .values(published_at=now(session)),
-        execution_options=WITHOUT_SESSION_SYNC,
+    """Remember that these deliveries were published."""
+    update_in_order(
+        session,
+        ResultDelivery,
+        ResultDelivery.delivery_key.in_(delivery_keys),
+        ResultDelivery.state.in_(DUE_STATES),
+        published_at=now(session),
     )
-
-
-def _reclaim(row: ResultDelivery, moment: datetime) -> DeliverySweep:
-    row.crashes, row.lease_until, row.published_at = row.crashes + 1, None, None
-    if row.crashes >= CRASHES_UNTIL_PARKED:
-        park_row(row, CRASHED_DELIVERY, CRASHED_DELIVERY_SENTENCE, FailureKind.BUG)
-        return DeliverySweep.PARKED
-    superseded = row.superseded_by is not None
-    row.state = DeliveryState.SUPERSEDED if superseded else DeliveryState.WAITING
-    row.due_at = None if superseded else moment
-    return DeliverySweep.WAITING
 
 
 _INDEXED_DUE_STATES: BindParameter[Any] = bindparam(
     "due_states", DUE_STATES, expanding=True, literal_execute=True
 )
-"""Written out, so that a database sees that its partial index by destination will do."""
+"""Written out in the SQL, so that the databases use their partial index by destination."""
 _URGENCY = case(
-    # A result is owed in the transaction that stores it; otherwise somebody ordered it afterwards.
+    # A result is enqueued in the transaction that stores it; otherwise a person ordered it later.
     (ResultDelivery.created_at > ResultDelivery.finished_at, Urgency.PAST_RESULT.value),
     (
         and_(Study.priority == Priority.STAT, ResultDelivery.state == DeliveryState.WAITING),
@@ -144,7 +148,7 @@ _URGENCY = case(
 
 
 def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
-    """Active destinations that may be tried now, with their failures in a row."""
+    """Return the active destinations that may be tried now, with their failures in a row."""
     rows = session.execute(
         select(ResultDestination.name, ResultDestination.failures)
         .where(
@@ -161,8 +165,10 @@ def _reachable(session: Session, moment: datetime) -> list[tuple[str, int]]:
 
 
 def _share(session: Session, in_queue: int | None) -> int | None:
-    """Messages of one urgency for one destination, of so many for all; one share stays free for a
-    destination that is entered later. One that is away keeps its own: it may be back at once.
+    """Return how many of `in_queue` messages of one urgency are for one destination.
+
+    One share stays free for a destination that is added later. One that is away keeps its own: it may
+    be back at any time.
     """
     if in_queue is None:
         return None
@@ -171,7 +177,7 @@ def _share(session: Session, in_queue: int | None) -> int | None:
 
 
 def _published(session: Session) -> Counter[tuple[str, int]]:
-    """Messages by destination and urgency that nobody has taken: a worker that does unmarks its row."""
+    """Count the messages by destination and urgency that no worker has claimed: a claim unmarks its row."""
     rows = session.execute(
         select(ResultDelivery.destination, _URGENCY.label("urgency"), func.count().label("count"))
         .join(Study, Study.id == ResultDelivery.study_id)
@@ -192,7 +198,7 @@ def _longest_due(
     *,
     most: int,
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """Rows that were published before `stale`, or without it were not published."""
+    """Return rows that were published before `stale`, or if it is None rows that were not published."""
     if most <= 0:
         return []
     published_at = ResultDelivery.published_at

@@ -6,99 +6,81 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.deliveries.destinations import WITHOUT_SESSION_SYNC
-from db.models import CommitmentAsked, ModelVersion, ResultDelivery, ResultObject
-from db.values.deliveries import DeliveryClaim, PredecessorResult, SentObject
-from db.vocabulary.enums import DeliveryState, FailureKind
-from db.vocabulary.errors import StaleClaim
+from db.engine.statements import WITHOUT_SESSION_SYNC, lock_rows
+from db.ledger.audit import append_entry
+from db.ledger.work_rows import held_row, set_error
+from db.models import CommitmentAsked, ModelVersion, ResultDelivery
+from db.values.deliveries import DeliveryClaim
+from db.values.failures import Failure
+from db.vocabulary.enums import AuditEvent, DeliveryState
 
+ACTOR = "delivery"
 REQUESTS_KEPT = 50
-"""Requests for storage commitment of one delivery that an answer is still believed to."""
+"""Requests for storage commitment of one delivery that a report may still answer."""
 
 
-def park_row(row: ResultDelivery, code: str, sentence: str, kind: FailureKind) -> None:
-    """Park a locked row; superseded meanwhile, there is nothing to be mended."""
+def park_row(row: ResultDelivery, failure: Failure) -> None:
+    """Park a locked row; one that was superseded meanwhile needs no person."""
     row.lease_until = row.due_at = None
     superseded = row.superseded_by is not None
     row.state = DeliveryState.SUPERSEDED if superseded else DeliveryState.PARKED
-    row.error_code, row.error_sentence, row.error_kind = code, sentence, kind
+    set_error(row, failure)
 
 
 def reschedule_row(row: ResultDelivery, due_at: datetime) -> None:
-    """Due again, unless a newer result has taken its place meanwhile."""
+    """Make a locked row due again, unless a newer result has superseded it meanwhile."""
     row.published_at = None
     if row.superseded_by is None:
         row.state, row.due_at = DeliveryState.WAITING, due_at
     else:
-        row.state, row.due_at = DeliveryState.SUPERSEDED, None
+        supersede_row(row)
 
 
-def clear_error(row: ResultDelivery) -> None:
-    """All is well again."""
-    row.error_code = row.error_sentence = row.error_kind = row.traceback_reference = None
+def supersede_row(row: ResultDelivery) -> None:
+    """End a locked row that nobody is sending: what it says is no longer true."""
+    row.state, row.due_at = DeliveryState.SUPERSEDED, None
 
 
 def due_row(
     session: Session, delivery_key: str, state: DeliveryState, moment: datetime
 ) -> ResultDelivery | None:
-    """The row, locked, if it is in this state and due."""
-    return session.scalars(
-        select(ResultDelivery)
-        .where(
-            ResultDelivery.delivery_key == delivery_key,
-            ResultDelivery.state == state,
-            ResultDelivery.due_at <= moment,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    """Return the row, locked, if it is in this state and due."""
+    due = select(ResultDelivery).where(
+        ResultDelivery.delivery_key == delivery_key,
+        ResultDelivery.state == state,
+        ResultDelivery.due_at <= moment,
+    )
+    return lock_rows(session, due).one_or_none()
 
 
-def held_row(session: Session, claim: DeliveryClaim) -> ResultDelivery:
-    """The row, locked, if `claim` still holds it; raises StaleClaim otherwise."""
-    row = session.scalars(
-        select(ResultDelivery)
-        .where(
-            ResultDelivery.id == claim.delivery_id,
-            ResultDelivery.attempts == claim.token,
-            ResultDelivery.state == DeliveryState.SENDING,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
-        raise StaleClaim(claim.token)
-    return row
+def held_delivery(session: Session, claim: DeliveryClaim) -> ResultDelivery:
+    """Return the row, locked, if `claim` still holds it; raise StaleClaim otherwise."""
+    return held_row(session, ResultDelivery, claim.delivery_id, claim.token)
 
 
 def awaiting_row(session: Session, transaction_uid: str) -> ResultDelivery | None:
-    """The row, locked, that waits for a report, and about which this transaction asked.
+    """Return the row, locked, that awaits a report and about which this transaction asked.
 
     Any of its transactions: a report may come after the destination was asked again.
     """
     delivery_id = select(CommitmentAsked.delivery_id).where(
         CommitmentAsked.transaction_uid == transaction_uid
     )
-    return session.scalars(
-        select(ResultDelivery)
-        .where(
-            ResultDelivery.id == delivery_id.scalar_subquery(),
-            ResultDelivery.state == DeliveryState.AWAITING_COMMITMENT,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    awaiting = select(ResultDelivery).where(
+        ResultDelivery.id == delivery_id.scalar_subquery(),
+        ResultDelivery.state == DeliveryState.AWAITING_COMMITMENT,
+    )
+    return lock_rows(session, awaiting).one_or_none()
 
 
 def record_commitment_request(
     session: Session, row: ResultDelivery, transaction_uid: str, moment: datetime
 ) -> None:
-    """Write down a request for commitment to the last sending of a locked row.
+    """Store a request for commitment to the last sending of a locked row.
 
-    Of each delivery the last ones are kept; before one that may be answered goes one that was not taken.
+    Only the last ones of each delivery are kept; those that the destination did not take go first.
     """
     row.transaction_uid = transaction_uid
     session.add(
@@ -129,69 +111,24 @@ def record_commitment_request(
         )
 
 
-def record_object(session: Session, row: ResultDelivery, sent: SentObject) -> None:
-    """Write down an object of this attempt, or that this attempt made it again."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    changing = {"made_by_attempt": row.attempts, "sha256": sent.sha256}
-    session.execute(
-        insert(ResultObject)
-        .values(
-            delivery_id=row.id,
-            sop_class_uid=sent.sop_class_uid,
-            sop_instance_uid=sent.sop_instance_uid,
-            series_instance_uid=sent.series_instance_uid,
-            **changing,
-        )
-        .on_conflict_do_update(index_elements=["delivery_id", "sop_instance_uid"], set_=changing)
-    )
-
-
-def sent_objects(session: Session, row: ResultDelivery) -> tuple[SentObject, ...]:
-    """The objects of the last attempt that made any, the report first."""
-    found = session.scalars(
-        select(ResultObject)
-        .where(ResultObject.delivery_id == row.id)
-        .order_by(ResultObject.id)
-        .execution_options(populate_existing=True)
-    ).all()
-    last = max((item.made_by_attempt for item in found), default=0)
-    return tuple(
-        SentObject(
-            sop_class_uid=item.sop_class_uid,
-            sop_instance_uid=item.sop_instance_uid,
-            series_instance_uid=item.series_instance_uid,
-            sha256=item.sha256,
-        )
-        for item in found
-        if item.made_by_attempt == last
-    )
-
-
-def predecessor_result(session: Session, delivery_id: int | None) -> PredecessorResult | None:
-    """What a newer result says that it takes the place of."""
-    if delivery_id is None:
-        return None
-    row = session.get_one(ResultDelivery, delivery_id)
-    return PredecessorResult(
-        model_name=model_name_of(session, row),
-        revision=row.revision,
-        finished_at=row.finished_at,
-        objects=sent_objects(session, row),
-    )
-
-
-def model_name_of(session: Session, row: ResultDelivery) -> str:
-    """Its model version."""
-    name = select(ModelVersion.name).where(ModelVersion.id == row.model_version_id)
+def model_name_of(session: Session, model_version_id: int | None) -> str:
+    """Return the name of a model version."""
+    name = select(ModelVersion.name).where(ModelVersion.id == model_version_id)
     return session.scalars(name).one()
 
 
 def audit_detail(session: Session, row: ResultDelivery) -> dict[str, Any]:
-    """What the audit trail keeps of a step; no UID."""
+    """Return what the audit trail keeps of a step; no UID."""
     return {
         "destination": row.destination,
         "attempt": row.attempts,
         "revision": row.revision,
-        "model": model_name_of(session, row),
+        "model": model_name_of(session, row.model_version_id),
         "code": row.error_code,
     }
+
+
+def audit_step(session: Session, row: ResultDelivery, event: AuditEvent, **more: Any) -> None:
+    """Append a step of a delivery to the audit trail, as the last act of its transaction."""
+    session.flush()
+    append_entry(session, event, row.study_key, audit_detail(session, row) | more, ACTOR)

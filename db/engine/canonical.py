@@ -1,4 +1,4 @@
-"""One way to write a value as JSON, so that a hash over it means something."""
+"""Canonical JSON: equal values give equal characters, so that a hash over them is meaningful."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """ASCII, keys sorted, no spaces: equal values give equal characters.
+    """Return the value as JSON in ASCII, with sorted keys and without spaces.
 
-    Raises ValueError for NaN and infinities, TypeError for what JSON does not know or for keys that
-    are no strings (JSON would quietly turn 1 into "1").
+    Raises:
+        ValueError: The value holds NaN or an infinity.
+        TypeError: JSON has no such type, or a key is no string (`json` would turn 1 into "1").
+
+    Example:
+        >>> canonical_json({"b": 1, "a": "ü"})
+        '{"a":"\\u00fc","b":1}'
     """
     _refuse_other_keys(value)
     return json.dumps(
@@ -20,7 +25,7 @@ def canonical_json(value: Any) -> str:
 
 
 def chained_hash(previous_hash: str, fields: dict[str, Any]) -> str:
-    """SHA-256 (64 hex digits) over the previous link's hash and this link's canonical JSON."""
+    """Return SHA-256 (64 hex digits) over the previous link's hash and this link's canonical JSON."""
     return hashlib.sha256((previous_hash + canonical_json(fields)).encode("ascii")).hexdigest()
 
 

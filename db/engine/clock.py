@@ -1,4 +1,4 @@
-"""The one clock that leases, due times and the audit trail go by."""
+"""The one clock behind leases, due times and the audit trail."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 
 def now(session: Session) -> datetime:
-    """The present moment, aware, UTC.
+    """Return the present time, aware, in UTC.
 
-    On PostgreSQL it is the server's, so that workers with wrong clocks agree about leases
-    (`clock_timestamp()`, because `now()` stands still within a transaction). An SQLite database
-    belongs to one machine, whose clock it is.
+    On PostgreSQL this is the server's time, so that workers with wrong clocks agree about leases
+    (`clock_timestamp()`, because `now()` does not advance within a transaction). An SQLite database
+    belongs to one machine, and its clock is used.
     """
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Index, Integer, text
 from sqlalchemy.types import TypeDecorator
 
 NAMING_CONVENTION = {
-    # Every constraint has a name that a later migration can call it by.
+    # Every constraint has a name by which a later migration can refer to it.
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -23,7 +23,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment. Aware in Python, always UTC; a naive datetime is refused rather than guessed at."""
+    """A point in time: aware in Python, always UTC; a naive datetime is refused, never guessed at."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -32,9 +32,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("A moment needs a time zone; got a naive datetime.")
+            raise ValueError("A point in time needs a time zone; got a naive datetime.")
         moment = value.astimezone(UTC)
-        # SQLite keeps text without a zone; all of it is UTC, so it sorts and compares as moments.
+        # SQLite stores text without a zone; all of it is UTC, so it sorts and compares correctly.
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(
@@ -48,7 +48,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def stored_by_value(words: type[StrEnum], name: str) -> Enum:
-    """A string column that holds only `words`, by a CHECK constraint called after its column."""
+    """Return a string type that accepts only `words`, by a CHECK constraint named after its column."""
     return Enum(
         words,
         name=name,
@@ -58,6 +58,12 @@ def stored_by_value(words: type[StrEnum], name: str) -> Enum:
         values_callable=_values,
         validate_strings=True,
     )
+
+
+def partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """Return an index, the same on both databases, over the rows for which `where` holds."""
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
 
 
 def _values(words: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bringing a database to this version's tables, from Python: no alembic.ini is needed to run."""
+"""Migrate a database to this version's tables from Python; no alembic.ini is needed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from db.engine.session import make_engine
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate up to `revision`; all of it happens, or none."""
+    """Migrate up to `revision`, completely or not at all."""
     command.upgrade(_config(url), revision)
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Migrate down to `revision`; "base" undoes everything, data included."""
+    """Migrate down to `revision`; "base" drops everything, data included."""
     command.downgrade(_config(url), revision)
 
 
 def current(url: str) -> str | None:
-    """The revision that the database stands at; None if it is empty."""
+    """Return the database's revision; None if it is empty."""
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
@@ -33,7 +33,7 @@ def current(url: str) -> str | None:
 
 
 def head() -> str:
-    """The newest revision that this version knows."""
+    """Return the newest revision that this version knows."""
     newest = ScriptDirectory(str(_scripts())).get_current_head()
     if newest is None:
         raise RuntimeError("The migrations folder holds no revision; the installation is damaged.")
@@ -49,7 +49,7 @@ def _config(url: str) -> Config:
 
 
 def _scripts() -> Path:
-    """The scripts lie in ../alembic of a checkout, and in db/migrations of a wheel."""
+    """Return the scripts' folder: ../alembic in a checkout, db/migrations in a wheel."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "alembic"

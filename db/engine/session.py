@@ -1,4 +1,4 @@
-"""Engines and transactions: the settings under which both databases keep our promises."""
+"""Engines and transactions: the settings under which both databases are durable and consistent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 READING = "pneumo_reading"
-"""Execution option: this transaction only reads, and wants one consistent picture."""
+"""Execution option: this transaction only reads, and needs one consistent snapshot."""
 
 _BUSY_TIMEOUT_MS = 30_000
 _SQLITE_TRANSIENT = {
@@ -30,15 +30,18 @@ _POSTGRESQL_TRANSIENT = (
     "53",  # too many connections, out of memory, disk full
     "55P03",  # lock not available
     "57",  # shutting down, cannot connect now, query cancelled
-    "25006",  # read-only transaction: we still talk to the old primary after a failover
+    "25006",  # read-only transaction: after a failover we are still connected to the old primary
 )
 
 
 def make_engine(url: str, *, enforce_foreign_keys: bool = True) -> Engine:
-    """An engine for this process alone (never made before a fork).
+    """Create an engine for this process alone; never create one before a fork.
 
     Parameters never appear in error texts, and PostgreSQL's DETAIL lines, which quote rows, are cut.
-    Migrations that rebuild SQLite tables switch `enforce_foreign_keys` off.
+
+    Args:
+        url: `sqlite:///...` or `postgresql+psycopg://...`.
+        enforce_foreign_keys: False for migrations that rebuild SQLite tables.
     """
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite_engine(url, enforce_foreign_keys=enforce_foreign_keys)
@@ -51,12 +54,12 @@ def _sqlite_engine(url: str, *, enforce_foreign_keys: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself: a deferred BEGIN that reads first and
-        # writes later fails with "database is locked" whatever the timeout is.
+        # writes later fails with "database is locked", whatever the timeout.
         connection.isolation_level = None
         for pragma in (
             f"busy_timeout = {_BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
-            "synchronous = FULL",  # an answered sender's study survives a power cut
+            "synchronous = FULL",  # a study that was confirmed to its sender survives a power cut
             f"foreign_keys = {'ON' if enforce_foreign_keys else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -93,7 +96,7 @@ def _postgresql_engine(url: str) -> Engine:
 
 
 def _pool(url: str) -> dict[str, Any]:
-    """Room for a worker's threads, its lease keeper and its heartbeat at once."""
+    """Return pool sizes: enough for a worker's threads, its lease keeper and its heartbeat at once."""
     in_memory = make_url(url).database in {None, "", ":memory:"}
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
     return {} if is_sqlite and in_memory else {"pool_size": 24, "max_overflow": 16}
@@ -119,17 +122,17 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose work is committed if the block ends well, else undone.
+        """Open a session that commits when the block ends, and rolls back when it raises.
 
-        On SQLite it holds the write lock from its first statement, so that what it reads stays true
-        until it writes: keep slow things out of the block.
+        On SQLite it holds the write lock from its first statement, so that what it reads is still
+        true when it writes: keep slow work out of the block.
         """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one consistent picture, blocks nobody and may not write."""
+        """Open a session that sees one consistent snapshot, blocks nobody and must not write."""
         with (
             self.engine.connect().execution_options(**{READING: True}) as connection,
             Session(connection, expire_on_commit=False) as session,
@@ -142,7 +145,7 @@ class Database:
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Whether the same work will succeed later: away, disconnected, locked, full, deadlocked."""
+    """Whether the same work may succeed later: the database is away, locked, full or deadlocked."""
     if isinstance(exc, PoolTimeout):
         return True
     if not isinstance(exc, DBAPIError):

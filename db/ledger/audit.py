@@ -1,12 +1,12 @@
-"""The audit trail: sixteen hash chains that only grow, and the check that they still stand.
+"""The audit trail: sixteen append-only hash chains, and the check that they are intact.
 
-A study's records all lie in one chain, chosen by its key, so that results of different studies
+All records of a study are in one chain, chosen by its key, so that results of different studies
 seldom wait for one another (one global chain caps PostgreSQL at about 245 transactions a second,
 sixteen at about 1600). A chain's head is locked as the LAST thing in a transaction, since the lock is
-held across the commit; several heads are locked in ascending order, so that nobody waits in a ring.
+held across the commit; several heads are locked in ascending order, which excludes deadlocks.
 
-What this shows: a changed, removed or inserted record, also at a chain's end. What it cannot show:
-somebody who may write to both tables and recomputes a whole chain; for that, export the heads.
+The check finds a changed, removed or inserted record, also at a chain's end. It cannot find that
+somebody who may write to both tables recomputed a whole chain; to find that, export the heads.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from db.vocabulary.enums import AuditEvent
 
 CHAINS = 16
 FIRST_HASH = "0" * 64
-"""What the first record of each chain takes for its previous hash."""
+"""The previous hash of each chain's first record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """A record to be appended. `detail` holds codes, counts and digests; nothing personal."""
+    """A record to append. `detail` holds codes, counts and digests; nothing personal."""
 
     event: AuditEvent
     """What happened, in the past tense."""
     study_key: str | None
-    """The study's opaque key; None for what concerns no study."""
+    """The study's opaque key; None if the event concerns no study."""
     actor: str
     """Who did it: a worker's name, a way in, or a person's account."""
     detail: Mapping[str, Any] = field(default_factory=dict)
@@ -53,14 +53,14 @@ def append_entry(
     detail: Mapping[str, Any],
     actor: str,
 ) -> None:
-    """Append one record. Call it last in the transaction, and commit at once."""
+    """Append one record. Call this last in the transaction, and commit at once."""
     append_entries(
         session, [AuditEntry(event=event, study_key=study_key, actor=actor, detail=detail)]
     )
 
 
 def append_entries(session: Session, entries: Sequence[AuditEntry]) -> None:
-    """Append records in their order. Call it last in the transaction, and commit at once."""
+    """Append records in their order. Call this last in the transaction, and commit at once."""
     if not entries:
         return
     session.flush()
@@ -71,7 +71,7 @@ def append_entries(session: Session, entries: Sequence[AuditEntry]) -> None:
 
 
 def chain_of(study_key: str | None) -> int:
-    """The chain of a study, 0..15; what concerns no study goes into chain 0."""
+    """Return the chain of a study, 0..15; records that concern no study go into chain 0."""
     if study_key is None:
         return 0
     return hashlib.sha256(study_key.encode()).digest()[0] % CHAINS
@@ -96,7 +96,7 @@ def _extend(session: Session, chain: int, entries: list[AuditEntry], moment: dat
 def _linked(
     chain: int, sequence: int, previous_hash: str, entries: list[AuditEntry], moment: datetime
 ) -> Iterator[dict[str, Any]]:
-    """Rows to insert, each carrying the hash of the one before."""
+    """Yield the rows to insert, each with the hash of the one before."""
     for number, entry in enumerate(entries, start=sequence + 1):
         fields = {
             "chain": chain,
@@ -113,7 +113,7 @@ def _linked(
 
 
 def _hashed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields as they are hashed: everything but the two hashes, moments as UTC text."""
+    """Return the fields as they are hashed: all but the two hashes, times as UTC text."""
     occurred_at: datetime = fields["occurred_at"]
     names = ("chain", "sequence", "event", "study_key", "actor", "detail")
     text = occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
@@ -124,10 +124,14 @@ def _hashed(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verify_chains(session: Session) -> AuditReport:
-    """Recompute every chain; name the first record (by chain and number) that does not fit.
+    """Recompute every chain.
 
     One statement reads heads and records, so that records written meanwhile do not look like a
     break. Memory does not grow with the trail.
+
+    Returns:
+        How many records were checked, and a sentence that names the first one (by chain and number)
+        that is not intact.
     """
     records, seen = 0, set()
     rows = session.execute(_EVERYTHING.execution_options(yield_per=1000))
@@ -149,15 +153,7 @@ _EVERYTHING = (
         AuditChainHead.chain.label("head_chain"),
         AuditChainHead.sequence.label("head_sequence"),
         AuditChainHead.hash.label("head_hash"),
-        AuditRecord.chain,
-        AuditRecord.sequence,
-        AuditRecord.event,
-        AuditRecord.occurred_at,
-        AuditRecord.study_key,
-        AuditRecord.actor,
-        AuditRecord.detail,
-        AuditRecord.previous_hash,
-        AuditRecord.hash,
+        *AuditRecord.__table__.columns,
     )
     .outerjoin(AuditRecord, AuditRecord.chain == AuditChainHead.chain)
     .order_by(AuditChainHead.chain, AuditRecord.sequence)
@@ -165,36 +161,42 @@ _EVERYTHING = (
 
 
 def _check(chain: int, rows: Iterator[Any]) -> tuple[int, str | None]:
-    """How many records of one chain stand, and a sentence about the first that does not."""
-    stands, previous_hash, row = 0, FIRST_HASH, None
+    """Return how many records of one chain are intact, and a sentence about the first that is not."""
+    intact, previous_hash, row = 0, FIRST_HASH, None
     for row in rows:
         if row.sequence is None:  # a chain without records: the outer join's empty row
             break
-        if fault := _fault(row, stands + 1, previous_hash):
-            return stands, f"Chain {chain}, record {stands + 1}: {fault}"
-        stands, previous_hash = stands + 1, row.hash
-    if row is not None and (stands, previous_hash) != (row.head_sequence, row.head_hash):
-        return stands, _fault_at_end(chain, stands, row.head_sequence)
-    return stands, None
+        if fault := _fault(row, intact + 1, previous_hash):
+            return intact, f"Chain {chain}, record {intact + 1}: {fault}"
+        intact, previous_hash = intact + 1, row.hash
+    if row is not None and (intact, previous_hash) != (row.head_sequence, row.head_hash):
+        return intact, _fault_at_end(chain, intact, row.head_sequence)
+    return intact, None
 
 
 def _fault(row: Any, expected: int, previous_hash: str) -> str | None:
     if row.sequence < expected:
-        return f"a record numbered {row.sequence} was inserted where there is no place for it."
+        return f"a record with number {row.sequence} was inserted, which cannot be the next one."
     if row.sequence > row.head_sequence:
         return f"record {row.sequence} was inserted after the chain's end, {row.head_sequence}."
     if row.sequence > expected:
-        return f"it was removed; the next one there is record {row.sequence}."
+        return f"it was removed; the next record is number {row.sequence}."
     if row.previous_hash != previous_hash:
-        return f"it does not follow from record {expected - 1}; one of the two was replaced."
+        return (
+            f"its previous hash is not that of record {expected - 1}; one of the two was replaced."
+        )
     if row.hash != chained_hash(previous_hash, _hashed(row._asdict())):
         return f"its content ({row.event}) was changed after it was written."
     return None
 
 
-def _fault_at_end(chain: int, stands: int, head: int) -> str:
-    if stands < head:
+def _fault_at_end(chain: int, intact: int, head: int) -> str:
+    if intact < head:
         return (
-            f"Chain {chain}, record {stands + 1}: it was removed, with all after it up to {head}."
+            f"Chain {chain}, record {intact + 1}: it was removed, with all records after it up to "
+            f"{head}."
         )
-    return f"Chain {chain}, record {stands}: the chain's head does not match it; one was replaced."
+    return (
+        f"Chain {chain}, record {intact}: the chain's head does not match it; one of the two was "
+        "replaced."
+    )

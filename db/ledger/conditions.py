@@ -1,6 +1,6 @@
-"""What is not as it should be outside of any study: an archive away, a disk full, a certificate.
+"""Conditions outside of any study: an archive that is away, a full disk, a certificate that expires.
 
-`pneumo status` shows what holds. A subject has one row, which stays when its condition has ended.
+`pneumo status` shows the active ones. A subject has one row, which remains when its condition ends.
 """
 
 from __future__ import annotations
@@ -9,59 +9,65 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, and_, case, select, update
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
+from db.engine.statements import upsert
 from db.models import SiteCondition
+from db.values.rows import from_row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One condition that holds."""
+    """One active condition."""
 
     subject: str
     """What it is about, without an address or a personal name."""
     code: str
-    """UPPER_SNAKE, as an error's."""
+    """UPPER_SNAKE, like an error code."""
     sentence: str
-    """For an operator: what, and what to do."""
+    """For an operator: what happened, and what to do."""
     times: int
-    """How often it was met since it began."""
+    """How often it was met since `since`."""
     since: datetime
     seen_at: datetime
 
 
 def note_condition(session: Session, subject: str, code: str, sentence: str) -> None:
-    """Record that `subject` is not as it should be; the same code again only counts on."""
+    """Record a condition of `subject`; the same code again raises its count."""
     moment = now(session)
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    goes_on = and_(SiteCondition.ended_at.is_(None), SiteCondition.code == code)
-    session.execute(
-        insert(SiteCondition)
-        .values(
-            subject=subject, code=code, sentence=sentence, times=1, since=moment, seen_at=moment
-        )
-        .on_conflict_do_update(
-            index_elements=["subject"],
-            set_={
-                "code": code,
-                "sentence": sentence,
-                "times": case((goes_on, SiteCondition.times + 1), else_=1),
-                "since": case((goes_on, SiteCondition.since), else_=moment),
-                "seen_at": moment,
-                "ended_at": None,
-            },
-        )
+    continues = and_(SiteCondition.ended_at.is_(None), SiteCondition.code == code)
+    seen = {"code": code, "sentence": sentence, "seen_at": moment}
+    upsert(
+        session,
+        SiteCondition,
+        {"subject": subject, "times": 1, "since": moment, **seen},
+        key="subject",
+        update={
+            "times": case((continues, SiteCondition.times + 1), else_=1),
+            "since": case((continues, SiteCondition.since), else_=moment),
+            "ended_at": None,
+            **seen,
+        },
     )
 
 
 def end_condition(session: Session, subject: str) -> bool:
-    """Record that all is well with `subject`; True if it was not before."""
+    """End the condition of `subject`; return whether there was an active one."""
+    return _end(session, SiteCondition.subject == subject)
+
+
+def end_quiet_condition(session: Session, subject: str, *, quiet_s: float) -> bool:
+    """End the condition of `subject` if it was not met for `quiet_s`; return whether it was ended."""
+    quiet = SiteCondition.seen_at < now(session) - timedelta(seconds=quiet_s)
+    return _end(session, SiteCondition.subject == subject, quiet)
+
+
+def _end(session: Session, *conditions: ColumnElement[bool]) -> bool:
     ended = session.execute(
         update(SiteCondition)
-        .where(SiteCondition.subject == subject, SiteCondition.ended_at.is_(None))
+        .where(SiteCondition.ended_at.is_(None), *conditions)
         .values(ended_at=now(session))
         .returning(SiteCondition.subject),
         execution_options={"synchronize_session": False},
@@ -70,28 +76,18 @@ def end_condition(session: Session, subject: str) -> bool:
 
 
 def active_conditions(session: Session) -> list[Condition]:
-    """What holds now, longest first."""
+    """Return the active conditions, longest first."""
     rows = session.scalars(
         select(SiteCondition)
         .where(SiteCondition.ended_at.is_(None))
         .order_by(SiteCondition.since, SiteCondition.subject)
         .execution_options(populate_existing=True)
     )
-    return [
-        Condition(
-            subject=row.subject,
-            code=row.code,
-            sentence=row.sentence,
-            times=row.times,
-            since=row.since,
-            seen_at=row.seen_at,
-        )
-        for row in rows
-    ]
+    return [from_row(Condition, row) for row in rows]
 
 
 def active_code(session: Session, codes: Collection[str], *, seen_within_s: float) -> str | None:
-    """One of these codes under which a condition holds that was met lately; None if none does."""
+    """Return the longest active of these codes that was met within `seen_within_s`, or None."""
     return session.scalars(
         select(SiteCondition.code)
         .where(

@@ -1,4 +1,4 @@
-"""Signs of life: one row for each worker process."""
+"""Heartbeats: one row for each worker process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
+from db.engine.statements import upsert
 from db.models import WorkerHeartbeat
 from db.values import LiveWorker, ShadowStatus
+from db.values.rows import from_row
 
 
 def record_heartbeat(
@@ -23,7 +24,7 @@ def record_heartbeat(
     model_name: str | None,
     shadow: ShadowStatus | None = None,
 ) -> None:
-    """Say that this worker lives. `lanes`: names, or one text joined by commas."""
+    """Record that this worker is alive. `lanes`: names, or one text joined by commas."""
     moment = now(session)
     values = {
         "lanes": lanes if isinstance(lanes, str) else ",".join(str(lane) for lane in lanes),
@@ -35,16 +36,17 @@ def record_heartbeat(
         "shadow_skipped": shadow.skipped if shadow else 0,
         "seen_at": moment,
     }
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    session.execute(
-        insert(WorkerHeartbeat)
-        .values(worker_name=worker_name, started_at=moment, **values)
-        .on_conflict_do_update(index_elements=["worker_name"], set_=values)
+    upsert(
+        session,
+        WorkerHeartbeat,
+        {"worker_name": worker_name, "started_at": moment, **values},
+        key="worker_name",
+        update=values,
     )
 
 
 def live_workers(session: Session, within_s: float) -> list[LiveWorker]:
-    """Workers that beat within the last `within_s` seconds, by name."""
+    """Return the workers whose last heartbeat is at most `within_s` seconds old, by name."""
     since = now(session) - timedelta(seconds=within_s)
     rows = session.scalars(
         select(WorkerHeartbeat)
@@ -53,14 +55,11 @@ def live_workers(session: Session, within_s: float) -> list[LiveWorker]:
         .execution_options(populate_existing=True)
     )
     return [
-        LiveWorker(
-            worker_name=row.worker_name,
+        from_row(
+            LiveWorker,
+            row,
             lanes=tuple(lane for lane in row.lanes.split(",") if lane),
-            device=row.device,
-            model_name=row.model_name,
             shadow=_shadow(row),
-            started_at=row.started_at,
-            seen_at=row.seen_at,
         )
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Personal identifiers: kept in one table, and erased there."""
+"""Personal identifiers: stored in one table, and erased there."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from db.vocabulary.enums import AuditEvent
 
 
 def was_erased(session: Session, study_key: str) -> bool:
-    """Whether somebody erased the identity of a study: then no further result of it is owed."""
-    asked = select(AuditRecord.id).where(
+    """Whether the identity of a study was erased, so that no further result of it is enqueued."""
+    erasure = select(AuditRecord.id).where(
         AuditRecord.study_key == study_key, AuditRecord.event == AuditEvent.IDENTITY_ERASED
     )
-    return session.scalars(asked.limit(1)).first() is not None
+    return session.scalars(erasure.limit(1)).first() is not None
 
 
 def erase_identity(session: Session, study_key: str, actor: str) -> bool:
-    """Erase patient id and accession number; False if that was done before, or there is no such study.
+    """Erase patient id and accession number of a study.
 
-    Predictions, audit trail and its chain stay as they are: they never held them. That it was done
-    is audited, also where neither was kept: the images may name the person, and by the audit record
-    no further result is owed. A resend of the study does not bring them back.
+    Predictions and audit trail stay as they are: they never held them. The erasure is audited even
+    if neither was stored: the images may name the person, and because of the audit record no
+    further result is enqueued. A resend of the study does not restore them.
+
+    Args:
+        session: The running transaction.
+        study_key: The study's opaque key.
+        actor: The person's account, for the audit trail.
+
+    Returns:
+        False if the identity was erased before, or if there is no such study.
     """
     study_id = session.scalar(select(Study.id).where(Study.study_key == study_key))
     if study_id is None:

@@ -1,8 +1,9 @@
-"""Model versions: which bundles are known, which one predicts, which one is its shadow."""
+"""Model versions: the registered bundles, the active one and its shadow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from db.engine.statements import insert_if_new
 from db.ledger.audit import append_entry
 from db.models import ModelVersion
 from db.values import ModelRecord, NewModelVersion
+from db.values.rows import from_row
 from db.vocabulary.enums import AuditEvent
 from db.vocabulary.errors import ModelConflict, ModelUnknown, ShadowIsActive
 
@@ -19,21 +21,18 @@ from db.vocabulary.errors import ModelConflict, ModelUnknown, ShadowIsActive
 def register_model(
     session: Session, version: NewModelVersion, *, actor: str = "pneumo"
 ) -> ModelRecord:
-    """Make a bundle known. The same one again changes nothing.
+    """Register a bundle; registering the same one again changes nothing.
 
-    Raises ModelConflict when the name belongs to another bundle, or the bundle to another name.
+    Returns:
+        The bundle's row, new or known.
+
+    Raises:
+        ModelConflict: The name belongs to another bundle, or the bundle to another name.
     """
     row_id = insert_if_new(
         session,
         ModelVersion,
-        name=version.name,
-        architecture=version.architecture,
-        bundle_digest=version.bundle_digest,
-        preprocessing_version=version.preprocessing_version,
-        temperature=version.temperature,
-        bias=version.bias,
-        threshold=version.threshold,
-        location=version.location,
+        **asdict(version),
         is_active=False,
         is_shadow=False,
         registered_at=now(session),
@@ -52,9 +51,9 @@ def register_model(
 
 
 def activate_model(session: Session, name: str, actor: str) -> ModelRecord:
-    """Let this version predict from now on, and no other. Raises ModelUnknown.
+    """Make this version the only one that predicts. Raises ModelUnknown.
 
-    If it was the shadow, there is none from now on: it stands in the light.
+    If it was the shadow, there is no shadow any more.
     """
     rows = _locked(session)
     chosen = _chosen(rows, name)
@@ -76,9 +75,19 @@ def activate_model(session: Session, name: str, actor: str) -> ModelRecord:
 
 
 def select_shadow(session: Session, name: str | None, actor: str) -> ModelRecord | None:
-    """Let this version predict beside the active one, deciding nothing; None: no version.
+    """Let this version predict beside the active one without deciding anything.
 
-    Raises ModelUnknown, and ShadowIsActive for the active one.
+    Args:
+        session: The running transaction.
+        name: The version; None: no version is the shadow any more.
+        actor: Who selected it, for the audit trail.
+
+    Returns:
+        The shadow's row; None if there is none now.
+
+    Raises:
+        ModelUnknown: No version has this name.
+        ShadowIsActive: It is the active version.
     """
     rows = _locked(session)
     chosen = _chosen(rows, name) if name is not None else None
@@ -86,8 +95,8 @@ def select_shadow(session: Session, name: str | None, actor: str) -> ModelRecord
     if chosen is not None and chosen.is_active:
         raise ShadowIsActive(
             "SHADOW_IS_ACTIVE",
-            f"{chosen.name} is the active model version; a shadow is another one. Name another, or "
-            "activate another first.",
+            f"{chosen.name} is the active model version, and a shadow must be another one. Name "
+            "another, or activate another first.",
         )
     if chosen is before:
         return _record(chosen) if chosen else None
@@ -106,19 +115,19 @@ def select_shadow(session: Session, name: str | None, actor: str) -> ModelRecord
 
 
 def active_model(session: Session) -> ModelRecord | None:
-    """The version that predicts, or None on a new installation."""
+    """Return the version that predicts; None on a new installation."""
     row = session.scalars(select(ModelVersion).where(ModelVersion.is_active)).one_or_none()
     return _record(row) if row else None
 
 
 def shadow_model(session: Session) -> ModelRecord | None:
-    """The version that predicts beside the active one, or None."""
+    """Return the version that predicts beside the active one; None without one."""
     row = session.scalars(select(ModelVersion).where(ModelVersion.is_shadow)).one_or_none()
     return _record(row) if row else None
 
 
 def list_models(session: Session) -> list[ModelRecord]:
-    """All versions, in order of registration."""
+    """Return all versions in order of registration."""
     return [_record(row) for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id))]
 
 
@@ -128,7 +137,7 @@ def _chosen(rows: Sequence[ModelVersion], name: str) -> ModelVersion:
             return row
     raise ModelUnknown(
         "MODEL_UNKNOWN",
-        f"No model version is called {name!r}; registered are: "
+        f"No model version has the name {name!r}; registered are: "
         f"{', '.join(sorted(row.name for row in rows)) or 'none'}. Register its bundle with "
         "`pneumo model register FOLDER`.",
     )
@@ -141,8 +150,8 @@ def _registered_before(session: Session, version: NewModelVersion) -> ModelRecor
         owner = next(row for row in rows if row.bundle_digest == version.bundle_digest)
         raise ModelConflict(
             "MODEL_CONFLICT",
-            f"This bundle is registered already, as {owner.name}. Use that name, or build a bundle "
-            f"for {version.name} anew.",
+            f"This bundle is already registered as {owner.name}. Use that name, or build a new "
+            f"bundle for {version.name}.",
         )
     if same_name.bundle_digest != version.bundle_digest:
         raise ModelConflict(
@@ -155,24 +164,10 @@ def _registered_before(session: Session, version: NewModelVersion) -> ModelRecor
 
 
 def _locked(session: Session) -> list[ModelVersion]:
-    """All rows, locked in one order, so that two activations follow one another."""
+    """Return all rows, locked in one order, so that concurrent activations are serialised."""
     query = select(ModelVersion).order_by(ModelVersion.id).with_for_update()
     return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
 def _record(row: ModelVersion) -> ModelRecord:
-    return ModelRecord(
-        id=row.id,
-        name=row.name,
-        architecture=row.architecture,
-        bundle_digest=row.bundle_digest,
-        preprocessing_version=row.preprocessing_version,
-        temperature=row.temperature,
-        bias=row.bias,
-        threshold=row.threshold,
-        location=row.location,
-        is_active=row.is_active,
-        is_shadow=row.is_shadow,
-        registered_at=row.registered_at,
-        activated_at=row.activated_at,
-    )
+    return from_row(ModelRecord, row)

@@ -1,7 +1,7 @@
-"""The tables. What each column means to an analyst stands in db/views and docs/analysts.md.
+"""The tables. For what each column means to an analyst see db/views and docs/analysts.md.
 
-Personal identifiers live in `study_identity` alone, so that they can be erased without touching a
-result or the audit trail. UIDs never leave this database: what travels is the random `study_key`.
+Personal identifiers are in `study_identity` alone, so that they can be erased without touching a
+result or the audit trail. UIDs never leave this database: messages carry the random `study_key`.
 """
 
 from __future__ import annotations

@@ -1,18 +1,10 @@
-"""The audit trail, who works, and what is wrong around us."""
+"""The audit trail, worker heartbeats and conditions outside of any study."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import (
-    CheckConstraint,
-    Index,
-    Integer,
-    String,
-    Text,
-    UniqueConstraint,
-    text,
-)
+from sqlalchemy import CheckConstraint, Index, Integer, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.engine.columns import RowId
@@ -37,13 +29,13 @@ class AuditRecord(Base):
     study_key: Mapped[str | None] = mapped_column(String(32))
     actor: Mapped[str]
     detail: Mapped[str] = mapped_column(Text)
-    """Canonical JSON, kept as text: the hash is over these very characters."""
+    """Canonical JSON, stored as text: the hash is over exactly these characters."""
     previous_hash: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 
 
 class AuditChainHead(Base):
-    """Where each chain ends; its row is locked last in a transaction and moved with each record."""
+    """The end of each chain; its row is locked last in a transaction and updated with each record."""
 
     __tablename__ = "audit_chain_head"
     __table_args__ = (CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),)
@@ -66,27 +58,27 @@ class WorkerHeartbeat(Base):
     shadow_name: Mapped[str | None]
     """The shadow that it has loaded."""
     shadow_stored: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    """Studies of which the shadow's predictions were stored since it was loaded."""
+    """Studies whose shadow predictions were stored since it was loaded."""
     shadow_failed: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    """Studies at which the shadow failed."""
+    """Studies on which the shadow failed."""
     shadow_skipped: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    """Studies passed over, since the shadow was behind."""
+    """Studies that the shadow skipped because too many were pending."""
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
 
 
 class SiteCondition(Base):
-    """Something outside of any study that is not as it should be, until it is again."""
+    """A condition outside of any study that needs attention, until it ends."""
 
     __tablename__ = "site_condition"
 
     subject: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """What it is about: "destination archive", "archive archive", "intake disk"."""
+    """What is concerned: "destination archive", "archive archive", "intake disk"."""
     code: Mapped[str]
     sentence: Mapped[str] = mapped_column(Text)
     times: Mapped[int] = mapped_column(Integer)
-    """How often it was met since it began."""
+    """How often it was met since `since`."""
     since: Mapped[datetime]
     seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
-    """None while it holds."""
+    """None while it is active."""

@@ -1,4 +1,4 @@
-"""Model versions, attempts, and what they found."""
+"""Model versions, attempts and predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     CheckConstraint,
+    Constraint,
     ForeignKey,
     Index,
     Integer,
@@ -17,13 +18,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.engine.columns import RowId, stored_by_value
+from db.engine.columns import RowId, partial_index, stored_by_value
 from db.models.base import Base
-from db.vocabulary.enums import (
-    Lane,
-    RunOutcome,
-    Verdict,
-)
+from db.vocabulary.enums import Lane, RunOutcome, Verdict
 
 
 class ModelVersion(Base):
@@ -31,21 +28,9 @@ class ModelVersion(Base):
 
     __tablename__ = "model_version"
     __table_args__ = (
-        # At most one row may be active, and one the shadow: the index holds only rows where it is.
-        Index(
-            "uq_model_version_active",
-            "is_active",
-            unique=True,
-            sqlite_where=text("is_active"),
-            postgresql_where=text("is_active"),
-        ),
-        Index(
-            "uq_model_version_shadow",
-            "is_shadow",
-            unique=True,
-            sqlite_where=text("is_shadow"),
-            postgresql_where=text("is_shadow"),
-        ),
+        # At most one row is active, and one the shadow: each index holds only such rows.
+        partial_index("uq_model_version_active", "is_active", where="is_active", unique=True),
+        partial_index("uq_model_version_shadow", "is_shadow", where="is_shadow", unique=True),
         CheckConstraint("NOT (is_active AND is_shadow)", name="one_role"),
     )
 
@@ -60,13 +45,13 @@ class ModelVersion(Base):
     location: Mapped[str]
     is_active: Mapped[bool]
     is_shadow: Mapped[bool] = mapped_column(server_default=false())
-    """It predicts beside the active one, into `shadow_prediction`, and decides nothing."""
+    """It predicts beside the active version, into `shadow_prediction`, and decides nothing."""
     registered_at: Mapped[datetime]
     activated_at: Mapped[datetime | None]
 
 
 class InferenceRun(Base):
-    """One attempt at a study: who, on what, how long, how it ended."""
+    """One attempt at a study: by whom, on which device, how long, with which outcome."""
 
     __tablename__ = "inference_run"
     __table_args__ = (
@@ -78,7 +63,7 @@ class InferenceRun(Base):
     study_id: Mapped[int] = mapped_column(RowId, ForeignKey("study.id"))
     attempt: Mapped[int] = mapped_column(Integer)
     revision: Mapped[int] = mapped_column(Integer)
-    """Revision of the study that this attempt saw."""
+    """Revision of the study on which this attempt worked."""
     worker_name: Mapped[str]
     lane: Mapped[Lane] = mapped_column(stored_by_value(Lane, "lane"))
     model_version_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("model_version.id"))
@@ -95,27 +80,13 @@ class InferenceRun(Base):
     total_seconds: Mapped[float | None]
 
 
-class Prediction(Base):
-    """One frame's score. The unique constraint makes storing it twice a no-op."""
-
-    __tablename__ = "prediction"
-    __table_args__ = (
-        UniqueConstraint(
-            "instance_id",
-            "frame_number",
-            "model_version_id",
-            "preprocessing_version",
-            name="uq_prediction_instance_frame_model_preprocessing",
-        ),
-        CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
-        CheckConstraint("frame_number >= 1", name="frame_number"),
-        Index(None, "inference_run_id"),
-        Index(None, "recorded_at"),
-    )
+class _FrameScore:
+    """The columns of one frame's score, and the constraints that make storing it twice a no-op."""
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     instance_id: Mapped[int] = mapped_column(RowId, ForeignKey("instance.id"))
     inference_run_id: Mapped[int] = mapped_column(RowId, ForeignKey("inference_run.id"))
+    """The attempt in which the active model predicted the frame."""
     model_version_id: Mapped[int] = mapped_column(RowId, ForeignKey("model_version.id"))
     frame_number: Mapped[int] = mapped_column(Integer)
     preprocessing_version: Mapped[str]
@@ -126,22 +97,17 @@ class Prediction(Base):
     distance: Mapped[float | None]
     """From the model's training set; None if its bundle has no guard."""
     device: Mapped[str]
-    normalisation: Mapped[dict[str, Any]] = mapped_column(JSON)
-    warnings: Mapped[list[Any]] = mapped_column(JSON)
     recorded_at: Mapped[datetime]
 
 
-class ShadowPrediction(Base):
-    """What the shadow said of a frame that the active model predicted; it decides nothing."""
-
-    __tablename__ = "shadow_prediction"
-    __table_args__ = (
+def _constraints(table: str) -> tuple[Constraint | Index, ...]:
+    return (
         UniqueConstraint(
             "instance_id",
             "frame_number",
             "model_version_id",
             "preprocessing_version",
-            name="uq_shadow_prediction_instance_frame_model_preprocessing",
+            name=f"uq_{table}_instance_frame_model_preprocessing",
         ),
         CheckConstraint("probability BETWEEN 0 AND 1", name="probability"),
         CheckConstraint("frame_number >= 1", name="frame_number"),
@@ -149,19 +115,22 @@ class ShadowPrediction(Base):
         Index(None, "recorded_at"),
     )
 
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    instance_id: Mapped[int] = mapped_column(RowId, ForeignKey("instance.id"))
-    inference_run_id: Mapped[int] = mapped_column(RowId, ForeignKey("inference_run.id"))
-    """The attempt in which the active model predicted the frame."""
-    model_version_id: Mapped[int] = mapped_column(RowId, ForeignKey("model_version.id"))
-    """The shadow."""
-    frame_number: Mapped[int] = mapped_column(Integer)
-    preprocessing_version: Mapped[str]
-    logit: Mapped[float]
-    probability: Mapped[float]
-    threshold: Mapped[float]
-    verdict: Mapped[Verdict] = mapped_column(stored_by_value(Verdict, "verdict"))
-    """rejected: beyond the shadow's own cut-off, it would not have assessed the frame."""
-    distance: Mapped[float | None]
-    device: Mapped[str]
-    recorded_at: Mapped[datetime]
+
+class Prediction(_FrameScore, Base):
+    """One frame's score."""
+
+    __tablename__ = "prediction"
+    __table_args__ = _constraints(__tablename__)
+
+    normalisation: Mapped[dict[str, Any]] = mapped_column(JSON)
+    warnings: Mapped[list[Any]] = mapped_column(JSON)
+
+
+class ShadowPrediction(_FrameScore, Base):
+    """The shadow's score of a frame that the active model predicted; it decides nothing.
+
+    Verdict rejected: beyond its own cut-off, the shadow would not have assessed the frame.
+    """
+
+    __tablename__ = "shadow_prediction"
+    __table_args__ = _constraints(__tablename__)

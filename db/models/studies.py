@@ -1,4 +1,4 @@
-"""Studies, and the images that they consist of."""
+"""Studies and their images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.engine.columns import RowId, stored_by_value
-from db.models.base import Base
+from db.engine.columns import RowId, partial_index, stored_by_value
+from db.models.base import Base, LastError
 from db.vocabulary.enums import (
     ClosedBy,
-    FailureKind,
     InstanceState,
     Lane,
     Priority,
@@ -32,8 +30,8 @@ from db.vocabulary.enums import (
 )
 
 
-class Study(Base):
-    """One study; its row is the outbox, the retry timer and the place of its verdict."""
+class Study(LastError, Base):
+    """One study; the row is the outbox and the retry timer, and holds the verdict."""
 
     __tablename__ = "study"
     __table_args__ = (
@@ -42,16 +40,10 @@ class Study(Base):
         CheckConstraint("revision >= 1", name="revision"),
         Index(None, "state", "due_at"),
         Index(None, "finished_at"),
-        # Analysts and `pneumo report` begin at the newest.
+        # Analysts and `pneumo report` read the newest first.
         Index(None, "received_at"),
-        # The few of an old installation whose files are here: the retention rule looks at no others.
-        Index(
-            "ix_study_with_files",
-            "state",
-            "finished_at",
-            sqlite_where=text("files_left_at IS NULL"),
-            postgresql_where=text("files_left_at IS NULL"),
-        ),
+        # The few of an old installation whose files are here: the retention rule reads no others.
+        partial_index("ix_study_with_files", "state", "finished_at", where="files_left_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
@@ -71,45 +63,34 @@ class Study(Base):
     threshold: Mapped[float | None]
     model_version_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("model_version.id"))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
-    """Number of the last claim, which is the fencing token."""
+    """Number of the last claim: the fencing token."""
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     crashes_alone: Mapped[int] = mapped_column(Integer, default=0)
     retries: Mapped[int] = mapped_column(Integer, default=0)
     due_at: Mapped[datetime | None]
-    """receiving: when the idle window ends; accepted: not to be published before."""
+    """receiving: when the idle window ends; accepted: not published before."""
     published_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
-    """When this revision's first instance came."""
+    """When this revision's first instance arrived."""
     closed_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
-    """First claim of this revision."""
+    """When this revision was claimed first."""
     finished_at: Mapped[datetime | None]
     waiting_seconds: Mapped[float | None]
-    """Closed until started; written at the finish, so that views need no date arithmetic."""
+    """From closed to started; stored at the end, so that views need no date arithmetic."""
     turnaround_seconds: Mapped[float | None]
-    """Received until finished."""
-    error_code: Mapped[str | None]
-    error_sentence: Mapped[str | None] = mapped_column(Text)
-    error_kind: Mapped[FailureKind | None] = mapped_column(
-        stored_by_value(FailureKind, "error_kind")
-    )
-    traceback_reference: Mapped[str | None]
+    """From received to finished."""
     files_left_at: Mapped[datetime | None]
-    """Since then none of its files is needed here; None as long as one may be."""
+    """When the last file was found unneeded here; None as long as one may be needed."""
 
 
 class StudyOrigin(Base):
-    """Where a worker fetches an ordered study from; a study that was sent to us has no such row."""
+    """The archive from which a worker fetches an ordered study; a study that was sent has no row."""
 
     __tablename__ = "study_origin"
     __table_args__ = (
         CheckConstraint("(peer IS NULL) <> (base_url IS NULL)", name="peer_or_base_url"),
-        Index(
-            "ix_study_origin_unfetched",
-            "study_id",
-            sqlite_where=text("fetched_at IS NULL"),
-            postgresql_where=text("fetched_at IS NULL"),
-        ),
+        partial_index("ix_study_origin_unfetched", "study_id", where="fetched_at IS NULL"),
     )
 
     study_id: Mapped[int] = mapped_column(
@@ -118,17 +99,17 @@ class StudyOrigin(Base):
     peer: Mapped[str | None]
     """Its name in the file of peers."""
     base_url: Mapped[str | None]
-    """Of a DICOMweb server that stands in no file and asks for no credentials."""
+    """Of a DICOMweb server that no file names and that requires no credentials."""
     way: Mapped[RetrieveWay] = mapped_column(stored_by_value(RetrieveWay, "way"))
     ordered_at: Mapped[datetime]
     fetched_at: Mapped[datetime | None]
-    """When all images were here for the first time."""
+    """When all images had been fetched for the first time."""
     expected_instances: Mapped[int | None] = mapped_column(Integer)
-    """How many the archive says the study has; None if it did not say."""
+    """How many instances the archive reported; None if it reported no number."""
 
 
 class StudyIdentity(Base):
-    """What identifies a person. Deleting a row here erases the identity and nothing else."""
+    """Personal identifiers. Deleting a row erases the identity and nothing else."""
 
     __tablename__ = "study_identity"
 
@@ -146,30 +127,24 @@ class Instance(Base):
     __tablename__ = "instance"
     __table_args__ = (
         UniqueConstraint("study_id", "sop_instance_uid", "file_sha256"),
-        # One content counts; the index holds only the rows that no other has replaced.
-        Index(
+        # One content counts; the index holds only the rows that were not replaced.
+        partial_index(
             "uq_instance_current",
             "study_id",
             "sop_instance_uid",
+            where="replaced_in_revision IS NULL",
             unique=True,
-            sqlite_where=text("replaced_in_revision IS NULL"),
-            postgresql_where=text("replaced_in_revision IS NULL"),
         ),
         CheckConstraint("length(file_sha256) = 64", name="file_sha256"),
         Index(None, "file_name"),
-        # Most rows of an old installation have no file any more: these are the ones that do.
-        Index(
-            "ix_instance_with_file",
-            "study_id",
-            sqlite_where=text("file_removed_at IS NULL"),
-            postgresql_where=text("file_removed_at IS NULL"),
-        ),
+        # Most rows of an old installation have no file any more; the index holds those that do.
+        partial_index("ix_instance_with_file", "study_id", where="file_removed_at IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     study_id: Mapped[int] = mapped_column(RowId, ForeignKey("study.id"))
     revision: Mapped[int] = mapped_column(Integer)
-    """Revision of the study that it came with."""
+    """Revision of the study with which it came."""
     sop_instance_uid: Mapped[str]
     series_instance_uid: Mapped[str]
     sop_class_uid: Mapped[str]
@@ -177,8 +152,8 @@ class Instance(Base):
     transfer_syntax_name: Mapped[str | None]
     file_sha256: Mapped[str] = mapped_column(String(64))
     content_sha256: Mapped[str | None] = mapped_column(String(64))
-    """What the file's SHA-256 would be, had it come by C-STORE: the same however it was wrapped on its
-    way. None where that is not known: then `file_sha256` speaks for it."""
+    """The SHA-256 that the file would have had by C-STORE: the same for every file meta. None if it is
+    not known; then `file_sha256` is used."""
     file_name: Mapped[str]
     file_bytes: Mapped[int] = mapped_column(RowId)
     modality: Mapped[str | None]
@@ -196,15 +171,15 @@ class Instance(Base):
     refusal_step: Mapped[str | None]
     received_at: Mapped[datetime]
     replaced_in_revision: Mapped[int | None] = mapped_column(Integer)
-    """Another content of the same SOP Instance UID came with that revision; None: this one counts."""
+    """Revision with which another content of its SOP Instance UID came; None: this one counts."""
     file_removed_at: Mapped[datetime | None]
-    """Since then the file is not needed and may be gone; None while it lies in the intake folder."""
+    """Since when the file is not needed and may be gone; None while it is in the intake folder."""
     file_returned_at: Mapped[datetime | None]
-    """When it was sent again after it had left."""
+    """When it was sent again after its removal."""
 
 
 class StudyManifest(Base):
-    """What the sender said a study consists of."""
+    """The instances of which a study consists, as its sender announced them."""
 
     __tablename__ = "study_manifest"
 
@@ -212,7 +187,7 @@ class StudyManifest(Base):
         RowId, ForeignKey("study.id"), primary_key=True, autoincrement=False
     )
     instances: Mapped[int] = mapped_column(Integer)
-    """How many."""
+    """Their number."""
     sop_instance_uids: Mapped[list[str]] = mapped_column(JSON)
-    """Each once."""
+    """Each SOP Instance UID once."""
     received_at: Mapped[datetime]

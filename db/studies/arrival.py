@@ -1,4 +1,4 @@
-"""One arrival at a study: what is known while its transaction runs, and what it leaves on record."""
+"""One arrival at a study: its state while the transaction runs, and its audit entries."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from db.ledger.audit import AuditEntry
 from db.models import Instance, Study
-from db.studies.manifests import missing
+from db.studies.manifests import count_missing
 from db.values import ReceivedInstance
 from db.vocabulary.enums import AuditEvent, InstanceReceipt
 
 
 @dataclass(kw_only=True)
 class Arrival:
-    """What is known while one arrival's transaction runs; the study's row is locked."""
+    """The state of one arrival while its transaction runs; the study's row is locked."""
 
     session: Session
     moment: datetime
@@ -27,51 +27,30 @@ class Arrival:
     outcomes: Sequence[tuple[ReceivedInstance, InstanceReceipt]]
     notes: list[tuple[AuditEvent, Mapping[str, Any]]] = field(default_factory=list)
     missing: int | None = None
-    """Instances that the manifest names and that are not here; None without a manifest."""
+    """How many instances the manifest names that are not here; None without a manifest."""
     accepts: bool = False
     """Whether this arrival closes the study; its audit entry counts all instances at the end."""
 
-    def having(self, outcome: InstanceReceipt) -> list[ReceivedInstance]:
-        """The instances that came to `outcome`."""
-        return [instance for instance, came_to in self.outcomes if came_to is outcome]
+    def with_receipt(self, *receipts: InstanceReceipt) -> list[ReceivedInstance]:
+        """Return the instances that were given one of these receipts."""
+        return [instance for instance, receipt in self.outcomes if receipt in receipts]
 
     def new_or_changed(self) -> list[ReceivedInstance]:
-        """The instances that are to become rows: new ones, and changed ones."""
-        rows = (InstanceReceipt.NEW, InstanceReceipt.CHANGED)
-        return [instance for instance, came_to in self.outcomes if came_to in rows]
+        """Return the instances that become rows: new and changed ones."""
+        return self.with_receipt(InstanceReceipt.NEW, InstanceReceipt.CHANGED)
 
     def note(self, event: AuditEvent, **detail: Any) -> None:
-        """Remember what is to be audited at the end of the transaction."""
+        """Collect an audit entry, which is appended at the end of the transaction."""
         self.notes.append((event, detail))
 
     def entries(self) -> list[AuditEntry]:
-        """Everything to be audited, in order."""
+        """Return all audit entries in order."""
         accepted = [accepted_entry(self.session, self.study)] if self.accepts else []
         return accepted + [entry(self.study, event, detail) for event, detail in self.notes]
 
 
-def note_changes(arrival: Arrival) -> None:
-    """Both contents' digests go on record, before the rows change."""
-    for instance in arrival.having(InstanceReceipt.CHANGED):
-        replaced = arrival.session.execute(
-            select(Instance.file_sha256, Instance.content_sha256).where(
-                Instance.study_id == arrival.study.id,
-                Instance.sop_instance_uid == instance.sop_instance_uid,
-                Instance.replaced_in_revision.is_(None),
-            )
-        ).one()
-        arrival.note(
-            AuditEvent.CHANGED_INSTANCE_RECEIVED,
-            revision=arrival.study.revision,
-            replaced_file_sha256=replaced.file_sha256,
-            replaced_content_sha256=replaced.content_sha256,
-            received_file_sha256=instance.file_sha256,
-            received_content_sha256=instance.content_sha256,
-        )
-
-
 def note_conflicts(arrival: Arrival) -> None:
-    """The first of an arrival counts; both digests go on record, so that somebody can ask."""
+    """Collect audit entries with both digests of conflicting contents; the first content counts."""
     first: dict[str, str] = {}
     for instance, receipt in arrival.outcomes:
         kept = first.setdefault(instance.sop_instance_uid, instance.file_sha256)
@@ -83,14 +62,21 @@ def note_conflicts(arrival: Arrival) -> None:
             )
 
 
-def accepted_entry(session: Session, study: Study) -> AuditEntry:
-    """The record that a study is closed and ours."""
-    session.flush()
-    here = session.scalars(
-        select(Instance.sop_instance_uid).where(
-            Instance.study_id == study.id, Instance.replaced_in_revision.is_(None)
+def current_images(session: Session, study_id: int) -> set[str]:
+    """Return the SOP Instance UIDs of the study's images that are here and count."""
+    return set(
+        session.scalars(
+            select(Instance.sop_instance_uid).where(
+                Instance.study_id == study_id, Instance.replaced_in_revision.is_(None)
+            )
         )
-    ).all()
+    )
+
+
+def accepted_entry(session: Session, study: Study) -> AuditEntry:
+    """Return the audit entry of a study that was closed and taken over for prediction."""
+    session.flush()
+    here = current_images(session, study.id)
     detail: dict[str, Any] = {
         "revision": study.revision,
         "instances": len(here),
@@ -98,12 +84,12 @@ def accepted_entry(session: Session, study: Study) -> AuditEntry:
         "source": study.source.value,
         "closed_by": study.closed_by.value if study.closed_by else None,
     }
-    if (absent := missing(session, study.id, here)) is not None:
+    if (absent := count_missing(session, study.id, here)) is not None:
         detail["missing"] = absent
     return entry(study, AuditEvent.STUDY_ACCEPTED, detail)
 
 
 def entry(study: Study, event: AuditEvent, detail: Mapping[str, Any]) -> AuditEntry:
-    """An audit entry in the name of the way in."""
+    """Return an audit entry whose actor is the study's way in."""
     actor = f"intake:{study.source.value}"
     return AuditEntry(event=event, study_key=study.study_key, actor=actor, detail=detail)

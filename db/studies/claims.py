@@ -1,4 +1,4 @@
-"""Claims: who works on a study, until when, and the token that fences every write of theirs.
+"""Claims: which worker has a study, until when, and the token that fences its writes.
 
 A claim is one UPDATE, atomic on both databases. Its token is the number of the attempt: each claim
 raises it, so a worker that was believed dead and comes back writes with an old one and is refused.
@@ -15,25 +15,12 @@ from sqlalchemy import and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
+from db.engine.statements import WITHOUT_SESSION_SYNC
+from db.ledger.work_rows import held_row
 from db.models import InferenceRun, Instance, Prediction, Study
 from db.values import Claim, ClaimedInstance, PriorPrediction
 from db.vocabulary.enums import Lane, RunOutcome, StudyState
 from db.vocabulary.errors import StaleClaim
-
-__all__ = [
-    "Claim",
-    "claim",
-    "claimed_instances",
-    "end_run",
-    "held_run",
-    "held_study",
-    "release",
-    "release_study",
-    "renew_leases",
-]
-
-WITHOUT_SESSION_SYNC = {"synchronize_session": False}
-"""Rows are changed where they lie; no verb reads an object that it changed this way."""
 
 
 def claim(
@@ -44,11 +31,11 @@ def claim(
     lease_s: float,
     lanes: Collection[Lane] | None = None,
 ) -> Claim | None:
-    """The right to work on a study for `lease_s` seconds; None if it is not to be had.
+    """Claim a study for `lease_s` seconds; return None if it cannot be claimed.
 
-    None means that somebody else has it, that it is finished, that its retry is not due, or that it
-    now goes through a lane that is none of `lanes`: an old message must not bring a suspect study
-    into a process that others share. Drop the message; what is due is published again.
+    Then another worker has it, it is finished, its retry is not due, or it now goes through a lane
+    that is none of `lanes`: an old message must not bring a suspect study into a process that others
+    share. Drop the message; what is due is published again.
     """
     moment = now(session)
     row = _claim_row(session, study_key, moment, lanes)
@@ -83,7 +70,7 @@ def claim(
 def renew_leases(
     session: Session, claims: Sequence[tuple[int, int]], *, lease_s: float
 ) -> set[tuple[int, int]]:
-    """Renew claims given as (study_id, token); returns those that are lost, to be given up."""
+    """Renew claims given as (study_id, token); return those that are lost, to be abandoned."""
     if not claims:
         return set()
     held = tuple_(InferenceRun.study_id, InferenceRun.attempt)
@@ -98,9 +85,9 @@ def renew_leases(
 
 
 def release(session: Session, claim: Claim, *, delay_s: float = 0.0) -> None:
-    """Hand back work that was not started; due after `delay_s` seconds, and it counts as no crash.
+    """Give up a claim before the work began; the study is due after `delay_s` seconds.
 
-    Raises StaleClaim if the claim is lost.
+    It counts as no crash. Raises StaleClaim if the claim is lost.
     """
     moment = now(session)
     study = held_study(session, claim)
@@ -109,28 +96,16 @@ def release(session: Session, claim: Claim, *, delay_s: float = 0.0) -> None:
     session.flush()
 
 
-# --- what every write of a worker begins with -----------------------------------------------------
+# --- what each write of a worker begins with ------------------------------------------------------
 
 
 def held_study(session: Session, claim: Claim) -> Study:
-    """The study's row, locked, if `claim` still holds it; raises StaleClaim otherwise."""
-    study = session.scalars(
-        select(Study)
-        .where(
-            Study.id == claim.study_id,
-            Study.attempts == claim.token,
-            Study.state == StudyState.RUNNING,
-        )
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if study is None:
-        raise StaleClaim(claim.token)
-    return study
+    """Return the study's row, locked, if `claim` still holds it; raise StaleClaim otherwise."""
+    return held_row(session, Study, claim.study_id, claim.token)
 
 
 def held_run(session: Session, claim: Claim) -> tuple[int, datetime]:
-    """Row id and start of the claim's attempt, locked; raises StaleClaim if it has ended."""
+    """Return row id and start of the claim's attempt, locked; raise StaleClaim if it has ended."""
     run = session.execute(
         select(InferenceRun.id, InferenceRun.started_at)
         .where(
@@ -164,9 +139,9 @@ def end_run(
 
 
 def release_study(study: Study, due_at: datetime) -> None:
-    """An attempt ended without a result: the study is due again at `due_at`.
+    """Make a study due again at `due_at`: an attempt ended without a result.
 
-    If images came one by one meanwhile, no rule has closed the study yet: it is received on.
+    If images came one by one meanwhile, no rule has closed the study yet, and it goes on receiving.
     """
     if study.closed_by is None:
         study.state, study.due_at = StudyState.RECEIVING, max(study.due_at or due_at, due_at)
@@ -206,7 +181,7 @@ def _claim_row(
 
 
 def claimed_instances(session: Session, study_id: int) -> tuple[ClaimedInstance, ...]:
-    """Every instance of a study with what it has already."""
+    """Return every instance of a study that counts, with the predictions that it has already."""
     prior: dict[int, list[PriorPrediction]] = defaultdict(list)
     predictions = session.scalars(
         select(Prediction)

@@ -1,4 +1,4 @@
-"""Closing a study because an archive has counted it, without waiting out the idle window."""
+"""Close a study by an archive's count of its instances, without waiting for the idle window."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
+from db.engine.statements import lock_one
 from db.ledger.audit import append_entries
 from db.models import Instance, ResultDelivery, ResultObject, Study, StudyManifest
-from db.studies.arrival import accepted_entry
+from db.studies.arrival import accepted_entry, current_images
 from db.studies.transitions import close_study
 from db.values import OpenStudy
 from db.vocabulary.enums import ClosedBy, StudyState
 
 
 def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenStudy]:
-    """Studies that are being received and got no image for `quiet_s` seconds, longest open first.
+    """Return studies being received that got no image for `quiet_s` seconds, longest open first.
 
-    Not those with a manifest, which knows better than a count what belongs to the study.
+    Studies with a manifest are left out: it says better than a count what belongs to the study.
     """
     moment = now(session)
     last, count = func.max(Instance.received_at), func.count()
@@ -45,7 +46,11 @@ def open_studies(session: Session, *, quiet_s: float, limit: int) -> list[OpenSt
 
 
 def own_objects_by_series(session: Session, study_key: str) -> dict[str, set[str]]:
-    """What we sent, or were about to, of our own into a study: SOP Instance UIDs by series."""
+    """Return the SOP Instance UIDs that we sent, or were about to send, for a study, by series.
+
+    An archive counts by series, so its count is corrected by series; whether given UIDs are ours is
+    another question (`db.deliveries.overview.own_results`).
+    """
     rows = session.execute(
         select(ResultObject.series_instance_uid, ResultObject.sop_instance_uid)
         .join(ResultDelivery, ResultDelivery.id == ResultObject.delivery_id)
@@ -58,24 +63,21 @@ def own_objects_by_series(session: Session, study_key: str) -> dict[str, set[str
 
 
 def close_if_complete(session: Session, study_key: str, count: int) -> bool:
-    """Close a study if at least `count` of its images are here; False if it stays as it is.
+    """Close a study that is being received if at least `count` of its images are here.
 
-    A manifest that came meanwhile decides instead.
+    Args:
+        session: The running transaction.
+        study_key: The study's opaque key.
+        count: How many instances the archive has; 0 closes nothing.
+
+    Returns:
+        Whether the study was closed; a manifest that came meanwhile decides instead.
     """
-    study = session.scalars(
-        select(Study)
-        .where(Study.study_key == study_key, Study.state == StudyState.RECEIVING)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    receiving = (Study.study_key == study_key, Study.state == StudyState.RECEIVING)
+    study = lock_one(session, select(Study).where(*receiving))
     if study is None or session.get(StudyManifest, study.id) is not None:
         return False
-    here = session.scalar(
-        select(func.count())
-        .select_from(Instance)
-        .where(Instance.study_id == study.id, Instance.replaced_in_revision.is_(None))
-    )
-    if not count or (here or 0) < count:
+    if not count or len(current_images(session, study.id)) < count:
         return False
     close_study(study, now(session), ClosedBy.PACS_COUNT)
     append_entries(session, [accepted_entry(session, study)])

@@ -1,9 +1,10 @@
-"""The images of an arrival: which of them are new, and what becomes of their rows."""
+"""The images of an arrival: classify them, and insert or update their rows."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -15,11 +16,11 @@ from db.values import ReceivedInstance
 from db.vocabulary.enums import AuditEvent, InstanceReceipt, InstanceState
 
 IsHere = Callable[[str], bool]
-"""Whether a file of this name lies in the intake folder; asked while the study is locked."""
+"""Whether a file of this name is in the intake folder; called while the study is locked."""
 
 
 def known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
-    """SOP Instance UID -> digests of all its contents; the study's row is locked meanwhile."""
+    """Return SOP Instance UID -> digests of all its contents; the study's row must be locked."""
     known: dict[str, set[str]] = defaultdict(set)
     query = select(Instance.sop_instance_uid, Instance.file_sha256, Instance.content_sha256)
     for row in session.execute(query.where(Instance.study_id == study_id)):
@@ -30,10 +31,13 @@ def known_contents(session: Session, study_id: int) -> dict[str, set[str]]:
 def classify_instances(
     known: Mapping[str, set[str]], instances: Sequence[ReceivedInstance]
 ) -> list[tuple[ReceivedInstance, InstanceReceipt]]:
-    """What each instance is. A content that was replaced long ago is known, too: senders that hold
-    different versions of an image must not take turns for ever."""
+    """Return each instance with its receipt.
+
+    A content that was replaced long ago still counts as known: otherwise two senders with different
+    versions of an image would replace each other's for ever.
+    """
     first: dict[str, set[str]] = {}
-    sorted_out = []
+    outcomes = []
     for instance in instances:
         uid, contents = instance.sop_instance_uid, content_digests(instance)
         if uid in first:
@@ -45,22 +49,23 @@ def classify_instances(
             same = bool(known[uid] & contents)
             receipt = InstanceReceipt.DUPLICATE if same else InstanceReceipt.CHANGED
         first.setdefault(uid, contents)
-        sorted_out.append((instance, receipt))
-    return sorted_out
+        outcomes.append((instance, receipt))
+    return outcomes
 
 
 def content_digests(instance: ReceivedInstance) -> set[str]:
-    """The digests by which it is known again, however it is wrapped."""
+    """Return the digests that identify the content, whatever its file meta."""
     return {instance.file_sha256, instance.content_sha256 or instance.file_sha256}
 
 
 def restore_files(arrival: Arrival, is_here: IsHere) -> None:
-    """Files that left by the retention rule and were sent again are kept as long as new ones.
+    """Restore rows whose files the retention rule removed and which were sent again.
 
-    The retention rule removes files under the same lock (db/studies/retention.py): one that it was quicker
-    with is not here, and its row goes on saying so.
+    Such a file is kept as long as a new one. The retention rule removes files under the same lock
+    (db/studies/retention.py): a file that it removed first is not here, and its row continues to say
+    so.
     """
-    sent_again = {i.sop_instance_uid: i for i in arrival.having(InstanceReceipt.DUPLICATE)}
+    sent_again = {i.sop_instance_uid: i for i in arrival.with_receipt(InstanceReceipt.DUPLICATE)}
     if not sent_again:
         return
     rows = arrival.session.scalars(
@@ -86,10 +91,10 @@ def restore_files(arrival: Arrival, is_here: IsHere) -> None:
 def _restore_file(
     instance: Instance, sent: ReceivedInstance, digests: set[tuple[str, str]], is_here: IsHere
 ) -> bool:
-    """Whether the row has a file again: its own, or the same content in another wrapping.
+    """Whether the row has a file again: its own, or the same content with another file meta.
 
-    In another wrapping only what counts comes back, and not under a digest that another row of the
-    image has: then that row is the one whose file was sent. `digests`: of all rows that were asked for.
+    With another file meta only a row that counts is restored, and not under a digest that another
+    row of the image has: then the file belongs to that row. `digests`: of all rows of the images.
     """
     if is_here(instance.file_name):
         return True
@@ -99,15 +104,23 @@ def _restore_file(
     of_another = (sent.sop_instance_uid, sent.file_sha256) in digests
     if not same or of_another or not is_here(sent.file_name):
         return False
-    instance.file_name, instance.file_sha256 = sent.file_name, sent.file_sha256
-    instance.file_bytes, instance.content_sha256 = sent.file_bytes, sent.content_sha256
+    set_file(instance, sent)
     return True
 
 
+def set_file(row: Instance, sent: ReceivedInstance) -> None:
+    """Let a row refer to the file of `sent`."""
+    row.file_name, row.file_sha256 = sent.file_name, sent.file_sha256
+    row.file_bytes, row.content_sha256 = sent.file_bytes, sent.content_sha256
+
+
 def replace_changed_instances(arrival: Arrival) -> None:
-    """The content before stays, with its predictions, and no longer counts."""
-    for instance in arrival.having(InstanceReceipt.CHANGED):
-        arrival.session.execute(
+    """Mark the earlier contents of changed instances as replaced, and audit both contents' digests.
+
+    Predictions of the earlier contents remain.
+    """
+    for instance in arrival.with_receipt(InstanceReceipt.CHANGED):
+        replaced = arrival.session.execute(
             update(Instance)
             .where(
                 Instance.study_id == arrival.study.id,
@@ -115,10 +128,20 @@ def replace_changed_instances(arrival: Arrival) -> None:
                 Instance.replaced_in_revision.is_(None),
             )
             .values(replaced_in_revision=arrival.study.revision)
+            .returning(Instance.file_sha256, Instance.content_sha256)
+        ).one()
+        arrival.note(
+            AuditEvent.CHANGED_INSTANCE_RECEIVED,
+            revision=arrival.study.revision,
+            replaced_file_sha256=replaced.file_sha256,
+            replaced_content_sha256=replaced.content_sha256,
+            received_file_sha256=instance.file_sha256,
+            received_content_sha256=instance.content_sha256,
         )
 
 
 def add_instances(arrival: Arrival) -> None:
+    """Insert a row for each new or changed instance."""
     for instance in arrival.new_or_changed():
         add_instance(arrival.session, arrival.study, instance, arrival.moment)
 
@@ -126,28 +149,14 @@ def add_instances(arrival: Arrival) -> None:
 def add_instance(
     session: Session, study: Study, instance: ReceivedInstance, moment: datetime
 ) -> None:
-    """One more row; the study's row is locked."""
+    """Insert the row of one instance; the study's row must be locked."""
     study.files_left_at = None
     session.add(
         Instance(
             study_id=study.id,
             revision=study.revision,
-            sop_instance_uid=instance.sop_instance_uid,
-            series_instance_uid=instance.series_instance_uid,
-            sop_class_uid=instance.sop_class_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            transfer_syntax_name=instance.transfer_syntax_name,
-            file_sha256=instance.file_sha256,
-            content_sha256=instance.content_sha256,
-            file_name=instance.file_name,
-            file_bytes=instance.file_bytes,
-            modality=instance.modality,
-            body_part=instance.body_part,
-            view_position=instance.view_position,
-            manufacturer=instance.manufacturer,
-            rows=instance.rows,
-            columns=instance.columns,
             state=InstanceState.PENDING,
             received_at=moment,
+            **asdict(instance),
         )
     )

@@ -1,26 +1,27 @@
-"""Taking studies over: one transaction, and only after its commit may the sender be told yes.
+"""Take over studies in one transaction; confirm to the sender only after its commit.
 
-Sending anything twice is harmless: the study is known by its Study Instance UID, an instance by its
-SOP Instance UID and its content, and the constraints decide who came first, from however many
-processes at once.
+Sending anything twice is harmless: a study is identified by its Study Instance UID, an instance by
+its SOP Instance UID and its content, and the constraints decide which of any number of processes
+comes first.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
-from db.engine.statements import insert_if_new
+from db.engine.statements import insert_if_new, lock_one
 from db.ledger.audit import AuditEntry, append_entries
 from db.ledger.identity import was_erased
 from db.models import Instance, Study, StudyIdentity
-from db.studies.arrival import Arrival, accepted_entry, entry, note_changes, note_conflicts
+from db.studies.arrival import Arrival, accepted_entry, entry, note_conflicts
 from db.studies.instance_upsert import (
     IsHere,
     add_instances,
@@ -29,7 +30,7 @@ from db.studies.instance_upsert import (
     replace_changed_instances,
     restore_files,
 )
-from db.studies.manifests import missing, store_manifest
+from db.studies.manifests import count_missing, store_manifest
 from db.studies.results import park_study
 from db.studies.transitions import (
     CompletenessTimeouts,
@@ -40,7 +41,14 @@ from db.studies.transitions import (
     is_being_fetched,
     raise_to_stat,
 )
-from db.values import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
+from db.values import (
+    Acceptance,
+    Failure,
+    InstanceAcceptance,
+    ReceivedInstance,
+    ReceivedStudy,
+    StudyOrder,
+)
 from db.vocabulary.enums import (
     AuditEvent,
     ClosedBy,
@@ -54,12 +62,12 @@ from db.vocabulary.enums import (
 NOTHING_CAME = "NOTHING_CAME"
 NOTHING_CAME_SENTENCE = (
     "A manifest announced this study, and none of its images came in time, so there is nothing to "
-    "predict. Ask its sender to send the images; the study goes on by itself when they come."
+    "predict. Ask the sender to send the images; the study continues by itself when they come."
 )
 
 
 def never_here(_file_name: str) -> bool:
-    """For who hands over rows without files."""
+    """Answer for callers that hand over rows without files."""
     return False
 
 
@@ -72,20 +80,35 @@ def accept(
     manifest_patience_s: float = 3600.0,
     is_here: IsHere = never_here,
 ) -> Acceptance:
-    """Take over a whole study, ready to be published; with a manifest, what there is of it so far.
+    """Take over a whole study, so that it is ready for publication.
 
     A resend that brings nothing new changes nothing (but a STAT resend raises an unfinished study).
-    New images for a finished study make a new revision; for a running one too, and it is run again
-    when this attempt has ended; a waiting study simply has more images. An image with another
-    content than before makes a new revision of any study. Where a manifest (SOP Instance UIDs, now
-    or earlier) names images that are not here, the study waits for them. A file that had left by the retention
-    rule is kept again, if `is_here` says that it lies in the intake folder.
+    New images revise a finished study, and also a running one, which is run again when its attempt
+    ends; a waiting study only gets more images. A changed image revises a study in every state.
+    While a manifest, given now or earlier, names images that are not here, the study waits for them.
+
+    Args:
+        session: The running transaction.
+        received: The study, or with a manifest the part of it that is here.
+        closed_by: The rule that closes the study, unless a manifest does.
+        manifest: SOP Instance UIDs of all its instances; None: no manifest came.
+        manifest_patience_s: How long a study waits for instances that its manifest names.
+        is_here: Whether a file is in the intake folder; if so, a file that the retention rule had
+            removed and that was sent again is restored.
+
+    Returns:
+        The answer to the sender, true once the transaction is committed.
+
+    Example:
+        >>> with database.transaction() as session:
+        ...     accept(session, received, closed_by=ClosedBy.SENDER).study_key
+        '9f86d081884c7d659a2feaa0c55ad015'
     """
-    patience = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
+    timeouts = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
     return _apply_arrival(
         session,
         received,
-        lambda arrival: apply_whole_study(arrival, closed_by, patience),
+        lambda arrival: apply_whole_study(arrival, closed_by, timeouts),
         manifest=manifest,
         is_here=is_here,
     )
@@ -99,10 +122,13 @@ def receive_instance(
     manifest_patience_s: float = 3600.0,
     is_here: IsHere = never_here,
 ) -> Acceptance:
-    """Take over one instance of a study that is still coming in; each moves the end of the wait."""
-    patience = CompletenessTimeouts.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
+    """Take over one instance of a study that is still coming in; each one extends the wait.
+
+    Arguments and result are those of `accept`; `idle_window_s`: how long the study waits for more.
+    """
+    timeouts = CompletenessTimeouts.of(idle_window_s=idle_window_s, manifest_s=manifest_patience_s)
     return _apply_arrival(
-        session, received, lambda arrival: apply_instance(arrival, patience), is_here=is_here
+        session, received, lambda arrival: apply_instance(arrival, timeouts), is_here=is_here
     )
 
 
@@ -115,25 +141,27 @@ def announce(
     source: Source,
     manifest_patience_s: float = 3600.0,
 ) -> Acceptance:
-    """Take note of what a study will consist of, before, while or after its images come.
+    """Store a study's manifest, before, while or after its images come.
 
-    `manifest`: SOP Instance UIDs. A study that is still received is closed by it as soon as
-    everything is here; one that was closed before stays as it is, and late images revise it.
+    It closes a study that is being received as soon as everything is here; a study that was closed
+    before remains closed, and late images revise it. Arguments and result are those of `accept`.
     """
-    announced = _Announced(study_instance_uid=study_instance_uid, priority=priority, source=source)
-    patience = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
+    announced = _AnnouncedStudy(
+        study_instance_uid=study_instance_uid, priority=priority, source=source
+    )
+    timeouts = CompletenessTimeouts.of(manifest_s=manifest_patience_s)
     return _apply_arrival(
         session,
         announced,
-        lambda arrival: apply_manifest(arrival, patience),
+        lambda arrival: apply_manifest(arrival, timeouts),
         manifest=manifest,
     )
 
 
 def close_idle_studies(session: Session) -> list[str]:
-    """Close every study that waited out its window; returns their keys.
+    """Close every study whose window has ended, and return their keys.
 
-    An announced study of which nothing came is parked with NOTHING_CAME: no images are no negative.
+    An announced study without any image is parked with NOTHING_CAME: no images are not a negative.
     """
     moment = now(session)
     idle = session.scalars(
@@ -148,51 +176,48 @@ def close_idle_studies(session: Session) -> list[str]:
 
 def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
     if _has_no_image(session, study):
-        kind = FailureKind.REJECTED
-        park_study(study, moment, NOTHING_CAME, NOTHING_CAME_SENTENCE, kind, reference=None)
-        return entry(study, AuditEvent.STUDY_PARKED, {"code": NOTHING_CAME, "kind": kind.value})
+        failure = Failure(
+            kind=FailureKind.REJECTED, code=NOTHING_CAME, sentence=NOTHING_CAME_SENTENCE
+        )
+        park_study(study, moment, failure)
+        detail = {"code": failure.code, "kind": failure.kind.value}
+        return entry(study, AuditEvent.STUDY_PARKED, detail)
     close_study(study, moment, ClosedBy.IDLE_WINDOW)
     return accepted_entry(session, study)
 
 
-# --- the one story behind all ways in -------------------------------------------------------------
+# --- what all ways in have in common ---------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Announced:
-    """A study of which nothing is here yet; the same fields as `ReceivedStudy`."""
+class _AnnouncedStudy(ReceivedStudy):
+    """A study that a manifest announces and of which nothing came with it."""
 
-    study_instance_uid: str = field(repr=False)
-    priority: Priority
-    source: Source
     instances: tuple[ReceivedInstance, ...] = ()
-    site_ae_title: str | None = None
-    patient_id: str | None = None
-    accession_number: str | None = None
-    patient_sex: str | None = None
-    patient_age_years: float | None = None
+
+    def __post_init__(self) -> None:
+        """Accept that there is no instance."""
 
 
 def _apply_arrival(
     session: Session,
-    received: ReceivedStudy | _Announced,
+    received: ReceivedStudy,
     settle: Callable[[Arrival], None],
     *,
     manifest: Sequence[str] | None = None,
     is_here: IsHere = never_here,
 ) -> Acceptance:
     moment = now(session)
-    study, is_new = _lock_study(session, received, moment)
+    study, is_new = _lock_received(session, received, moment)
     known = known_contents(session, study.id)
-    sorted_out = classify_instances(known, received.instances)
-    arrival = Arrival(session=session, moment=moment, study=study, outcomes=sorted_out)
+    outcomes = classify_instances(known, received.instances)
+    arrival = Arrival(session=session, moment=moment, study=study, outcomes=outcomes)
     if manifest is not None:
         named = store_manifest(session, study.id, manifest, moment)
         arrival.note(AuditEvent.MANIFEST_RECEIVED, instances=named)
     here = {*known, *(instance.sop_instance_uid for instance in received.instances)}
-    arrival.missing = missing(session, study.id, here)
+    arrival.missing = count_missing(session, study.id, here)
     settle(arrival)
-    note_changes(arrival)
     replace_changed_instances(arrival)
     add_instances(arrival)
     note_conflicts(arrival)
@@ -205,51 +230,71 @@ def _apply_arrival(
         is_new=is_new,
         instances=tuple(
             InstanceAcceptance(outcome=outcome, file_name=instance.file_name)
-            for instance, outcome in sorted_out
+            for instance, outcome in outcomes
         ),
         state=study.state,
         revision=study.revision,
     )
 
 
-def _lock_study(
-    session: Session, received: ReceivedStudy | _Announced, moment: datetime
+def _lock_received(
+    session: Session, received: ReceivedStudy, moment: datetime
 ) -> tuple[Study, bool]:
-    """The study's row, ours until the commit, and whether it is new."""
+    """Return the study's row, locked until the commit, and whether it is new."""
+    study, is_new = lock_study(
+        session,
+        received,
+        moment,
+        state=StudyState.RECEIVING,
+        site_ae_title=received.site_ae_title,
+        patient_sex=received.patient_sex,
+        patient_age_years=received.patient_age_years,
+    )
+    if is_new:
+        _store_identity(session, study.id, received, moment)
+    elif is_being_fetched(session, study) or _has_no_image(session, study):
+        fill_in_patient(session, study, received, moment)
+    return study, is_new
+
+
+def lock_study(
+    session: Session, wanted: ReceivedStudy | StudyOrder, moment: datetime, **values: Any
+) -> tuple[Study, bool]:
+    """Insert the study unless its Study Instance UID is known, and lock its row.
+
+    Args:
+        session: The running transaction.
+        wanted: The study that came or was ordered.
+        moment: When it came.
+        **values: Further columns of a new row.
+
+    Returns:
+        The row, locked until the commit, and whether it was inserted just now.
+    """
     study_id = insert_if_new(
         session,
         Study,
         study_key=secrets.token_hex(16),
-        study_instance_uid=received.study_instance_uid,
+        study_instance_uid=wanted.study_instance_uid,
         revision=1,
-        state=StudyState.RECEIVING,
-        priority=received.priority,
-        lane=Lane(received.priority.value),
-        source=received.source,
-        site_ae_title=received.site_ae_title,
-        patient_sex=received.patient_sex,
-        patient_age_years=received.patient_age_years,
+        priority=wanted.priority,
+        lane=Lane(wanted.priority.value),
+        source=wanted.source,
         received_at=moment,
+        **values,
     )
-    if study_id is not None:
-        _store_identity(session, study_id, received, moment)
-    study = session.scalars(
-        select(Study)
-        .where(Study.study_instance_uid == received.study_instance_uid)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-    if study_id is None and (is_being_fetched(session, study) or _has_no_image(session, study)):
-        fill_in_patient(session, study, received, moment)
+    by_uid = select(Study).where(Study.study_instance_uid == wanted.study_instance_uid)
+    study = lock_one(session, by_uid)
+    assert study is not None  # inserted above, now or by another transaction; never deleted
     return study, study_id is not None
 
 
 def fill_in_patient(
-    session: Session, study: Study, received: ReceivedStudy | _Announced, moment: datetime
+    session: Session, study: Study, received: ReceivedStudy, moment: datetime
 ) -> None:
-    """What an order or a manifest could not know of the patient, from the first images that come.
+    """Fill in what an order or a manifest could not know of the patient, from the first images.
 
-    Not later: what was erased must not come back with a resend.
+    Later images fill in nothing: what was erased must not return with a resend.
     """
     study.patient_sex = study.patient_sex or received.patient_sex
     if study.patient_age_years is None:
@@ -264,7 +309,7 @@ def _has_no_image(session: Session, study: Study) -> bool:
 
 
 def _store_identity(
-    session: Session, study_id: int, received: ReceivedStudy | _Announced, moment: datetime
+    session: Session, study_id: int, received: ReceivedStudy, moment: datetime
 ) -> None:
     if received.patient_id is None and received.accession_number is None:
         return

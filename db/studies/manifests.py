@@ -1,4 +1,4 @@
-"""Manifests: what the sender said that a study consists of, and what is still missing of it."""
+"""Manifests: the instances that a sender announced, and how many of them are missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.models import StudyManifest
 def store_manifest(
     session: Session, study_id: int, sop_instance_uids: Sequence[str], moment: datetime
 ) -> int:
-    """Keep the manifest of a locked study in place of an earlier one; returns how many it names."""
+    """Store the manifest of a locked study in place of an earlier one; return how many it names."""
     uids = sorted(set(sop_instance_uids))
     manifest = session.get(StudyManifest, study_id, populate_existing=True)
     if manifest is None:
@@ -26,10 +26,13 @@ def store_manifest(
     return len(uids)
 
 
-def missing(session: Session, study_id: int, here: Collection[str]) -> int | None:
-    """How many instances are named and not `here` (SOP Instance UIDs); None without a manifest.
+def count_missing(session: Session, study_id: int, here: Collection[str]) -> int | None:
+    """Count the instances that the manifest names and that are not `here` (SOP Instance UIDs).
 
-    Results of ours do not count: a PACS that holds them names them, and we never take them over.
+    Our own results do not count: a PACS that holds them names them, and we never accept them.
+
+    Returns:
+        None without a manifest.
     """
     manifest = session.get(StudyManifest, study_id, populate_existing=True)
     if manifest is None:

@@ -1,12 +1,11 @@
-"""Ordered studies: rows without images until a worker has fetched them from an archive.
+"""Ordered studies: rows without images until a worker has fetched these from an archive.
 
-An order is a study like any other (accepted, published, claimed), with a row beside it that says
-where its images are. What a fetch brings is written under the claim's fencing token.
+An ordered study is accepted, published and claimed like any other; a second row says where its
+images are. A fetch is recorded under the claim's fencing token.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -15,13 +14,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
-from db.engine.statements import insert_if_new
 from db.ledger.audit import append_entries, append_entry
 from db.models import Instance, Study, StudyOrigin
-from db.studies.arrival import Arrival, accepted_entry
+from db.studies.arrival import Arrival, accepted_entry, current_images, entry
 from db.studies.claims import claimed_instances, held_study
-from db.studies.instance_upsert import add_instance, content_digests
-from db.studies.intake import fill_in_patient
+from db.studies.instance_upsert import add_instance, content_digests, set_file
+from db.studies.intake import fill_in_patient, lock_study
 from db.studies.transitions import FETCHED_BY_US, UNFINISHED, raise_to_stat
 from db.values import (
     Claim,
@@ -32,79 +30,50 @@ from db.values import (
     ReceivedStudy,
     StudyOrder,
 )
-from db.vocabulary.enums import AuditEvent, ClosedBy, InstanceState, Lane, Priority, StudyState
+from db.values.rows import from_row
+from db.vocabulary.enums import AuditEvent, ClosedBy, InstanceState, Priority, StudyState
 from db.vocabulary.errors import FetchedContentDiffers
 
 # --- ordering -------------------------------------------------------------------------------------
 
 
 def place_order(session: Session, wanted: StudyOrder) -> OrderConfirmation:
-    """Write down that a study is to be fetched; due at once.
+    """Order a study from an archive; it is due at once.
 
-    A study that is known, however it came, is not ordered again; asked for as STAT it is raised.
+    A study that is known, however it came, is not ordered again; a STAT order raises it to STAT.
     """
     moment = now(session)
-    study_id = insert_if_new(
+    study, is_new = lock_study(
         session,
-        Study,
-        study_key=secrets.token_hex(16),
-        study_instance_uid=wanted.study_instance_uid,
-        revision=1,
+        wanted,
+        moment,
         state=StudyState.ACCEPTED,
-        priority=wanted.priority,
-        lane=Lane(wanted.priority.value),
-        source=wanted.source,
-        # Until the archive has counted: whoever ordered it means all of it.
+        # Until the archive has counted: whoever ordered the study means all of it.
         closed_by=ClosedBy.SENDER,
-        received_at=moment,
         due_at=moment,
     )
-    study = session.scalars(
-        select(Study)
-        .where(Study.study_instance_uid == wanted.study_instance_uid)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
-    if study_id is None:
-        _raise_if_stat(session, study, wanted.priority, moment)
-    else:
+    if is_new:
+        origin = {"peer": wanted.peer, "way": wanted.way}
         session.add(
-            StudyOrigin(
-                study_id=study_id,
-                peer=wanted.peer,
-                base_url=wanted.base_url,
-                way=wanted.way,
-                ordered_at=moment,
-            )
+            StudyOrigin(study_id=study.id, base_url=wanted.base_url, ordered_at=moment, **origin)
         )
-        detail = {
-            "priority": wanted.priority.value,
-            "source": wanted.source.value,
-            "peer": wanted.peer,
-            "way": wanted.way.value,
-        }
-        actor = f"intake:{wanted.source.value}"
-        append_entry(session, AuditEvent.STUDY_ORDERED, study.study_key, detail, actor)
-    return OrderConfirmation(
-        study_key=study.study_key, is_new=study_id is not None, state=study.state
-    )
-
-
-def _raise_if_stat(session: Session, study: Study, asked: Priority, moment: datetime) -> None:
-    if asked is Priority.STAT:
+        detail = {"priority": wanted.priority.value, "source": wanted.source.value, **origin}
+        append_entries(session, [entry(study, AuditEvent.STUDY_ORDERED, detail)])
+    elif wanted.priority is Priority.STAT:
         arrival = Arrival(session=session, moment=moment, study=study, outcomes=())
         raise_to_stat(arrival)
         append_entries(session, arrival.entries())
+    return OrderConfirmation(study_key=study.study_key, is_new=is_new, state=study.state)
 
 
 def known_studies(session: Session, uids: Collection[str]) -> set[str]:
-    """Which of these Study Instance UIDs are here already, however they came."""
+    """Return which of these Study Instance UIDs are known, however they came."""
     found = select(Study.study_instance_uid).where(Study.study_instance_uid.in_(uids))
     return set(session.scalars(found))
 
 
 def outstanding_orders(session: Session) -> int:
-    """Ordered studies that have come to nothing yet."""
+    """Count the ordered studies that are not finished."""
     return session.scalar(
         select(func.count())
         .select_from(StudyOrigin)
@@ -114,7 +83,7 @@ def outstanding_orders(session: Session) -> int:
 
 
 def unfetched_orders(session: Session) -> dict[str, int]:
-    """Ordered studies whose images are not here yet, by the name of the archive."""
+    """Count the unfinished ordered studies that were never fetched completely, by archive."""
     rows = session.execute(
         select(StudyOrigin.peer, func.count())
         .join(Study, Study.id == StudyOrigin.study_id)
@@ -129,7 +98,7 @@ def unfetched_orders(session: Session) -> dict[str, int]:
 
 
 def origin_of(session: Session, claim: Claim) -> Origin | None:
-    """Where the images of a claimed study come from; None if they were sent to us."""
+    """Return the archive of a claimed study's images; None if they were sent to us."""
     if claim.source not in FETCHED_BY_US:
         return None
     row = session.execute(
@@ -145,24 +114,12 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
     ).one_or_none()
     if row is None:
         return None
-    return Origin(
-        study_instance_uid=row.study_instance_uid,
-        way=row.way,
-        peer=row.peer,
-        base_url=row.base_url,
-        fetched=row.fetched_at is not None,
-    )
+    return from_row(Origin, row, fetched=row.fetched_at is not None)
 
 
 def instances_here(session: Session, claim: Claim) -> set[str]:
-    """SOP Instance UIDs of the images of a claimed study that are here now."""
-    return set(
-        session.scalars(
-            select(Instance.sop_instance_uid).where(
-                Instance.study_id == claim.study_id, Instance.replaced_in_revision.is_(None)
-            )
-        )
-    )
+    """Return the SOP Instance UIDs of a claimed study's images that are here now."""
+    return current_images(session, claim.study_id)
 
 
 def record_fetch(
@@ -174,16 +131,25 @@ def record_fetch(
     absent: Collection[str] = (),
     missing: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[ClaimedInstance, ...]:
-    """Write what a fetch brought; gives all instances of the study, ready to be judged.
+    """Record what a fetch brought.
 
-    `received`: None if the images came through the listener (C-MOVE). `expected`: how many the
-    archive says there are. `absent`: file names of rows whose files are not on this machine's
-    disk; the same content in other bytes takes their place, and another content as long as nothing
-    was said of them.
-    `missing`: of what is expected, how many did not come or were refused, by code.
+    Args:
+        session: The running transaction.
+        claim: The claim under which the images were fetched.
+        received: The images; None if they came through the listener (C-MOVE).
+        expected: How many instances the archive reported; None if it reported no number.
+        absent: File names of rows whose files are not on this machine's disk. A fetched file with
+            the same content replaces such a file, and one with another content does as long as the
+            image was not assessed.
+        missing: How many of the expected instances did not come or were refused, by code.
 
-    Raises StaleClaim, and FetchedOtherwise if an image that was predicted or refused now has another
-    content, or a content that was replaced here since; then nothing is written.
+    Returns:
+        All instances of the study, ready to be assessed.
+
+    Raises:
+        StaleClaim: The claim is lost; nothing was written.
+        FetchedContentDiffers: An image that was predicted or refused now has another content, or a
+            content that was replaced here since; nothing was written.
     """
     moment = now(session)
     study = held_study(session, claim)
@@ -224,7 +190,7 @@ def _add_or_replace(
     absent: Collection[str],
     moment: datetime,
 ) -> int:
-    """New images become rows, and files that are gone are replaced; returns how many were."""
+    """Insert rows of new images, replace files that are gone, and return how many were replaced."""
     rows = session.scalars(
         select(Instance)
         .where(Instance.study_id == study.id)
@@ -238,11 +204,10 @@ def _add_or_replace(
         if row is None:
             add_instance(session, study, instance, moment)
         elif row.file_sha256 != instance.file_sha256 and row.file_name in absent:
-            # A digest that another row of the image has is a content that was replaced here since.
+            # If another row of the image has this digest, the content was replaced here since.
             if (uid, instance.file_sha256) in digests or not _may_replace(instance, row):
                 raise FetchedContentDiffers
-            row.file_sha256, row.file_name = instance.file_sha256, instance.file_name
-            row.file_bytes, row.content_sha256 = instance.file_bytes, instance.content_sha256
+            set_file(row, instance)
             row.transfer_syntax_uid = instance.transfer_syntax_uid
             row.transfer_syntax_name = instance.transfer_syntax_name
             replaced += 1
@@ -250,7 +215,10 @@ def _add_or_replace(
 
 
 def _may_replace(instance: ReceivedInstance, row: Instance) -> bool:
-    """Whether a file may take the place of the one that is gone: the same content in any wrapping
-    (an archive that was upgraded writes another file meta), and any as long as nothing was said."""
+    """Whether a file may replace the one that is gone.
+
+    The same content may, with any file meta (an archive that was upgraded writes another one), and
+    any content as long as the image was not assessed.
+    """
     is_same = bool({row.file_sha256, row.content_sha256} & content_digests(instance))
     return is_same or row.state is InstanceState.PENDING

@@ -1,4 +1,4 @@
-"""What people ask: how things stand, where one study is, what the views say. Reads only."""
+"""Read-only queries for people: the whole installation, the analysts' views, one study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 
 from db.engine.clock import now
 from db.engine.columns import UtcDateTime
+from db.engine.statements import batches
 from db.models import AuditRecord, InferenceRun, Instance, ModelVersion, Prediction, Study
+from db.values import ArchivedStudyStatus
+from db.values.rows import from_row
 from db.values.study_details import (
     AttemptDetail,
     AuditDetail,
@@ -23,12 +26,12 @@ from db.values.study_details import (
     StudyDetail,
     StudySummary,
 )
-from db.vocabulary.enums import StudyState, Verdict
+from db.vocabulary.enums import InstanceState, StudyState, Verdict
 from db.vocabulary.errors import AmbiguousStudy
 
 WAITING = (StudyState.ACCEPTED, StudyState.QUEUED)
 SHORTEST_PREFIX = 4
-"""Fewer characters of a key are no name for a study."""
+"""Fewer characters of a key identify no study."""
 
 VIEWS = {
     "v1_studies": "received_at DESC, study_key",
@@ -38,18 +41,20 @@ VIEWS = {
     "v1_shadow_agreement": "recorded_at DESC, study_key, instance_number, frame_number",
     "v1_deliveries": "created_at DESC, study_key, destination, revision, model_version",
 }
-"""The analysts' views, each with the order in which a person reads it."""
+"""The analysts' views, each with the order in which it is shown."""
 
 # --- the whole installation -----------------------------------------------------------------------
 
 
 def overview(session: Session) -> Overview:
-    """Studies by state, lane and verdict, and how long the oldest one waits."""
+    """Count studies by state, lane and verdict, and say how long the oldest one has waited."""
     waiting = Study.state.in_(WAITING)
     oldest = session.scalar(select(func.min(Study.closed_at)).where(waiting))
+    by_lane = select(Study.lane, func.count()).where(waiting).group_by(Study.lane)
+    lanes = session.execute(by_lane)
     by_state: Counter[StudyState] = Counter()
     by_verdict: Counter[Verdict] = Counter()
-    # The one look at all studies there ever were: it is taken once.
+    # The only query that reads all studies of all time, so there is one for both counts.
     everything = select(Study.state, Study.verdict, func.count()).group_by(
         Study.state, Study.verdict
     )
@@ -59,14 +64,14 @@ def overview(session: Session) -> Overview:
             by_verdict[verdict] += count
     return Overview(
         by_state=dict(by_state),
-        waiting_by_lane=_count_by(session, Study.lane, waiting),
+        waiting_by_lane={lane: count for lane, count in lanes},  # noqa: C416  Row is no pair
         by_verdict=dict(by_verdict),
         oldest_waiting_seconds=(now(session) - oldest).total_seconds() if oldest else None,
     )
 
 
 def parked_studies(session: Session, *, code: str | None = None) -> list[str]:
-    """Keys of the parked studies (with this code), longest parked first."""
+    """Return the keys of parked studies (with this code), longest parked first."""
     query = select(Study.study_key).where(Study.state == StudyState.PARKED)
     if code is not None:
         query = query.where(Study.error_code == code)
@@ -74,7 +79,7 @@ def parked_studies(session: Session, *, code: str | None = None) -> list[str]:
 
 
 def study_summaries(session: Session, study_keys: Sequence[str]) -> list[StudySummary]:
-    """One line for each of these studies that exists, in the given order."""
+    """Return one summary for each of these studies that exists, in the given order."""
     found = {line.study_key: line for line in _summaries(session, Study.study_key.in_(study_keys))}
     return [found[key] for key in study_keys if key in found]
 
@@ -82,9 +87,18 @@ def study_summaries(session: Session, study_keys: Sequence[str]) -> list[StudySu
 def view_rows(
     session: Session, view: str, *, limit: int | None = None
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Column names and rows of one of `VIEWS`, newest or largest first; moments are aware, UTC.
+    """Read one of the analysts' views, newest or largest first.
 
-    Raises KeyError for any other name.
+    Args:
+        session: A reading session.
+        view: One of `VIEWS`.
+        limit: How many rows at most; None: all.
+
+    Returns:
+        Column names, and rows whose times are aware and in UTC.
+
+    Raises:
+        KeyError: `view` is no name in `VIEWS`.
     """
     order = VIEWS[view]
     names = tuple(session.execute(text(f"SELECT * FROM {view} LIMIT 0")).keys())  # noqa: S608
@@ -96,31 +110,52 @@ def view_rows(
 
 
 def count_view_rows(session: Session, view: str) -> int:
-    """How many rows one of `VIEWS` has. Raises KeyError for any other name."""
+    """Count the rows of one of `VIEWS`. Raises KeyError for any other name."""
     if view not in VIEWS:
         raise KeyError(view)
     return session.scalar(text(f"SELECT COUNT(*) FROM {view}")) or 0  # noqa: S608  from our table
 
 
-def _count_by(session: Session, column: Any, *conditions: ColumnElement[bool]) -> dict[Any, int]:
-    rows = session.execute(select(column, func.count()).where(*conditions).group_by(column))
-    return {word: count for word, count in rows}  # noqa: C416  Row is no pair for dict()'s types
+def has_instances(session: Session) -> bool:
+    """Whether there is a row of any instance, with or without its file."""
+    return session.scalar(select(Instance.id).limit(1)) is not None
+
+
+def archived_study_statuses(
+    session: Session, uids: Sequence[str]
+) -> dict[str, ArchivedStudyStatus]:
+    """Return the status of each known study, by Study Instance UID, for `pneumo coverage`."""
+    # A subquery for each study: a join would first read every refused image of all time.
+    first_refusal = (
+        select(Instance.refusal_code)
+        .where(Instance.study_id == Study.id, Instance.state == InstanceState.REFUSED)
+        .order_by(Instance.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    code = func.coalesce(Study.error_code, first_refusal).label("code")
+    query = select(Study.study_instance_uid, Study.state, Study.verdict, code)
+    return {
+        row.study_instance_uid: from_row(ArchivedStudyStatus, row)
+        for batch in batches(uids)
+        for row in session.execute(query.where(Study.study_instance_uid.in_(batch)))
+    }
 
 
 # --- one study ------------------------------------------------------------------------------------
 
 
-def find_study(session: Session, asked: str) -> str | None:
-    """The study key meant by a key, the beginning of one, or a Study Instance UID.
+def find_study(session: Session, name: str) -> str | None:
+    """Return the key of the study with this key, beginning of a key, or Study Instance UID.
 
-    Raises AmbiguousStudy if several keys begin so.
+    Raises AmbiguousStudy if several keys begin with these characters.
     """
-    by_uid = session.scalar(select(Study.study_key).where(Study.study_instance_uid == asked))
+    by_uid = session.scalar(select(Study.study_key).where(Study.study_instance_uid == name))
     if by_uid is not None:
         return by_uid
-    if len(asked) < SHORTEST_PREFIX:
+    if len(name) < SHORTEST_PREFIX:
         return None
-    begin = asked.lower()
+    begin = name.lower()
     prefixed = and_(
         Study.study_key.startswith(begin, autoescape=True),
         # Keys are hex digits, and g follows them in every collation. An index serves these bounds;
@@ -132,13 +167,13 @@ def find_study(session: Session, asked: str) -> str | None:
     if len(keys) > 1:
         raise AmbiguousStudy(
             "STUDY_AMBIGUOUS",
-            "Several studies begin with these characters. Give more of the key.",
+            "The keys of several studies begin with these characters. Give more of the key.",
         )
     return keys[0] if keys else None
 
 
 def study_detail(session: Session, study_key: str) -> StudyDetail | None:
-    """Everything about one study but its identity; None if there is none."""
+    """Return everything about one study but its identity; None if there is no such study."""
     summaries = _summaries(session, Study.study_key == study_key)
     if not summaries:
         return None
@@ -158,35 +193,7 @@ def _summaries(session: Session, condition: ColumnElement[bool]) -> list[StudySu
         .where(condition)
         .execution_options(populate_existing=True)
     )
-    return [_summary(study, model_name) for study, model_name in rows]
-
-
-def _summary(study: Study, model_name: str | None) -> StudySummary:
-    return StudySummary(
-        study_key=study.study_key,
-        state=study.state,
-        priority=study.priority,
-        lane=study.lane,
-        revision=study.revision,
-        verdict=study.verdict,
-        probability=study.probability,
-        threshold=study.threshold,
-        model_name=model_name,
-        source=study.source,
-        attempts=study.attempts,
-        crashes=study.crashes,
-        crashes_alone=study.crashes_alone,
-        retries=study.retries,
-        received_at=study.received_at,
-        due_at=study.due_at,
-        finished_at=study.finished_at,
-        waiting_seconds=study.waiting_seconds,
-        turnaround_seconds=study.turnaround_seconds,
-        error_code=study.error_code,
-        error_sentence=study.error_sentence,
-        error_kind=study.error_kind,
-        traceback_reference=study.traceback_reference,
-    )
+    return [from_row(StudySummary, study, model_name=model_name) for study, model_name in rows]
 
 
 def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
@@ -198,20 +205,12 @@ def _instances(session: Session, study_id: int) -> tuple[InstanceDetail, ...]:
         .execution_options(populate_existing=True)
     )
     return tuple(
-        InstanceDetail(
+        from_row(
+            InstanceDetail,
+            row,
             number=number,
-            revision=row.revision,
-            state=row.state,
-            file_name=row.file_name,
-            file_sha256=row.file_sha256,
-            file_bytes=row.file_bytes,
-            file_removed_at=row.file_removed_at,
-            transfer_syntax_name=row.transfer_syntax_name,
-            modality=row.modality,
-            view_position=row.view_position,
             refusal=_refusal(row),
             predictions=tuple(predictions[row.id]),
-            replaced_in_revision=row.replaced_in_revision,
         )
         for number, row in enumerate(rows, start=1)
     )
@@ -241,20 +240,7 @@ def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDe
     )
     for row, model_name in rows:
         by_instance[row.instance_id].append(
-            PredictionDetail(
-                frame_number=row.frame_number,
-                model_name=model_name,
-                preprocessing_version=row.preprocessing_version,
-                logit=row.logit,
-                probability=row.probability,
-                threshold=row.threshold,
-                verdict=row.verdict,
-                distance=row.distance,
-                device=row.device,
-                normalisation=row.normalisation,
-                warnings=tuple(row.warnings),
-                recorded_at=row.recorded_at,
-            )
+            from_row(PredictionDetail, row, model_name=model_name, warnings=tuple(row.warnings))
         )
     return by_instance
 
@@ -266,36 +252,11 @@ def _attempts(session: Session, study_id: int) -> tuple[AttemptDetail, ...]:
         .order_by(InferenceRun.attempt)
         .execution_options(populate_existing=True)
     )
-    return tuple(
-        AttemptDetail(
-            attempt=row.attempt,
-            worker_name=row.worker_name,
-            lane=row.lane,
-            outcome=row.outcome,
-            device=row.device,
-            error_code=row.error_code,
-            started_at=row.started_at,
-            ended_at=row.ended_at,
-            read_seconds=row.read_seconds,
-            normalise_seconds=row.normalise_seconds,
-            inference_seconds=row.inference_seconds,
-            store_seconds=row.store_seconds,
-            total_seconds=row.total_seconds,
-        )
-        for row in rows
-    )
+    return tuple(from_row(AttemptDetail, row) for row in rows)
 
 
 def _audit(session: Session, study_key: str) -> tuple[AuditDetail, ...]:
     rows = session.scalars(
         select(AuditRecord).where(AuditRecord.study_key == study_key).order_by(AuditRecord.sequence)
     )
-    return tuple(
-        AuditDetail(
-            event=row.event,
-            occurred_at=row.occurred_at,
-            actor=row.actor,
-            detail=json.loads(row.detail),
-        )
-        for row in rows
-    )
+    return tuple(from_row(AuditDetail, row, detail=json.loads(row.detail)) for row in rows)

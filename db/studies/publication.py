@@ -1,4 +1,4 @@
-"""What the relay does with rows: take back, publish, and let nobody starve."""
+"""What the relay does with studies: take back those of dead workers, publish, let nobody starve."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from db.engine.clock import now
-from db.engine.session import is_transient
-from db.ledger.audit import AuditEntry, append_entries
+from db.engine.statements import update_in_order
+from db.ledger.audit import AuditEntry
+from db.ledger.work_rows import sweep_expired
 from db.models import InferenceRun, Study
-from db.studies.claims import WITHOUT_SESSION_SYNC, release_study
+from db.studies.claims import release_study
 from db.studies.results import park_study
-from db.values import SweptStudy
+from db.values import Failure, SweptClaim
 from db.vocabulary.enums import AuditEvent, FailureKind, Lane, RunOutcome, StudyState, SweepAction
 
 ACTOR = "relay"
@@ -23,47 +24,31 @@ CRASHES_UNTIL_SUSPECT = 2
 """In an ordinary lane many studies die with the guilty one, so one death proves little."""
 CRASHES_ALONE_UNTIL_PARKED = 2
 """In the suspect lane nothing else runs in the process: two deaths are no accident."""
-CRASHED_WORKER = "CRASHED_WORKER"
-CRASHED_WORKER_SENTENCE = (
-    "Worker processes died on this study, the last two times while it was alone in the suspect "
-    "lane, so one of its files most likely crashes the decoder. Look at its files with `pneumo "
-    "show`, update the decoder or ask the sender for the images again, then run `pneumo retry`."
+CRASHED_WORKER = Failure(
+    kind=FailureKind.BUG,
+    code="CRASHED_WORKER",
+    sentence="Worker processes died on this study, the last two times while it was alone in the "
+    "suspect lane, so one of its files most likely crashes the decoder. Look at its files with "
+    "`pneumo show`, update the decoder or ask the sender for the images again, then run `pneumo "
+    "retry`.",
 )
 LONG_QUEUE_FACTOR = 10
 """While a lane still holds messages, a row's own message is believed to wait among them, until it is
 so many times `requeue_after_s` old. Publishing it again would only make the queue longer."""
+PUBLISHABLE = (StudyState.ACCEPTED, StudyState.QUEUED)
 
 # --- taking back ----------------------------------------------------------------------------------
 
 
-def sweep_expired_leases(session: Session) -> list[SweptStudy]:
-    """Take back the studies of workers that died or hung.
+def sweep_expired_leases(session: Session) -> list[SweptClaim]:
+    """Take back the studies of workers that died or hang.
 
     A first crash sends a study back into its own lane, a second into the suspect lane; two crashes
-    alone there park it. A row that cannot be swept is skipped and told as such; it does not keep
-    the others.
+    alone there park it.
     """
     moment = now(session)
-    swept: list[SweptStudy] = []
-    entries: list[AuditEntry] = []
-    for study_id, study_key, run_id in _expired(session, moment):
-        try:
-            with session.begin_nested():
-                action, noted = _reclaim(session, study_id, run_id, moment)
-        except Exception as error:
-            if is_transient(error):  # not the row's fault: the whole sweep is tried again
-                raise
-            action, noted = SweepAction.SKIPPED, []
-        swept.append(SweptStudy(study_key=study_key, action=action))
-        entries += noted
-    append_entries(session, entries)
-    return swept
-
-
-def _expired(session: Session, moment: datetime) -> list[Any]:
-    """Ids only, so that a row that cannot be read fails in its own savepoint."""
-    rows = session.execute(
-        select(Study.id, Study.study_key, InferenceRun.id)
+    expired = (
+        select(Study.id, Study.study_key.label("key"), InferenceRun.id.label("run_id"))
         .join(
             InferenceRun,
             and_(InferenceRun.study_id == Study.id, InferenceRun.attempt == Study.attempts),
@@ -74,17 +59,14 @@ def _expired(session: Session, moment: datetime) -> list[Any]:
             InferenceRun.lease_until < moment,
         )
         .order_by(Study.id)
-        .with_for_update(skip_locked=True)
     )
-    return list(rows)
+    return sweep_expired(session, expired, lambda row: _reclaim(session, row, moment))
 
 
-def _reclaim(
-    session: Session, study_id: int, run_id: int, moment: datetime
-) -> tuple[SweepAction, list[AuditEntry]]:
-    study = session.get_one(Study, study_id, populate_existing=True)
-    run = session.get_one(InferenceRun, run_id, populate_existing=True)
-    run.outcome, run.ended_at, run.error_code = RunOutcome.CRASHED, moment, CRASHED_WORKER
+def _reclaim(session: Session, row: Any, moment: datetime) -> tuple[SweepAction, list[AuditEntry]]:
+    study = session.get_one(Study, row.id, populate_existing=True)
+    run = session.get_one(InferenceRun, row.run_id, populate_existing=True)
+    run.outcome, run.ended_at, run.error_code = RunOutcome.CRASHED, moment, CRASHED_WORKER.code
     run.total_seconds = (moment - run.started_at).total_seconds()
     action = _count_crash(study, run, moment)
     session.flush()
@@ -97,15 +79,19 @@ def _reclaim(
     }
     entries = [_entry(study, AuditEvent.ATTEMPT_CRASHED, crashed)]
     if action is SweepAction.PARKED:
-        detail = {"attempt": study.attempts, "code": CRASHED_WORKER, "kind": FailureKind.BUG.value}
+        detail = {
+            "attempt": study.attempts,
+            "code": CRASHED_WORKER.code,
+            "kind": CRASHED_WORKER.kind.value,
+        }
         entries.append(_entry(study, AuditEvent.STUDY_PARKED, detail))
     return action, entries
 
 
 def _count_crash(study: Study, run: InferenceRun, moment: datetime) -> SweepAction:
-    """The crash counts for the lane that the attempt came through.
+    """Count the crash for the lane that the attempt came through, and move the study on.
 
-    A study to which new images came meanwhile is not parked with what nobody has looked at.
+    A study that got new images meanwhile is not parked: nobody has looked at those.
     """
     if run.lane is not Lane.SUSPECT:
         study.crashes += 1
@@ -118,9 +104,7 @@ def _count_crash(study: Study, run: InferenceRun, moment: datetime) -> SweepActi
     if study.crashes_alone < CRASHES_ALONE_UNTIL_PARKED:
         release_study(study, moment)
         return SweepAction.SUSPECTED
-    park_study(
-        study, moment, CRASHED_WORKER, CRASHED_WORKER_SENTENCE, FailureKind.BUG, reference=None
-    )
+    park_study(study, moment, CRASHED_WORKER)
     return SweepAction.PARKED
 
 
@@ -139,7 +123,7 @@ def due_for_publication(
     broker_was_wiped: bool = False,
     waiting_in_broker: Mapping[Lane, int] | None = None,
 ) -> list[tuple[str, Lane]]:
-    """Studies to be published now, as (study_key, lane): stat first, then the longest due.
+    """Return the studies to be published now, as (study_key, lane): stat first, then longest due.
 
     Due is what is accepted and due, and what was published `requeue_after_s` ago and never claimed
     (ten times that, while its lane still holds messages). With `broker_was_wiped` every
@@ -149,7 +133,13 @@ def due_for_publication(
     """
     moment = now(session)
     if broker_was_wiped:
-        _forget_publications(session, moment)
+        update_in_order(
+            session,
+            Study,
+            Study.state == StudyState.QUEUED,
+            state=StudyState.ACCEPTED,
+            due_at=moment,
+        )
     accepted = and_(Study.state == StudyState.ACCEPTED, Study.due_at <= moment)
     overdue = _overdue(moment, requeue_after_s, waiting_in_broker or {})
     rows = session.execute(
@@ -163,47 +153,37 @@ def due_for_publication(
 
 
 def mark_published(session: Session, study_keys: Sequence[str]) -> None:
-    """Remember that these keys were published.
+    """Remember that these studies were published.
 
-    A study that was claimed meanwhile is left as it is, and so is one whose retry is due later.
+    One that was claimed meanwhile is left as it is, and so is one whose retry is due later.
     """
-    if not study_keys:
-        return
     moment = now(session)
-    session.execute(
-        update(Study)
-        .where(
-            _locked_in_order(
-                Study.study_key.in_(study_keys),
-                Study.state.in_([StudyState.ACCEPTED, StudyState.QUEUED]),
-                Study.due_at <= moment,
-            )
-        )
-        .values(state=StudyState.QUEUED, published_at=moment),
-        execution_options=WITHOUT_SESSION_SYNC,
+    update_in_order(
+        session,
+        Study,
+        Study.study_key.in_(study_keys),
+        Study.state.in_(PUBLISHABLE),
+        Study.due_at <= moment,
+        state=StudyState.QUEUED,
+        published_at=moment,
     )
 
 
 def age_routine(session: Session, *, after_s: float) -> int:
     """Move routine studies that were complete `after_s` seconds ago into the stat lane.
 
-    A message of theirs in the routine queue is left behind; they are published again in stat.
+    Their messages stay in the routine queue and are dropped there; the studies are published again
+    in stat.
     """
-    moment = now(session)
-    aged = session.execute(
-        update(Study)
-        .where(
-            _locked_in_order(
-                Study.lane == Lane.ROUTINE,
-                Study.state.in_([StudyState.ACCEPTED, StudyState.QUEUED]),
-                Study.closed_at <= moment - timedelta(seconds=after_s),
-            )
-        )
-        .values(lane=Lane.STAT, state=StudyState.ACCEPTED)
-        .returning(Study.id),
-        execution_options=WITHOUT_SESSION_SYNC,
+    return update_in_order(
+        session,
+        Study,
+        Study.lane == Lane.ROUTINE,
+        Study.state.in_(PUBLISHABLE),
+        Study.closed_at <= now(session) - timedelta(seconds=after_s),
+        lane=Lane.STAT,
+        state=StudyState.ACCEPTED,
     )
-    return len(aged.all())
 
 
 _RANK = case((Study.lane == Lane.STAT, 0), (Study.lane == Lane.ROUTINE, 1), else_=2)
@@ -223,18 +203,3 @@ def _overdue(
         for lane in Lane
     ]
     return and_(Study.state == StudyState.QUEUED, or_(*by_lane))
-
-
-def _forget_publications(session: Session, moment: datetime) -> None:
-    session.execute(
-        update(Study)
-        .where(_locked_in_order(Study.state == StudyState.QUEUED))
-        .values(state=StudyState.ACCEPTED, due_at=moment),
-        execution_options=WITHOUT_SESSION_SYNC,
-    )
-
-
-def _locked_in_order(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """These rows, locked by ascending id: two relays that change many never wait in a ring."""
-    rows = select(Study.id).where(*conditions).order_by(Study.id).with_for_update()
-    return Study.id.in_(rows)

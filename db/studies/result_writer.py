@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from db.vocabulary.enums import AuditEvent, InstanceState
 
 
 class ResultWriter:
-    """Writes the instances of one result and collects what is to be audited."""
+    """Writes the instances of one result and collects their audit entries."""
 
     def __init__(self, session: Session, claim: Claim, run_id: int, moment: datetime) -> None:
         self._session = session
@@ -28,7 +29,7 @@ class ResultWriter:
         self.model_names: dict[int, str] = {row.id: row.name for row in rows}
 
     def write(self, outcome: InstanceOutcome) -> None:
-        """One instance: a refusal, or predictions."""
+        """Write one instance: a refusal, or predictions."""
         instance = self._instance(outcome.instance_id)
         if outcome.refusal is not None:
             self._refuse(instance, outcome.refusal)
@@ -39,7 +40,7 @@ class ResultWriter:
             self._predict(instance, prediction)
 
     def note(self, event: AuditEvent, detail: dict[str, Any]) -> None:
-        """Remember one audit record; all are appended last."""
+        """Collect one audit entry; all are appended at the end."""
         self.entries.append(
             AuditEntry(
                 event=event,
@@ -59,7 +60,9 @@ class ResultWriter:
         same = instance.state is InstanceState.REFUSED and instance.refusal_code == refusal.code
         instance.state = InstanceState.REFUSED
         _put_refusal(instance, refusal)
-        if not same:  # refused for the same reason in an earlier revision: told already
+        if (
+            not same
+        ):  # an earlier revision that refused it for the same reason has the entry already
             detail = {"code": refusal.code, "step": refusal.step, "tag": refusal.tag}
             self.note(AuditEvent.INSTANCE_REFUSED, {**detail, "file_sha256": instance.file_sha256})
 
@@ -69,18 +72,8 @@ class ResultWriter:
             Prediction,
             instance_id=instance.id,
             inference_run_id=self._run_id,
-            model_version_id=prediction.model_version_id,
-            frame_number=prediction.frame_number,
-            preprocessing_version=prediction.preprocessing_version,
-            logit=prediction.logit,
-            probability=prediction.probability,
-            threshold=prediction.threshold,
-            verdict=prediction.verdict,
-            distance=prediction.distance,
-            device=prediction.device,
-            normalisation=dict(prediction.normalisation),
-            warnings=[w if isinstance(w, str) else dict(w) for w in prediction.warnings],
             recorded_at=self._moment,
+            **asdict(prediction),
         )
         if recorded is not None:
             self.note(
@@ -101,9 +94,6 @@ class ResultWriter:
 
 
 def _put_refusal(instance: Instance, refusal: RefusalRecord | None) -> None:
-    instance.refusal_code = refusal.code if refusal else None
-    instance.refusal_tag = refusal.tag if refusal else None
-    instance.refusal_found = refusal.found if refusal else None
-    instance.refusal_expected = refusal.expected if refusal else None
-    instance.refusal_sentence = refusal.sentence if refusal else None
-    instance.refusal_step = refusal.step if refusal else None
+    for field in fields(RefusalRecord):
+        value = getattr(refusal, field.name) if refusal else None
+        setattr(instance, f"refusal_{field.name}", value)

@@ -1,4 +1,4 @@
-"""Ends of an attempt: stored, to be tried again, parked. Each checks the fencing token first.
+"""How an attempt ends: stored, to be retried, parked. Each checks the fencing token first.
 
 A result is one transaction: refusals, predictions, verdict, end of the attempt and audit records
 are all written or none. Doing it twice changes nothing: the second finds the claim ended.
@@ -15,23 +15,18 @@ from sqlalchemy.orm import Session
 
 from db.deliveries.outbox import enqueue_result
 from db.engine.clock import now
+from db.engine.statements import lock_rows
 from db.ledger.audit import append_entries, append_entry
+from db.ledger.work_rows import clear_error, set_error
 from db.models import Study
 from db.studies.claims import end_run, held_run, held_study, release_study
 from db.studies.result_writer import ResultWriter
-from db.values import Claim, StudyOutcome
-from db.vocabulary.enums import (
-    AuditEvent,
-    FailureKind,
-    Lane,
-    RunOutcome,
-    StudyState,
-    Verdict,
-)
+from db.values import Claim, Failure, StudyOutcome
+from db.vocabulary.enums import AuditEvent, Lane, RunOutcome, StudyState, Verdict
 
 
 def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
-    """Write what a study came to.
+    """Store the result of an attempt and enqueue it for every destination.
 
     Raises StaleClaim, with nothing written, if the claim is no longer held. If new images came
     during the attempt its predictions are kept, but the study has no verdict yet: it is due again.
@@ -65,67 +60,46 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
     append_entries(session, writer.entries)
 
 
-def schedule_retry(
-    session: Session,
-    claim: Claim,
-    *,
-    code: str,
-    sentence: str,
-    kind: FailureKind,
-    delay_s: float,
-    counts: bool = True,
-) -> None:
-    """A passing failure: due again in `delay_s` seconds. Raises StaleClaim.
+def schedule_retry(session: Session, claim: Claim, failure: Failure, *, delay_s: float) -> None:
+    """Retry the study in `delay_s` seconds: the failure passes by itself. Raises StaleClaim.
 
-    One that does not count brings the study no nearer to being parked: an archive may be away for
+    A failure with its own `retry_after_s` does not count towards parking: an archive may be away for
     a night.
     """
     moment = now(session)
     study = held_study(session, claim)
-    end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+    end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=failure.code)
     release_study(study, moment + timedelta(seconds=delay_s))
-    study.retries += counts
-    _set_error(study, code, sentence, kind, reference=None)
+    study.retries += failure.retry_after_s is None
+    set_error(study, failure)
     session.flush()
 
 
-def park(
-    session: Session,
-    claim: Claim,
-    *,
-    code: str,
-    sentence: str,
-    kind: FailureKind,
-    traceback_reference: str | None = None,
-) -> None:
-    """A failure that waiting does not mend: the study waits for a person. Raises StaleClaim.
+def park(session: Session, claim: Claim, failure: Failure) -> None:
+    """Park the study for a person: waiting does not mend the failure. Raises StaleClaim.
 
-    Not if new images came during the attempt: nobody has looked at those, so the study goes on as
-    if it had come with them, its counters at nought.
+    If new images came during the attempt, it is due again instead, its counters at nought: nobody
+    has looked at those.
     """
     moment = now(session)
     study = held_study(session, claim)
     if study.revision != claim.revision:
-        end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=code)
+        end_run(session, claim, moment, outcome=RunOutcome.RETRY, error_code=failure.code)
         release_study(study, moment)
         study.retries = 0
-        _set_error(study, code, sentence, kind, reference=traceback_reference)
+        set_error(study, failure)
         session.flush()
         return
-    end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=code)
-    park_study(study, moment, code, sentence, kind, reference=traceback_reference)
-    detail = {"attempt": claim.token, "code": code, "kind": str(kind)}
+    end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=failure.code)
+    park_study(study, moment, failure)
+    detail = {"attempt": claim.token, "code": failure.code, "kind": failure.kind.value}
     append_entry(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
 
 
 def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
-    """Send a parked study round again with its counters at nought; False if it is not parked."""
-    study = session.scalars(
-        select(Study)
-        .where(Study.study_key == study_key, Study.state == StudyState.PARKED)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    """Make a parked study due again, its counters at nought; return False if it is not parked."""
+    parked = select(Study).where(Study.study_key == study_key, Study.state == StudyState.PARKED)
+    study = lock_rows(session, parked).one_or_none()
     if study is None:
         return False
     detail = {"code": study.error_code, "attempts": study.attempts}
@@ -133,7 +107,7 @@ def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
     study.lane = Lane(study.priority.value)
     study.crashes = study.crashes_alone = study.retries = 0
     study.verdict = study.finished_at = study.waiting_seconds = study.turnaround_seconds = None
-    _clear_error(study)
+    clear_error(study)
     append_entry(session, AuditEvent.STUDY_RETRIED, study_key, detail, actor)
     return True
 
@@ -141,19 +115,11 @@ def retry_parked(session: Session, study_key: str, *, actor: str) -> bool:
 # --- what happens to the study's row --------------------------------------------------------------
 
 
-def park_study(
-    study: Study,
-    moment: datetime,
-    code: str,
-    sentence: str,
-    kind: FailureKind,
-    *,
-    reference: str | None,
-) -> None:
+def park_study(study: Study, moment: datetime, failure: Failure) -> None:
     """Park a locked study; the sweeper does the same for one that killed its worker twice."""
     study.state, study.verdict, study.due_at = StudyState.PARKED, Verdict.FAILED, None
     study.probability = study.threshold = study.model_version_id = None
-    _set_error(study, code, sentence, kind, reference=reference)
+    set_error(study, failure)
     _set_durations(study, moment)
 
 
@@ -161,29 +127,17 @@ def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
     study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
     study.probability, study.threshold = outcome.probability, outcome.threshold
     study.model_version_id = outcome.decided_by or outcome.model_version_id
-    _clear_error(study)
+    clear_error(study)
     _set_durations(study, moment)
 
 
 def _set_durations(study: Study, moment: datetime) -> None:
-    """Written down here, so that views need no date arithmetic, which no two databases share."""
+    """Store durations, so that views need no date arithmetic, which no two databases share."""
     study.finished_at = moment
     study.turnaround_seconds = (moment - study.received_at).total_seconds()
     if study.started_at and study.closed_at:
         waited = (study.started_at - study.closed_at).total_seconds()
         study.waiting_seconds = max(0.0, waited)
-
-
-def _set_error(
-    study: Study, code: str, sentence: str, kind: FailureKind, *, reference: str | None
-) -> None:
-    study.error_code, study.error_sentence = code, sentence
-    study.error_kind, study.traceback_reference = FailureKind(kind), reference
-
-
-def _clear_error(study: Study) -> None:
-    study.error_code = study.error_sentence = study.error_kind = None
-    study.traceback_reference = None
 
 
 def _finish_detail(

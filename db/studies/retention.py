@@ -1,13 +1,13 @@
-"""Which files may leave, and the rows that say that they left.
+"""The retention rule: which files may be removed, and the rows that record their removal.
 
-The row comes first: it says that its file is gone, and only after that commit the file goes, under the
-lock of its study. Whatever dies in between leaves a file that no row needs, which the next tidying
-takes away, and never a row that claims a file that is gone.
+The row is changed first: it says that its file is gone, and only after that commit the file is
+removed, under the lock of its study. A process that dies in between leaves a file that no row
+needs, which `pneumo tidy` removes later, and never a row that refers to a removed file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.deliveries.outbox import OUTSTANDING
 from db.engine.clock import now
+from db.engine.statements import batches, lock_one
 from db.ledger.audit import append_entry
 from db.models import Instance, ResultDelivery, Study
 from db.vocabulary.enums import AuditEvent, StudyState
@@ -23,7 +24,7 @@ from db.vocabulary.enums import AuditEvent, StudyState
 
 @dataclass(frozen=True, kw_only=True)
 class RemovableFiles:
-    """Files of one study whose rows say that they left; they may still lie there."""
+    """Files of one study whose rows say that they were removed; they may still be on disk."""
 
     study_id: int
     names: tuple[str, ...]
@@ -34,7 +35,7 @@ class RemovableFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class RemovableTotals:
-    """How much may leave now."""
+    """How much may be removed now."""
 
     studies: int
     files: int
@@ -43,20 +44,24 @@ class RemovableTotals:
 
 
 def is_study_removable(cutoff: datetime) -> ColumnElement[bool]:
-    """The rule, on the study: it has its result since `cutoff` or longer, and owes it to nobody.
+    """Return the rule for a study: finished by `cutoff`, and no delivery of its result outstanding.
 
-    A result is made from the files at each try to deliver it. Whatever else needs the files of a
-    finished study adds its condition here and nowhere else. Parked studies wait for a person, who
+    A result is built from the files at each attempt to deliver it. Whatever else needs the files of
+    a finished study adds its condition here and nowhere else. Parked studies wait for a person, who
     may need the files.
     """
-    owes = exists().where(
+    outstanding = exists().where(
         ResultDelivery.study_id == Study.id, ResultDelivery.state.in_(OUTSTANDING)
     )
-    return and_(Study.state == StudyState.DONE, Study.finished_at <= cutoff, ~owes)
+    return and_(*_finished_by(cutoff), ~outstanding)
+
+
+def _finished_by(cutoff: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (Study.state == StudyState.DONE, Study.finished_at <= cutoff)
 
 
 def _is_file_removable(cutoff: datetime) -> ColumnElement[bool]:
-    """The rule, on the instance: a file that was sent again stays as long as a new one."""
+    """Return the rule for an instance: a file that was sent again is kept as long as a new one."""
     returned_long_ago = or_(
         Instance.file_returned_at.is_(None), Instance.file_returned_at <= cutoff
     )
@@ -64,12 +69,12 @@ def _is_file_removable(cutoff: datetime) -> ColumnElement[bool]:
 
 
 _HAS_FILES = Study.files_left_at.is_(None)
-"""Narrows the search to the studies in `ix_study_with_files`: without it each turn of the relay would
-pass by all whose files left long ago. What may leave is for the rules above to say."""
+"""Narrows the search to the studies in `ix_study_with_files`: without it each cycle of the relay would
+read all studies whose files were removed long ago. The rules above decide what may be removed."""
 
 
 def removable_studies(session: Session, *, keep_days: float, limit: int) -> list[int]:
-    """Rows of studies whose files may leave, longest finished first."""
+    """Return the ids of studies whose files may be removed, longest finished first."""
     cutoff = _cutoff(session, keep_days)
     with_files = select(Instance.study_id).where(_is_file_removable(cutoff))
     due = (
@@ -82,24 +87,21 @@ def removable_studies(session: Session, *, keep_days: float, limit: int) -> list
 
 
 def count_removable(session: Session, *, keep_days: float) -> RemovableTotals:
-    """What `removable_studies` comes to when it is followed to its end."""
+    """Count all studies and files that `removable_studies` would return without a limit."""
     cutoff = _cutoff(session, keep_days)
-    studies, files, size = session.execute(
-        select(
-            func.count(func.distinct(Study.id)),
-            func.count(Instance.id),
-            func.coalesce(func.sum(Instance.file_bytes), 0),
-        )
-        .join(Instance, Instance.study_id == Study.id)
-        .where(is_study_removable(cutoff), _HAS_FILES, _is_file_removable(cutoff))
-    ).one()
-    return RemovableTotals(studies=studies, files=files, size=int(size))
+    return _totals(session, cutoff, is_study_removable(cutoff), _HAS_FILES)
 
 
 def count_kept_as_outstanding(session: Session, *, keep_days: float) -> RemovableTotals:
-    """What would leave by the rule if its study's result were not owed any more."""
+    """Count what could be removed if the delivery of its result were not outstanding."""
     cutoff = _cutoff(session, keep_days)
-    owing = select(ResultDelivery.study_id).where(ResultDelivery.state.in_(OUTSTANDING))
+    outstanding = select(ResultDelivery.study_id).where(ResultDelivery.state.in_(OUTSTANDING))
+    return _totals(session, cutoff, *_finished_by(cutoff), Study.id.in_(outstanding))
+
+
+def _totals(
+    session: Session, cutoff: datetime, *conditions: ColumnElement[bool]
+) -> RemovableTotals:
     studies, files, size = session.execute(
         select(
             func.count(func.distinct(Study.id)),
@@ -107,12 +109,7 @@ def count_kept_as_outstanding(session: Session, *, keep_days: float) -> Removabl
             func.coalesce(func.sum(Instance.file_bytes), 0),
         )
         .join(Instance, Instance.study_id == Study.id)
-        .where(
-            Study.state == StudyState.DONE,
-            Study.finished_at <= cutoff,
-            Study.id.in_(owing),
-            _is_file_removable(cutoff),
-        )
+        .where(*conditions, _is_file_removable(cutoff))
     ).one()
     return RemovableTotals(studies=studies, files=files, size=int(size))
 
@@ -120,18 +117,27 @@ def count_kept_as_outstanding(session: Session, *, keep_days: float) -> Removabl
 def mark_removed(
     session: Session, study_id: int, *, keep_days: float, actor: str
 ) -> RemovableFiles | None:
-    """Let the rows of one study say that their files left; None if they may not any more.
+    """Record in the rows of one study that its files are removed.
 
-    Commit, then remove the files with `files_to_remove`.
+    Commit, then remove the files that `files_to_remove` returns.
+
+    Args:
+        session: The running transaction.
+        study_id: One of `removable_studies`.
+        keep_days: How long files of a finished study are kept.
+        actor: Who removes them, for the audit trail.
+
+    Returns:
+        The files; None if none may be removed any more.
     """
     moment, cutoff = now(session), _cutoff(session, keep_days)
-    # Locked, then looked at by a statement of its own: one that waited for the lock would still see
-    # what was owed before it waited.
-    session.execute(select(Study.id).where(Study.id == study_id).with_for_update()).one()
+    # Lock first, then read by another statement: a statement that waited for the lock would still
+    # see the deliveries from before the wait.
+    lock_one(session, select(Study.id).where(Study.id == study_id))
     study = session.scalars(
         select(Study).where(Study.id == study_id, is_study_removable(cutoff))
     ).one_or_none()
-    if study is None:  # new images came meanwhile, or its result is owed: it is on its way again
+    if study is None:  # new images came meanwhile, or its result is outstanding
         return None
     marked = session.execute(
         update(Instance)
@@ -142,7 +148,9 @@ def mark_removed(
     ).all()
     if not marked:
         return None
-    if not session.scalar(select(_has_present_files(study_id))):
+    # A file that was sent again recently remains.
+    present = exists().where(Instance.study_id == study_id, Instance.file_removed_at.is_(None))
+    if not session.scalar(select(present)):
         study.files_left_at = moment
     size = sum(row.file_bytes for row in marked)
     detail = {"files": len(marked), "bytes": size, "keep_days": keep_days}
@@ -152,40 +160,29 @@ def mark_removed(
     )
 
 
-def _has_present_files(study_id: int) -> ColumnElement[bool]:
-    """Whether a file of the study stays: it was sent again not so long ago."""
-    return exists().where(Instance.study_id == study_id, Instance.file_removed_at.is_(None))
+def files_to_remove(session: Session, marked: RemovableFiles) -> list[str]:
+    """Return the files that no row needs; the study is locked until the transaction ends.
 
-
-def files_to_remove(session: Session, leaving: RemovableFiles) -> list[str]:
-    """Those of the files that no row needs; the study is locked until the transaction ends.
-
-    So a sender who brings one back either comes first, and it is not among these, or comes after
-    the removal and is told that the file is not here (`db.studies.intake`, `is_here`).
+    So a sender that resends such a file either comes first, and the file is not among these, or comes
+    after the removal, when `is_here` of `db.studies.intake` finds no file.
     """
-    session.execute(select(Study.id).where(Study.id == leaving.study_id).with_for_update()).one()
-    needed = file_names_in_use(session, leaving.names)
-    return [name for name in leaving.names if name not in needed]
+    lock_one(session, select(Study.id).where(Study.id == marked.study_id))
+    in_use = file_names_in_use(session, marked.names)
+    return [name for name in marked.names if name not in in_use]
 
 
 def file_names_in_use(session: Session, names: Collection[str]) -> set[str]:
-    """Those of these file names whose file some row counts on."""
-    asked: Sequence[str] = sorted(names)
-    needed: set[str] = set()
-    for start in range(0, len(asked), _BATCH_SIZE):
-        part = asked[start : start + _BATCH_SIZE]
-        needed.update(
+    """Return which of these file names some row still refers to."""
+    in_use: set[str] = set()
+    for batch in batches(sorted(names)):
+        in_use.update(
             session.scalars(
                 select(Instance.file_name).where(
-                    Instance.file_name.in_(part), Instance.file_removed_at.is_(None)
+                    Instance.file_name.in_(batch), Instance.file_removed_at.is_(None)
                 )
             )
         )
-    return needed
-
-
-_BATCH_SIZE = 500
-"""Names in one query; databases limit how many parameters a statement has."""
+    return in_use
 
 
 def _cutoff(session: Session, keep_days: float) -> datetime:

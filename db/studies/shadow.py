@@ -1,4 +1,4 @@
-"""What the shadow says, beside the result and after it: rows of its own, and nothing else."""
+"""Store the shadow's predictions, in rows of their own, after the result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from db.values import Claim, NewShadowPrediction
 def store_shadow_predictions(
     session: Session, claim: Claim, predictions: Iterable[NewShadowPrediction]
 ) -> None:
-    """Write the shadow's predictions of frames that the claim's attempt has stored.
+    """Store the shadow's predictions of frames that the claim's attempt has stored.
 
-    One that exists already is left as it is. No claim is checked and nothing is audited: neither
-    the study nor any figure that an analyst counts as a result depends on these rows.
+    A prediction that exists already is left as it is. No claim is checked and nothing is audited:
+    neither the study nor any figure that an analyst counts as a result depends on these rows.
     """
     run_id = session.scalars(
         select(InferenceRun.id).where(

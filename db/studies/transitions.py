@@ -1,15 +1,15 @@
-"""What an arrival does to its study, by the state that the study is in.
+"""How an arrival changes its study, by the state of the study.
 
-| state             | whole study (`apply_whole_study`)       | one instance (`apply_instance`)                 |
-|-------------------|------------------------------------|----------------------------------------------|
-| receiving         | closed by the sender               | the idle window begins again                 |
-| accepted, queued  | more images                        | more images                                  |
-| running           | revised; run again after this one  | revised; received on after this attempt      |
-| running, fetching | more images                        | more images; received on if this attempt fails |
-| done, parked      | revised and accepted               | revised and receiving                        |
+| state             | whole study (`apply_whole_study`) | one instance (`apply_instance`)          |
+|-------------------|-----------------------------------|------------------------------------------|
+| receiving         | closed by the sender              | the idle window starts again             |
+| accepted, queued  | more images                       | more images                              |
+| running           | revised; run again after this one | revised; receiving after this attempt    |
+| running, fetching | more images                       | more images; receiving if it fails       |
+| done, parked      | revised and accepted              | revised and receiving                    |
 
-Where a manifest says what the study consists of, it decides in both columns: a study that is
-received is closed by it when everything is here, and waits for what is missing otherwise. A changed
+A manifest, which names the study's instances, decides in both columns: it closes a study that is
+being received when everything is here, and lets it wait for missing instances otherwise. A changed
 image revises a study in every state.
 """
 
@@ -35,48 +35,48 @@ from db.vocabulary.enums import (
 
 FINISHED = frozenset({StudyState.DONE, StudyState.PARKED})
 UNFINISHED = tuple(state for state in StudyState if state not in FINISHED)
-"""To be asked for by these words: an index finds the few that are in such a state among millions,
-and "none of FINISHED" finds them by reading the whole table."""
+"""For queries: an index finds the few studies in these states among millions, whereas "not in
+FINISHED" reads the whole table."""
 FETCHED_BY_US = frozenset({Source.DICOMWEB, Source.PULL})
 """Studies with a row in `study_origin`."""
 
 
 WINDOWS_FOR_A_RESEND = 10
-"""A study of which only known images come is closed so many idle windows after its last new one."""
+"""A study to which only known images come is closed so many idle windows after its last new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompletenessTimeouts:
-    """How long a study that is not closed waits for its next instance."""
+    """How long an open study waits for its next instance."""
 
     idle_window: timedelta
-    """Where nobody said what it consists of."""
+    """Without a manifest."""
     manifest: timedelta
-    """Where a manifest names instances that are missing."""
+    """With a manifest that names missing instances."""
 
     @classmethod
     def of(cls, *, idle_window_s: float = 0.0, manifest_s: float) -> CompletenessTimeouts:
-        """Both in seconds."""
+        """Build the timeouts from seconds."""
         return cls(
             idle_window=timedelta(seconds=idle_window_s), manifest=timedelta(seconds=manifest_s)
         )
 
 
 def apply_whole_study(
-    arrival: Arrival, closed_by: ClosedBy, patience: CompletenessTimeouts
+    arrival: Arrival, closed_by: ClosedBy, timeouts: CompletenessTimeouts
 ) -> None:
-    """The sender handed over everything there is."""
+    """Apply an arrival of a whole study, with which the sender handed over everything."""
     study = arrival.study
     if not arrival.new_or_changed():
         _note_resend(arrival)
     if study.state is StudyState.RECEIVING:
         _revise_if_changed(arrival)
-        _close_or_wait(arrival, patience, closed_by)
+        _close_or_wait(arrival, timeouts, closed_by)
     elif not arrival.new_or_changed():
         return
     elif study.state in FINISHED:
         _reopen(study, arrival.moment)
-        _close_or_wait(arrival, patience, closed_by, accepts=False)
+        _close_or_wait(arrival, timeouts, closed_by, accepts=False)
         _note_revision(arrival)
     elif study.state is StudyState.RUNNING:
         _revise_while_running(arrival)
@@ -84,56 +84,56 @@ def apply_whole_study(
         _revise_if_changed(arrival)
 
 
-def apply_instance(arrival: Arrival, patience: CompletenessTimeouts) -> None:
-    """One instance came, and more may follow within the idle window."""
+def apply_instance(arrival: Arrival, timeouts: CompletenessTimeouts) -> None:
+    """Apply an arrival of one instance, which others may follow within the idle window."""
     study = arrival.study
     if not arrival.new_or_changed():
         _note_resend(arrival)
         if study.state is StudyState.RECEIVING:
-            _wait_for_resender(arrival, patience)
+            _wait_for_resender(arrival, timeouts)
     elif study.state is StudyState.RECEIVING:
         _revise_if_changed(arrival)
-        _close_or_wait(arrival, patience)
+        _close_or_wait(arrival, timeouts)
     elif study.state in FINISHED:
         _reopen(study, arrival.moment)
-        _close_or_wait(arrival, patience, accepts=False)
+        _close_or_wait(arrival, timeouts, accepts=False)
         _note_revision(arrival)
     elif study.state is StudyState.RUNNING:
         _revise_while_running(arrival)
         if arrival.missing == 0:
             study.closed_by = ClosedBy.MANIFEST
         else:
-            # No closing rule yet: when this attempt ends, the study waits out its window again.
-            study.closed_by, study.due_at = None, arrival.moment + _window(arrival, patience)
+            # No rule has closed it yet: when this attempt ends, the study waits for its window again.
+            study.closed_by, study.due_at = None, arrival.moment + _window(arrival, timeouts)
     else:
         _revise_if_changed(arrival)
 
 
-def apply_manifest(arrival: Arrival, patience: CompletenessTimeouts) -> None:
-    """Only a manifest came: it decides over a study that is still received."""
+def apply_manifest(arrival: Arrival, timeouts: CompletenessTimeouts) -> None:
+    """Apply the arrival of a manifest alone, which may close a study that is being received."""
     if arrival.study.state is StudyState.RECEIVING:
-        _close_or_wait(arrival, patience)
+        _close_or_wait(arrival, timeouts)
 
 
 def _close_or_wait(
     arrival: Arrival,
-    patience: CompletenessTimeouts,
+    timeouts: CompletenessTimeouts,
     otherwise: ClosedBy | None = None,
     *,
     accepts: bool = True,
 ) -> None:
-    """Close a study that is received by its manifest, or without one by the rule `otherwise`."""
+    """Close an open study by its manifest, or without one by `otherwise`; else let it wait."""
     rule = ClosedBy.MANIFEST if arrival.missing == 0 else otherwise
     if arrival.missing or rule is None:
-        arrival.study.due_at = arrival.moment + _window(arrival, patience)
+        arrival.study.due_at = arrival.moment + _window(arrival, timeouts)
     else:
         close_study(arrival.study, arrival.moment, rule)
         arrival.accepts = accepts
 
 
-def _wait_for_resender(arrival: Arrival, patience: CompletenessTimeouts) -> None:
-    """Even an image that is known shows that the sender is at it; but some senders never stop."""
-    study, window = arrival.study, _window(arrival, patience)
+def _wait_for_resender(arrival: Arrival, timeouts: CompletenessTimeouts) -> None:
+    """Extend the wait for a sender that resends known images, within a limit: some never stop."""
+    study, window = arrival.study, _window(arrival, timeouts)
     last_new = arrival.session.scalar(
         select(func.max(Instance.received_at)).where(Instance.study_id == study.id)
     )
@@ -141,55 +141,51 @@ def _wait_for_resender(arrival: Arrival, patience: CompletenessTimeouts) -> None
     study.due_at = max(study.due_at or longest, min(arrival.moment + window, longest))
 
 
-def _window(arrival: Arrival, patience: CompletenessTimeouts) -> timedelta:
-    return patience.manifest if arrival.missing else patience.idle_window
+def _window(arrival: Arrival, timeouts: CompletenessTimeouts) -> timedelta:
+    return timeouts.manifest if arrival.missing else timeouts.idle_window
 
 
 def close_study(study: Study, moment: datetime, closed_by: ClosedBy) -> None:
-    """The study is complete: from now on it is due."""
+    """Close a study that is complete, which makes it due."""
     study.state = StudyState.ACCEPTED
     study.closed_by, study.closed_at, study.due_at = closed_by, moment, moment
 
 
 def raise_to_stat(arrival: Arrival) -> None:
-    """A resend asked for STAT: an unfinished study goes first from now on."""
+    """Raise an unfinished study to STAT."""
     study = arrival.study
     if study.priority is Priority.STAT or study.state in FINISHED:
         return
     study.priority = Priority.STAT
     if study.lane is Lane.ROUTINE:
         study.lane = Lane.STAT
-        if study.state is StudyState.QUEUED:  # its message waits in the other lane: send another
+        if study.state is StudyState.QUEUED:  # its message is in the other lane: publish another
             study.state, study.due_at = StudyState.ACCEPTED, arrival.moment
     arrival.note(AuditEvent.STUDY_RAISED_TO_STAT, revision=study.revision)
 
 
 def _reopen(study: Study, moment: datetime) -> None:
-    """A new revision begins as a new study does; predictions that exist stay and are not redone."""
+    """Start a new revision like a new study; existing predictions remain and are not repeated."""
     study.revision += 1
-    study.state, study.lane, study.received_at = (
-        StudyState.RECEIVING,
-        Lane(study.priority.value),
-        moment,
-    )
+    study.state, study.received_at = StudyState.RECEIVING, moment
+    study.lane = Lane(study.priority.value)
     study.crashes = study.crashes_alone = study.retries = 0
     study.verdict = study.probability = study.threshold = study.model_version_id = None
     study.closed_by = study.closed_at = study.published_at = None
     study.started_at = study.finished_at = None
     study.waiting_seconds = study.turnaround_seconds = None
-    study.error_code = study.error_sentence = study.error_kind = None
-    study.traceback_reference = None
+    study.clear_error()
 
 
 def _revise_if_changed(arrival: Arrival) -> None:
-    """A study that no worker has looked at yet: more images are no revision, changed ones are."""
-    if arrival.having(InstanceReceipt.CHANGED):
+    """Revise a study that no worker has read yet if an image changed; new images are no revision."""
+    if arrival.with_receipt(InstanceReceipt.CHANGED):
         arrival.study.revision += 1
         _note_revision(arrival)
 
 
 def is_being_fetched(session: Session, study: Study) -> bool:
-    """Whether the study was ordered from an archive and its images are not all here yet."""
+    """Whether the study was ordered from an archive and has not been fetched completely yet."""
     if study.source not in FETCHED_BY_US:
         return False
     unfetched = select(StudyOrigin.study_id).where(
@@ -199,10 +195,10 @@ def is_being_fetched(session: Session, study: Study) -> bool:
 
 
 def _revise_while_running(arrival: Arrival) -> None:
-    """The running attempt does not know these images; the revision says so when it ends."""
+    """Revise a running study, whose attempt lacks these images; it runs again when that ends."""
     study = arrival.study
     if is_being_fetched(arrival.session, study):
-        return  # it waits for these very images (C-MOVE), and looks again when they are here
+        return  # the attempt itself waits for these images (C-MOVE) and reads them when they are here
     seen = arrival.session.scalar(
         select(InferenceRun.revision).where(
             InferenceRun.study_id == study.id, InferenceRun.attempt == study.attempts
@@ -217,13 +213,13 @@ def _note_revision(arrival: Arrival) -> None:
     arrival.note(
         AuditEvent.STUDY_REVISED,
         revision=arrival.study.revision,
-        new_instances=len(arrival.having(InstanceReceipt.NEW)),
-        changed_instances=len(arrival.having(InstanceReceipt.CHANGED)),
+        new_instances=len(arrival.with_receipt(InstanceReceipt.NEW)),
+        changed_instances=len(arrival.with_receipt(InstanceReceipt.CHANGED)),
     )
 
 
 def _note_resend(arrival: Arrival) -> None:
-    """A resend; one that differs is told by its conflicts alone."""
-    duplicates = len(arrival.having(InstanceReceipt.DUPLICATE))
+    """Collect the audit entry of a resend; contents that conflict have entries of their own."""
+    duplicates = len(arrival.with_receipt(InstanceReceipt.DUPLICATE))
     if duplicates:
         arrival.note(AuditEvent.STUDY_RECEIVED_AGAIN, instances=duplicates)

@@ -1,19 +1,19 @@
-"""Values that cross the boundary of this package: frozen, small, without a session behind them.
+"""Values that cross the boundary of this package: frozen, small and detached from any session.
 
-Their `repr` shows no UID, patient id or accession number, so that they may be logged.
+Their `repr` shows no UID, patient id or accession number, so that they can be logged.
 """
 
 from __future__ import annotations
 
 from db.values.acceptance import Acceptance, InstanceAcceptance, ReceivedInstance, ReceivedStudy
-from db.values.claims import Claim, ClaimedInstance, PriorPrediction
+from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
+from db.values.failures import Backoff, Failure
 from db.values.operations import (
     AuditReport,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
     ShadowStatus,
-    SweptStudy,
 )
 from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
 from db.values.outcomes import (
@@ -40,8 +40,10 @@ __all__ = [
     "AttemptDetail",
     "AuditDetail",
     "AuditReport",
+    "Backoff",
     "Claim",
     "ClaimedInstance",
+    "Failure",
     "InstanceAcceptance",
     "InstanceDetail",
     "InstanceOutcome",
@@ -65,5 +67,5 @@ __all__ = [
     "StudyOrder",
     "StudyOutcome",
     "StudySummary",
-    "SweptStudy",
+    "SweptClaim",
 ]

@@ -1,20 +1,15 @@
-"""What comes in, and the answer to whoever sent it."""
+"""What a sender hands over, and the answer to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from db.vocabulary.enums import (
-    InstanceReceipt,
-    Priority,
-    Source,
-    StudyState,
-)
+from db.vocabulary.enums import InstanceReceipt, Priority, Source, StudyState
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedInstance:
-    """One DICOM file as it came, already lying under the intake folder."""
+    """One DICOM file as it came, already stored under the intake folder."""
 
     sop_instance_uid: str = field(repr=False)
     """(0008,0018); unique within its study."""
@@ -25,11 +20,11 @@ class ReceivedInstance:
     transfer_syntax_uid: str
     """(0002,0010), a registered UID."""
     transfer_syntax_name: str | None = None
-    """Its name for people, e.g. "JPEG 2000 Lossless"; this is what the views show."""
+    """Its name for people, e.g. "JPEG 2000 Lossless", which the views show."""
     file_sha256: str
     """64 hex digits over the file's bytes."""
     content_sha256: str | None = None
-    """64 hex digits that do not depend on the file meta, which each program writes in its own way."""
+    """64 hex digits that do not depend on the file meta, which each program writes differently."""
     file_name: str
     """Opaque name relative to the intake folder."""
     file_bytes: int
@@ -50,14 +45,14 @@ class ReceivedInstance:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedStudy:
-    """A study, or the part of it that came in one go. At least one instance."""
+    """A study, or the part of it that came at once; at least one instance."""
 
     study_instance_uid: str = field(repr=False)
     """(0020,000D)."""
     instances: tuple[ReceivedInstance, ...]
-    """What came; nothing may be missing from disk when this is handed over."""
+    """What came; every file must be on disk already."""
     priority: Priority = Priority.ROUTINE
-    """As asked."""
+    """As requested."""
     source: Source = Source.PYTHON
     """The way in."""
     site_ae_title: str | None = None
@@ -78,10 +73,10 @@ class ReceivedStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceAcceptance:
-    """What became of one instance; in the order in which they were handed over."""
+    """What was done with one instance; listed in the order in which they were handed over."""
 
     outcome: InstanceReceipt
-    """A row refers to the file of a new or changed one, and to a duplicate's if it is the same."""
+    """Rows refer to the files of new and changed instances, and to a duplicate's if it is the same."""
     file_name: str
     """As it was handed over."""
 

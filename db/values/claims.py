@@ -1,20 +1,15 @@
-"""What a worker is given."""
+"""What a worker claims, and what becomes of claims that run out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from db.vocabulary.enums import (
-    InstanceState,
-    Lane,
-    Priority,
-    Source,
-)
+from db.vocabulary.enums import InstanceState, Lane, Priority, Source, SweepAction
 
 
 @dataclass(frozen=True, kw_only=True)
 class PriorPrediction:
-    """A prediction that this instance already has, so that it need not be made again."""
+    """A prediction that this instance already has, so that it is not made again."""
 
     model_version_id: int
     """Which weights."""
@@ -30,20 +25,20 @@ class PriorPrediction:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedInstance:
-    """An instance to be judged and predicted."""
+    """An instance to be assessed and predicted."""
 
     id: int
     """Its row."""
     file_name: str
     """Relative to the intake folder."""
     state: InstanceState
-    """pending, or what an earlier revision came to."""
+    """pending, or the outcome in an earlier revision."""
     refusal_code: str | None = None
     """Why an earlier revision refused it."""
     prior: tuple[PriorPrediction, ...]
-    """What it has already."""
+    """Predictions that it has already."""
     file_removed: bool = False
-    """Its file left by the retention rule: what it has is what it keeps."""
+    """The retention rule removed its file: it keeps the predictions that it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +54,24 @@ class Claim:
     revision: int
     """Which revision of the study this attempt saw."""
     retries: int
-    """Passing failures so far: what the next delay is computed from."""
+    """Transient failures so far, from which the next delay is computed."""
     priority: Priority
-    """As asked."""
+    """As requested."""
     lane: Lane
-    """Where it came through."""
+    """The lane that it came through."""
     source: Source = Source.PYTHON
-    """The way in: what was ordered may have to be fetched first."""
+    """The way in: an ordered study may have to be fetched first."""
     worker_name: str
-    """Who holds it; the audit's actor."""
+    """Who holds it: the actor in the audit trail."""
     instances: tuple[ClaimedInstance, ...]
     """All instances of the study that count, in order of arrival."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweptClaim:
+    """A claim on a study or a delivery whose lease had run out."""
+
+    key: str
+    """The row's opaque key."""
+    action: SweepAction
+    """What was done with the row."""

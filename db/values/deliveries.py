@@ -1,4 +1,4 @@
-"""What the delivery of results hands around: frozen values; UIDs show in no `repr`."""
+"""Values of the delivery of results: frozen, and without UIDs in their `repr`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from db.vocabulary.enums import DeliveryState, Verdict
 
 
 class Urgency(IntEnum):
-    """Which results go first to a destination that has many to take."""
+    """Which results go first to a destination for which many are pending."""
 
     STAT = 0
-    """Of a study that was marked STAT: somebody waits for it."""
+    """The study was marked STAT: somebody waits for it."""
     ROUTINE = 1
-    """Of a study that has just been read, and the question whether an object is kept."""
+    """A study that was just read, or a request for storage commitment."""
     PAST_RESULT = 2
-    """Owed by a person's order for a study that had been read before: nobody waits for it."""
+    """Enqueued by a person for a study that was read before: nobody waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DueDelivery:
-    """A delivery that is to be published now."""
+    """A delivery that is due for publication now."""
 
     delivery_key: str
     urgency: Urgency
@@ -31,7 +31,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class SentObject:
-    """One object as a destination gets it."""
+    """One object as a destination receives it."""
 
     sop_class_uid: str = field(repr=False)
     sop_instance_uid: str = field(repr=False)
@@ -42,27 +42,27 @@ class SentObject:
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceNames:
-    """By what names a PACS knows an image whose file has left."""
+    """The identifiers by which a PACS knows an image whose file was removed."""
 
     sop_class_uid: str = field(repr=False)
     sop_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
     patient_id: str | None = field(default=None, repr=False)
-    """Of the study, as its first image had it; None if it had none, or it was erased."""
+    """The study's, as its first image had it; None if it had none, or it was erased."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredecessorResult:
-    """The result that a new one takes the place of."""
+    """The result that a new one replaces."""
 
     model_name: str
     """Its model version."""
     revision: int
     """Revision of the study that it was about."""
     finished_at: datetime
-    """When it came about."""
+    """When it was stored."""
     objects: tuple[SentObject, ...]
-    """What was sent of it."""
+    """Its objects that were sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,66 +82,57 @@ class DeliveryClaim:
     verdict: Verdict
     finished_at: datetime
     failures: int
-    """Passing failures in a row, before this attempt."""
+    """Consecutive transient failures before this attempt."""
     refusals: int
     """Refusals so far."""
     predecessor: PredecessorResult | None
-    """What it takes the place of."""
+    """The result that it replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommitmentRequest:
-    """What a destination is asked to confirm that it keeps."""
+    """A request to a destination to confirm that it keeps these objects."""
 
     delivery_id: int
     destination: str
     transaction_uid: str = field(repr=False)
     objects: tuple[SentObject, ...]
     failures: int
-    """How often it could not be asked, in a row."""
+    """How many requests in a row could not be made."""
     unanswered: int = 0
-    """Earlier questions about the same sending that it took and did not answer yet."""
+    """Earlier requests about the same sending that it accepted and has not answered yet."""
 
 
 class CommitmentOutcome(StrEnum):
-    """What a destination's report on storage commitment came to."""
+    """What followed from a destination's report on storage commitment."""
 
     COMMITTED = "committed"
     """It keeps every object."""
     SEND_AGAIN = "send_again"
-    """It does not have some of them: all are sent again."""
+    """It lacks some of them: all are sent again."""
     PARKED = "parked"
-    """The same, too often."""
+    """It lacked some of them too often: the delivery waits for a person."""
     UNKNOWN = "unknown"
-    """No delivery waits for such a report."""
-
-
-class DeliverySweep(StrEnum):
-    """What became of a delivery whose worker died."""
-
-    WAITING = "waiting"
-    """It is sent again."""
-    PARKED = "parked"
-    """Too many workers died with it."""
+    """No delivery expects such a report."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationSummary:
-    """One destination at a glance."""
+    """The deliveries to one destination in numbers."""
 
     name: str
     is_active: bool
-    """It stands in the file of peers."""
+    """The file of peers names it."""
     by_state: Mapping[DeliveryState, int]
     """Deliveries in each state."""
     parked_by_code: Mapping[str, int]
-    """Why those that wait for a person do."""
+    """Parked deliveries by error code."""
     oldest_waiting_seconds: float | None
-    """How long the oldest result that was not sent yet is owed."""
+    """How long the oldest result that was not sent yet has been outstanding."""
     failures: int
-    """Failures of the destination as a whole, in a row."""
+    """Consecutive failures of the destination as a whole."""
     probe_at: datetime | None
-    """When it is tried next, while there are failures."""
+    """When it is tried next after a failure."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,28 +1,14 @@
-"""What the relay, operators and auditors are told."""
+"""What the relay, operators and auditors get."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.vocabulary.enums import (
-    SweepAction,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweptStudy:
-    """A study whose lease had run out."""
-
-    study_key: str
-    """Its opaque key."""
-    action: SweepAction
-    """What was done with it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class NewModelVersion:
-    """A verified bundle, to be registered."""
+    """A verified bundle that is about to be registered."""
 
     name: str
     """e.g. "resnet50-1.0.0"."""
@@ -31,7 +17,7 @@ class NewModelVersion:
     bundle_digest: str
     """The manifest's own digest."""
     preprocessing_version: str
-    """Which preprocessing it was trained with."""
+    """Version of the preprocessing that it was trained with."""
     temperature: float
     """Calibration: probability = sigmoid(logit / temperature + bias)."""
     bias: float = 0.0
@@ -55,26 +41,26 @@ class ModelRecord(NewModelVersion):
     registered_at: datetime
     """UTC."""
     activated_at: datetime | None
-    """UTC, last time."""
+    """UTC, of the last activation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShadowStatus:
-    """How the shadow of one worker fares, since that worker loaded it."""
+    """What the shadow of one worker has done since that worker loaded it."""
 
     model_name: str
     """Model version."""
     stored: int = 0
-    """Studies of which its predictions were stored."""
+    """Studies whose shadow predictions were stored."""
     failed: int = 0
-    """Studies at which it failed."""
+    """Studies on which it failed."""
     skipped: int = 0
-    """Studies passed over, since it was behind."""
+    """Studies that it skipped because too many were pending."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveWorker:
-    """A worker that was seen lately."""
+    """A worker that was seen recently."""
 
     worker_name: str
     """Opaque name."""
@@ -89,7 +75,7 @@ class LiveWorker:
     started_at: datetime
     """UTC."""
     seen_at: datetime
-    """UTC, last beat."""
+    """UTC, of the last heartbeat."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +83,7 @@ class AuditReport:
     """What a check of the whole audit trail found."""
 
     ok: bool
-    """True if every record stands as it was written and none is missing or added."""
+    """True if every record is as it was written, and none is missing or added."""
     records: int
     """How many were checked."""
     first_broken: str | None

@@ -1,21 +1,15 @@
-"""Studies that an archive has: ordered, counted, covered."""
+"""Studies that an archive has: ordered, counted, or checked for coverage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from db.vocabulary.enums import (
-    Priority,
-    RetrieveWay,
-    Source,
-    StudyState,
-    Verdict,
-)
+from db.vocabulary.enums import Priority, RetrieveWay, Source, StudyState, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOrder:
-    """A study to be fetched from an archive."""
+    """A study that a worker will fetch from an archive."""
 
     study_instance_uid: str = field(repr=False)
     """(0020,000D)."""
@@ -24,9 +18,9 @@ class StudyOrder:
     peer: str | None = None
     """Name of the archive in the file of peers ..."""
     base_url: str | None = field(default=None, repr=False)
-    """... or the base URL of a DICOMweb server that stands in no file."""
+    """... or the base URL of a DICOMweb server that no file names."""
     priority: Priority = Priority.ROUTINE
-    """As asked."""
+    """As requested."""
     source: Source = Source.PULL
     """The way in."""
 
@@ -38,7 +32,7 @@ class OrderConfirmation:
     study_key: str
     """32 hex digits, random."""
     is_new: bool
-    """False if the study was known before: then it was not ordered again."""
+    """False if the study was known before and therefore not ordered again."""
     state: StudyState
     """The study's state now."""
 
@@ -54,14 +48,14 @@ class Origin:
     peer: str | None
     """Name of the archive in the file of peers ..."""
     base_url: str | None = field(repr=False)
-    """... or the base URL of a DICOMweb server that stands in no file."""
+    """... or the base URL of a DICOMweb server that no file names."""
     fetched: bool
-    """Whether all images were here once."""
+    """Whether all images have been fetched once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStudy:
-    """A study of which nobody has said yet that it is complete."""
+    """A study that no rule has closed yet."""
 
     study_key: str
     """32 hex digits."""
@@ -75,11 +69,11 @@ class OpenStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchivedStudyStatus:
-    """What a study has come to, as coverage counts it."""
+    """The status of a study that an archive has, as coverage counts it."""
 
     state: StudyState
-    """Where it is."""
+    """Where it is on its way."""
     verdict: Verdict | None
-    """What it came to."""
+    """None until it has one."""
     code: str | None
     """Why it failed, or why its first refused image was refused."""

@@ -1,4 +1,4 @@
-"""What a worker found."""
+"""What a worker found in a study, ready to be stored."""
 
 from __future__ import annotations
 
@@ -6,36 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.values.study_details import (
-    RefusalRecord,
-)
-from db.vocabulary.enums import (
-    Verdict,
-)
+from db.values.study_details import FrameScore, RefusalRecord
+from db.vocabulary.enums import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewPrediction:
+class NewPrediction(FrameScore):
     """One frame's score with everything that is needed to trace it."""
 
-    frame_number: int = 1
-    """From 1."""
     model_version_id: int
-    """Which weights."""
-    preprocessing_version: str
-    """Which preprocessing."""
-    logit: float
-    """As the network gave it; finite."""
-    probability: float
-    """Calibrated, in [0, 1]."""
-    threshold: float
-    """Operating point on the calibrated probability."""
-    verdict: Verdict
-    """positive or negative."""
-    distance: float | None = None
-    """From the model's training set; None if the model does not measure it."""
-    device: str
-    """What computed it, e.g. "cpu"."""
+    """Row of the weights that gave it."""
     normalisation: Mapping[str, Any] = field(default_factory=dict)
     """What was done to the pixels, JSON-able."""
     warnings: tuple[str | Mapping[str, Any], ...] = ()
@@ -43,34 +23,21 @@ class NewPrediction:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewShadowPrediction:
-    """What the shadow said of one frame; it decides nothing."""
+class NewShadowPrediction(FrameScore):
+    """The shadow's score of one frame at its own operating point; it decides nothing.
+
+    Verdict rejected: the shadow would not have assessed the frame.
+    """
 
     instance_id: int
     """Row of the frame's instance."""
-    frame_number: int
-    """From 1."""
     model_version_id: int
-    """The shadow."""
-    preprocessing_version: str
-    """Which preprocessing."""
-    logit: float
-    """As the network gave it; finite."""
-    probability: float
-    """Calibrated, in [0, 1]."""
-    threshold: float
-    """The shadow's own operating point."""
-    verdict: Verdict
-    """positive or negative; rejected: the shadow would not have assessed the frame."""
-    distance: float | None
-    """From the shadow's training set; None if it does not measure it."""
-    device: str
-    """What computed it."""
+    """Row of the shadow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceOutcome:
-    """What one instance came to: a refusal, or predictions (none if all of them were there)."""
+    """The outcome of one instance: a refusal, or predictions (none if all were stored before)."""
 
     instance_id: int
     """Its row."""
@@ -82,7 +49,7 @@ class InstanceOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSeconds:
-    """Time spent in each step of an attempt; None where a step did not happen."""
+    """Time spent in each step of an attempt; None if the step did not happen."""
 
     read: float | None = None
     """Headers and files."""
@@ -94,7 +61,7 @@ class StepSeconds:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOutcome:
-    """What a study came to."""
+    """The outcome of a study."""
 
     verdict: Verdict
     """positive, negative or rejected."""
@@ -103,9 +70,9 @@ class StudyOutcome:
     threshold: float | None
     """Operating point; None if rejected."""
     model_version_id: int | None
-    """Model version that was asked; None if no model was."""
+    """Model version that looked at the study; None if none did."""
     decided_by: int | None = None
-    """Model version that gave the verdict, if an earlier one did, of a file that left since."""
+    """Earlier model version that gave the verdict, for a file that was removed since; else None."""
     device: str | None = None
     """What computed it."""
     instances: tuple[InstanceOutcome, ...] = ()

@@ -20,7 +20,7 @@ from db.vocabulary.enums import (
 
 @dataclass(frozen=True, kw_only=True)
 class RefusalRecord:
-    """Why an instance cannot be used; the same fields as `worker.imaging.refusals.Refusal`."""
+    """Why an instance cannot be used, with the fields of `worker.imaging.refusals.Refusal`."""
 
     code: str
     """Stable, UPPER_SNAKE: what analysts count."""
@@ -34,6 +34,28 @@ class RefusalRecord:
     """For a person, without personal data."""
     step: str
     """header, eligibility, decode, normalise or assess."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameScore:
+    """What a model said of one frame."""
+
+    frame_number: int = 1
+    """From 1."""
+    preprocessing_version: str
+    """Version of the recipe from stored values to the network's input."""
+    logit: float
+    """As the network gave it, uncalibrated; finite."""
+    probability: float
+    """Calibrated, in [0, 1]."""
+    threshold: float
+    """Operating point on the calibrated probability."""
+    verdict: Verdict
+    """positive or negative."""
+    distance: float | None = None
+    """From the model's training set; None if the model does not measure it."""
+    device: str
+    """What computed it, e.g. "cpu"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +79,11 @@ class StudySummary:
     study_key: str
     """Its opaque key."""
     state: StudyState
-    """Where it stands."""
+    """Where it is on its way."""
     priority: Priority
-    """As asked."""
+    """As requested."""
     lane: Lane
-    """Where it goes now."""
+    """The queue that it goes through now."""
     revision: int
     """From 1."""
     verdict: Verdict | None
@@ -77,15 +99,15 @@ class StudySummary:
     attempts: int
     """Claims so far."""
     crashes: int
-    """Workers that died with it in an ordinary lane."""
+    """Workers that died while they held it in an ordinary lane."""
     crashes_alone: int
-    """Workers that died with it alone."""
+    """Workers that died while they held it alone in the suspect lane."""
     retries: int
-    """Passing failures so far."""
+    """Transient failures so far."""
     received_at: datetime
     """UTC."""
     due_at: datetime | None
-    """UTC; when it is to be published or closed."""
+    """UTC; when it will be published or closed."""
     finished_at: datetime | None
     """UTC."""
     waiting_seconds: float | None
@@ -99,31 +121,15 @@ class StudySummary:
     error_kind: FailureKind | None
     """Of the last failure."""
     traceback_reference: str | None
-    """Where the traceback lies."""
+    """Under which reference the log holds the traceback."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionDetail:
+class PredictionDetail(FrameScore):
     """One prediction as `pneumo show` prints it."""
 
-    frame_number: int
-    """From 1."""
     model_name: str
     """Model version."""
-    preprocessing_version: str
-    """Preprocessing."""
-    logit: float
-    """Uncalibrated."""
-    probability: float
-    """Calibrated, in [0, 1]."""
-    threshold: float
-    """Operating point."""
-    verdict: Verdict
-    """positive or negative."""
-    distance: float | None
-    """From the model's training set; None if it does not measure it."""
-    device: str
-    """What computed it."""
     normalisation: Mapping[str, Any]
     """What was done to the pixels."""
     warnings: tuple[Any, ...]
@@ -141,7 +147,7 @@ class InstanceDetail:
     revision: int
     """Revision of the study that it came with."""
     state: InstanceState
-    """Where it stands."""
+    """Whether it was predicted or refused."""
     file_name: str
     """Opaque, relative to the intake folder."""
     file_sha256: str
@@ -149,7 +155,7 @@ class InstanceDetail:
     file_bytes: int
     """Size."""
     file_removed_at: datetime | None
-    """Since when the file is gone by the retention rule."""
+    """Since when the retention rule has removed its file."""
     transfer_syntax_name: str | None
     """For people."""
     modality: str | None
@@ -171,9 +177,9 @@ class AttemptDetail:
     attempt: int
     """From 1."""
     worker_name: str
-    """Who."""
+    """Who made it."""
     lane: Lane
-    """Where it came through."""
+    """The lane that it came through."""
     outcome: str
     """A `RunOutcome`."""
     device: str | None

@@ -1,4 +1,4 @@
-"""The analysts' views, one file each; the text that a migration changed lies in `before_NNNN`."""
+"""The analysts' views, one file each; the text before migration NNNN is in `before_NNNN`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["view_text"]
 
 
 def view_text(view: str, as_of: str) -> str:
-    """The statement that makes a view as it was at migration `as_of`, e.g. "0002"."""
+    """Return the statement that creates a view as it was at migration `as_of`, e.g. "0002"."""
     here = files(__name__)
     changed = sorted(
         folder.name

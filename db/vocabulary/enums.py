@@ -1,4 +1,4 @@
-"""The closed sets of words that rows and records use. Stored by value, kept by CHECK constraints."""
+"""The closed sets of words that rows and records use; stored by value, enforced by CHECK."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from enum import StrEnum
 
 
 class StudyState(StrEnum):
-    """Where a study stands on its way."""
+    """How far a study has come."""
 
     RECEIVING = "receiving"
-    """Instances still come in by C-STORE; closed when none came for the idle window."""
+    """Instances are still coming in by C-STORE; it is closed when none comes for the idle window."""
     ACCEPTED = "accepted"
-    """Ours and waiting: the relay publishes it once it is due. The row is the outbox."""
+    """Taken over and waiting: the relay publishes it once it is due. The row is the outbox."""
     QUEUED = "queued"
     """Its key was published to the broker."""
     RUNNING = "running"
@@ -19,11 +19,11 @@ class StudyState(StrEnum):
     DONE = "done"
     """It has a verdict: positive, negative or rejected."""
     PARKED = "parked"
-    """It failed for good until somebody looks at it; code and sentence say why."""
+    """It failed and waits for a person; code and sentence say why."""
 
 
 class Priority(StrEnum):
-    """What the sender asked for."""
+    """The priority that the sender requested."""
 
     STAT = "stat"
     """At once."""
@@ -39,7 +39,7 @@ class Lane(StrEnum):
     ROUTINE = "routine"
     """In turn."""
     SUSPECT = "suspect"
-    """Workers died while they held it: alone in its process, so that no other study dies with it."""
+    """Workers died while they held it: it runs alone in its process, to protect other studies."""
 
 
 class Source(StrEnum):
@@ -62,7 +62,7 @@ class Source(StrEnum):
 
 
 class ClosedBy(StrEnum):
-    """The rule that said that a study is complete."""
+    """The rule by which a study was found complete."""
 
     SENDER = "sender"
     """The sender handed over the whole study at once."""
@@ -71,7 +71,7 @@ class ClosedBy(StrEnum):
     PACS_COUNT = "pacs_count"
     """As many instances are here as the PACS says the study has."""
     IDLE_WINDOW = "idle_window"
-    """No instance came for the idle window."""
+    """No instance came within the idle window."""
 
 
 class RetrieveWay(StrEnum):
@@ -86,7 +86,7 @@ class RetrieveWay(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a study (or one frame) came to."""
+    """The result for a study or for one frame."""
 
     POSITIVE = "positive"
     """Probability at or above the operating point."""
@@ -95,44 +95,44 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     """Nothing in the study was eligible. A result, not an error."""
     FAILED = "failed"
-    """Parked; there is no result."""
+    """The study is parked; there is no result."""
 
 
 class InstanceState(StrEnum):
-    """Where an instance stands."""
+    """Whether an instance was assessed."""
 
     PENDING = "pending"
-    """Not judged yet."""
+    """Not assessed yet."""
     PREDICTED = "predicted"
     """It has at least one prediction."""
     REFUSED = "refused"
-    """Not usable; the refusal stands beside it."""
+    """Not usable; the same row holds the refusal."""
 
 
 class RunOutcome(StrEnum):
     """How an attempt ended."""
 
     RUNNING = "running"
-    """It has not ended; its lease says how long we believe in it."""
+    """It has not ended; its lease says until when its worker is believed alive."""
     DONE = "done"
     """Its results were stored."""
     RETRY = "retry"
-    """It met a passing failure, or new images came during it: the study is due again."""
+    """It met a transient failure, or new images came during it: the study is due again."""
     PARKED = "parked"
-    """It met a failure that waiting does not mend."""
+    """It met a failure that waiting does not cure."""
     CRASHED = "crashed"
-    """Its lease ran out: the worker died or hung."""
+    """Its lease expired: the worker died or hung."""
     RELEASED = "released"
-    """Handed back unstarted, at a worker's shutdown."""
+    """A worker that shut down returned it unstarted."""
 
 
 class FailureKind(StrEnum):
     """Kinds of failure, by the same words as `worker.errors.ErrorKind`."""
 
     REJECTED = "rejected"
-    """The data's fault."""
+    """The data are at fault."""
     TRANSIENT = "transient"
-    """Something outside was away."""
+    """Something outside was not available."""
     RESOURCE = "resource"
     """Too little memory, disk or device."""
     BUG = "bug"
@@ -140,52 +140,53 @@ class FailureKind(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a result stands on its way to one destination."""
+    """How far the delivery of a result to one destination has come."""
 
     WAITING = "waiting"
-    """To be sent, at once or when it is due again."""
+    """It will be sent at once, or when it is due again."""
     SENDING = "sending"
     """A delivery worker holds a claim with a lease."""
     SENT = "sent"
-    """The destination answered that it has every object."""
+    """The destination confirmed receipt of every object."""
     AWAITING_COMMITMENT = "awaiting_commitment"
-    """Sent; the destination has still to confirm that it keeps every object."""
+    """Sent; the destination has not confirmed yet that it keeps every object."""
     COMMITTED = "committed"
     """The destination confirmed that it keeps every object (PS3.4 annex J)."""
     SUPERSEDED = "superseded"
-    """A newer result of the study took its place before the destination answered that it has this
-    one. If it was begun (`begun_at`) the destination may hold all of it; the newer one says so."""
+    """A newer result of the study replaced it before the destination confirmed receipt of this one.
+    If it was begun (`begun_at`) the destination may hold all of it; the newer one says so."""
     PARKED = "parked"
-    """The destination refuses it, or it cannot be made; it waits for a person."""
+    """The destination refuses it, or it cannot be built; it waits for a person."""
     FORGONE = "forgone"
-    """Somebody let it go: it is not sent any more, and needs its study's files no more."""
+    """Somebody cancelled it: it is not sent, and no longer needs its study's files."""
 
 
 class InstanceReceipt(StrEnum):
-    """What became of one instance that a sender handed over."""
+    """What was done with one instance that a sender handed over."""
 
     NEW = "new"
-    """Taken over."""
+    """It was stored."""
     DUPLICATE = "duplicate"
-    """The same file is here already; nothing changed."""
+    """The same content is here already; nothing changed."""
     CHANGED = "changed"
-    """The same SOP Instance UID with another content: it takes the place of the earlier one in a
-    new revision; both stay on record."""
+    """The same SOP Instance UID with another content: it replaces the earlier one in a new revision;
+    both stay on record."""
     CONFLICTING = "conflicting"
-    """Another content than one of the same SOP Instance UID in the same delivery, which counts."""
+    """Its content differs from an earlier one of the same SOP Instance UID in the same delivery; the
+    earlier one counts."""
 
 
 class SweepAction(StrEnum):
-    """What the sweeper did with a study whose lease had run out."""
+    """What the sweep did with a study or a delivery whose lease had expired."""
 
     REQUEUED = "requeued"
-    """Back into its own lane."""
+    """It is due again: a study in its own lane."""
     SUSPECTED = "suspected"
-    """Into the suspect lane."""
+    """The study was moved to the suspect lane."""
     PARKED = "parked"
-    """Parked with code CRASHED_WORKER."""
+    """It was parked with code CRASHED_WORKER or CRASHED_DELIVERY."""
     SKIPPED = "skipped"
-    """Its row could not be swept; the others were."""
+    """Its row could not be processed; the others were."""
 
 
 class AuditEvent(StrEnum):
@@ -194,54 +195,54 @@ class AuditEvent(StrEnum):
     STUDY_ACCEPTED = "study_accepted"
     """A study was closed and taken over for prediction."""
     STUDY_ORDERED = "study_ordered"
-    """A study is to be fetched from an archive; none of its images is here yet."""
+    """A study was ordered from an archive; none of its images is here yet."""
     STUDY_FETCHED = "study_fetched"
-    """The archive gave the images of an ordered study."""
+    """An ordered study's images were fetched from the archive."""
     STUDY_RECEIVED_AGAIN = "study_received_again"
     """A resend brought nothing new."""
     STUDY_REVISED = "study_revised"
     """New images came to a study that was running or finished."""
     STUDY_RAISED_TO_STAT = "study_raised_to_stat"
-    """A resend asked for STAT."""
+    """A resend requested STAT."""
     CHANGED_INSTANCE_RECEIVED = "changed_instance_received"
-    """An instance came with another content than before: a new revision, with both digests."""
+    """An instance came with another content than before; both digests are recorded."""
     CONFLICTING_INSTANCE_RECEIVED = "conflicting_instance_received"
-    """One delivery held two contents under one SOP Instance UID; the first counts."""
+    """A sender handed over two contents under one SOP Instance UID; the first counts."""
     MANIFEST_RECEIVED = "manifest_received"
-    """The sender said which images the study consists of."""
+    """The sender named the images that the study consists of."""
     ATTEMPT_CRASHED = "attempt_crashed"
     """A worker died or hung while it held the study."""
     PREDICTION_RECORDED = "prediction_recorded"
-    """One frame was predicted."""
+    """One frame's prediction was stored."""
     INSTANCE_REFUSED = "instance_refused"
     """One instance was refused, with its code."""
     STUDY_FINISHED = "study_finished"
     """The study got its verdict."""
     STUDY_PARKED = "study_parked"
-    """The study failed for good."""
+    """The study failed and waits for a person."""
     STUDY_RETRIED = "study_retried"
-    """Somebody sent a parked study round again."""
+    """Somebody retried a parked study."""
     MODEL_REGISTERED = "model_registered"
-    """A bundle became known."""
+    """A bundle was registered."""
     MODEL_ACTIVATED = "model_activated"
     """A model version was selected for all further studies."""
     SHADOW_SELECTED = "shadow_selected"
-    """A model version was set beside the active one, or none."""
+    """A model version was selected as the shadow, or none."""
     FILES_REMOVED = "files_removed"
-    """Files of a finished study left by the retention rule; results and digests stay."""
+    """The retention rule removed files of a finished study; results and digests stay."""
     FILES_RETURNED = "files_returned"
-    """Files that had left were sent again."""
+    """Files that had been removed were sent again."""
     RESULT_DIFFERS = "result_differs"
-    """An object of a result was made again with other bytes than before under its UID."""
+    """An object of a result was rebuilt under its UID with other bytes than before."""
     RESULT_OWED = "result_owed"
-    """Somebody ordered a study's result to be sent to a destination that was named later."""
+    """Somebody enqueued a study's earlier result for a destination that was added later."""
     RESULT_SENT = "result_sent"
-    """A destination took a study's result."""
+    """A destination accepted a study's result."""
     RESULT_COMMITTED = "result_committed"
     """A destination confirmed that it keeps a study's result."""
     RESULT_PARKED = "result_parked"
     """A study's result could not be delivered."""
     RESULT_FORGONE = "result_forgone"
-    """Somebody let go of a result that was still owed to a destination."""
+    """Somebody cancelled the outstanding delivery of a result."""
     IDENTITY_ERASED = "identity_erased"
     """The personal identifiers of a study were erased."""

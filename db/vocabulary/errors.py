@@ -1,10 +1,10 @@
-"""What the verbs of this package refuse to do. Same shape as `worker.errors`: a code, a sentence."""
+"""Refusals of this package, each with a code and a sentence, as in `worker.errors`."""
 
 from __future__ import annotations
 
 
 class DatabaseRefusal(Exception):
-    """A verb declined; `code` is stable, `sentence` is for a person and holds no personal data."""
+    """A function refused; `code` is stable, `sentence` is for a person and holds no personal data."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
@@ -13,26 +13,26 @@ class DatabaseRefusal(Exception):
 
 
 class StaleClaim(DatabaseRefusal):
-    """The claim is no longer held, so nothing was written. Drop the work: another attempt has it."""
+    """The claim is no longer held, so nothing was written; drop the work, another attempt has it."""
 
     def __init__(self, token: int) -> None:
         super().__init__(
             "STALE_CLAIM",
-            f"Attempt {token} no longer holds this study (its lease ran out or it has ended), so "
-            "its results were not written. Nothing is to be done: the study goes on without it.",
+            f"Attempt {token} no longer holds this study (its lease expired or it has ended), so "
+            "its results were not written. You need not do anything: the study goes on without it.",
         )
         self.token = token
 
 
 class FetchedContentDiffers(DatabaseRefusal):
-    """An image whose file is gone was fetched again, and is not the image that was judged."""
+    """An image whose file is gone was fetched again, and is not the image that was assessed."""
 
     def __init__(self) -> None:
         super().__init__(
             "FETCHED_OTHERWISE",
-            "The archive now gives another content for an image that was judged or replaced, and the "
-            "earlier file is not on this machine. Let this worker see the folder that has it "
-            "(PNEUMO_STATE_DIR), or have the archive send the study by C-STORE.",
+            "The archive now returns another content for an image that was assessed or replaced, and "
+            "the earlier file is not on this machine. Give this worker access to the folder that has "
+            "it (PNEUMO_STATE_DIR), or have the archive send the study by C-STORE.",
         )
 
 
@@ -45,8 +45,8 @@ class ModelUnknown(DatabaseRefusal):
 
 
 class ShadowIsActive(DatabaseRefusal):
-    """The active model version was asked to be its own shadow."""
+    """The active model version was selected as its own shadow."""
 
 
 class AmbiguousStudy(DatabaseRefusal):
-    """Several studies begin with these characters."""
+    """The keys of several studies begin with these characters."""

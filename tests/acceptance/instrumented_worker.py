@@ -1,9 +1,9 @@
-"""The stock Celery worker with one fault built in, for tests that kill at a chosen moment.
+"""The stock Celery worker with one fault built in, for tests that kill at a chosen step.
 
     python -m tests.acceptance.instrumented_worker FAULT -A worker worker -P threads …
 
 FAULT is `pause:STEP:FILE` (stand still at STEP after touching FILE) or `crash:ROWS` (die by
-SIGSEGV while decoding a file with that many rows). Everything else is the real thing.
+SIGSEGV beside the decoder over a file with that many rows). Everything else is the real thing.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def install(fault: str) -> None:
 
     kind, _, rest = fault.partition(":")
     if kind == "crash":
-        original = process_study.normalise_frame
+        original = process_study.check_eligibility
 
-        def crash(dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            if int(dataset.Rows) == int(rest):
+        def crash(header: Any, *args: Any, **kwargs: Any) -> Any:
+            if header.rows == int(rest):
                 os.kill(os.getpid(), signal.SIGSEGV)
-            return original(dataset, *args, **kwargs)
+            return original(header, *args, **kwargs)
 
-        process_study.normalise_frame = crash
+        process_study.check_eligibility = crash
         return
     step, _, file = rest.partition(":")
     reached = Path(file)

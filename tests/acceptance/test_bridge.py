@@ -15,7 +15,7 @@ from tests.builders.dicom import make_study
 def hand_over(installation, uid: str) -> str:
     """The bridge's part up to the message."""
     name = secrets.token_hex(16)
-    folder = installation.site.handed_over_dir
+    folder = installation.settings.handed_over_dir
     make_study(folder / f"{name}.part", n_instances=1, study_instance_uid=uid)
     (folder / f"{name}.part").rename(folder / name)
     return name
@@ -49,8 +49,8 @@ def test_a_raw_message_and_a_lost_one_both_end_in_a_prediction(install):
     installation.wait_until_ready()
     installation.start_relay()
     told = hand_over(installation, "1.2.3.1")
-    client = redis.Redis.from_url(installation.site.broker_url)
-    client.lpush(f"{installation.site.broker_prefix}routine", raw_message(told))
+    client = redis.Redis.from_url(installation.settings.broker_url)
+    client.lpush(f"{installation.settings.broker_prefix}routine", raw_message(told))
     installation.wait_for("told", lambda: installation.all_done(1), within_s=60)
 
     impatient = install(handover_patience_s=0.5)
@@ -62,7 +62,7 @@ def test_a_raw_message_and_a_lost_one_both_end_in_a_prediction(install):
 
     for site in (installation, impatient):
         assert site.rows("SELECT source, state FROM study") == [("message", "done")]
-        assert list(site.site.handed_over_dir.iterdir()) == []
-        logs = "".join(path.read_text() for path in site.site.log_dir.glob("*.log"))
+        assert list(site.settings.handed_over_dir.iterdir()) == []
+        logs = "".join(path.read_text() for path in site.settings.log_dir.glob("*.log"))
         assert "1.2.3." not in logs
         assert "study_handed_over" in logs

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -13,8 +12,9 @@ import psutil
 import pytest
 
 from db.engine.session import Database
-from tests.builders.evidence import one
+from tests.builders.database import one
 from tests.builders.installation import ROOT
+from tests.builders.waiting import wait_until
 
 
 class Demo:
@@ -25,7 +25,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "worker.cli", "demo"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PNEUMO_SHADOW": "false"},
             stdout=(folder / "said.txt").open("wb"),
             stderr=subprocess.STDOUT,
         )
@@ -49,10 +49,12 @@ class Demo:
             database.dispose()
 
     def wait_while(self, holds: Callable[[], bool], within_s: float) -> None:
-        until = time.monotonic() + within_s
-        while self.process.poll() is None and holds():
-            assert time.monotonic() < until, self.said()
-            time.sleep(0.05)
+        wait_until(
+            lambda: self.process.poll() is not None or not holds(),
+            within_s,
+            what=self.said,
+            every_s=0.05,
+        )
 
     def said(self) -> str:
         return " ".join((self.folder / "said.txt").read_text(errors="replace").split())
@@ -88,5 +90,5 @@ def test_a_worker_that_dies_on_the_way_is_told_and_its_studies_come_back(demo):
     demo.wait_while(lambda: True, within_s=150)
     said = demo.said()
     assert demo.process.returncode == 1, said
-    assert "FAILED The worker was killed by signal 9 and is started again at once." in said
+    assert "FAILED The worker was killed by signal 9 and is restarted at once." in said
     assert said.count("FAILED") == 1  # every study has its result all the same

@@ -14,10 +14,10 @@ from tests.builders.hostile_paths import HOSTILE, fifo
 def hostile_folder(installation, build) -> str:
     """A folder with one such file, handed over without a message."""
     name = secrets.token_hex(16)
-    part = installation.site.handed_over_dir / f"{name}.part"
+    part = installation.settings.handed_over_dir / f"{name}.part"
     part.mkdir(parents=True)
     build(part / "a.dcm")
-    part.rename(installation.site.handed_over_dir / name)
+    part.rename(installation.settings.handed_over_dir / name)
     return name
 
 
@@ -27,13 +27,13 @@ def test_fifos_links_and_devices_stop_no_worker(install):
     installation.wait_until_ready()
     refused = [hostile_folder(installation, fifo) for _ in range(2)]  # one for each thread
     refused += [hostile_folder(installation, build) for build, _ in HOSTILE.values()]
-    (installation.site.handed_over_dir / "e".rjust(32, "0")).symlink_to("/etc")
-    os.mkfifo(installation.site.handed_over_dir / "f".rjust(32, "0"))
+    (installation.settings.handed_over_dir / "e".rjust(32, "0")).symlink_to("/etc")
+    os.mkfifo(installation.settings.handed_over_dir / "f".rjust(32, "0"))
     deep = hostile_folder(installation, lambda path: path.touch())
-    folder = installation.site.handed_over_dir / deep
+    folder = installation.settings.handed_over_dir / deep
     (folder / "manifest.json").write_bytes(b"[" * 100_000)
     installation.start_relay()
-    aside = installation.site.handed_over_dir / "refused"
+    aside = installation.settings.handed_over_dir / "refused"
     installation.wait_for(
         "all refused",
         lambda: aside.exists() and len(list(aside.glob("*/reasons.json"))) == len(refused) + 3,
@@ -62,9 +62,9 @@ def test_a_folder_that_hangs_its_worker_ends_the_process_and_is_refused_at_last(
     assert ends == [70, 70], "EX_SOFTWARE: the supervisor starts a fresh process"
 
     installation.start_worker()
-    aside = installation.site.handed_over_dir / "refused" / name / "reasons.json"
+    aside = installation.settings.handed_over_dir / "refused" / name / "reasons.json"
     installation.wait_for("the refusal", aside.exists, within_s=90)
     assert json.loads(aside.read_text())[0]["code"] == "HANDOVER_FAILED"
-    assert "worker_hangs" in "".join(p.read_text() for p in installation.site.log_dir.glob("*.log"))
+    assert "worker_hangs" in "".join(p.read_text() for p in installation.settings.log_dir.glob("*.log"))
     hand_over(installation, "1.2.3.6")
     installation.wait_for("the next study", lambda: installation.all_done(1), within_s=60)

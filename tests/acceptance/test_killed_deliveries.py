@@ -10,17 +10,18 @@ from pydicom.dataset import Dataset
 from tests.builders.dicom import write_instance
 from tests.builders.installation import Installation
 from tests.builders.pacs import Pacs
-from tests.builders.worker_runtime import accepted, bundle, network, started
+from tests.builders.waiting import scaled
+from tests.builders.worker_runtime import accept_files, random_network, start_runtime, write_bundle
 from worker.pipeline.process_study import process_study
 
 
 class HangingPacs(Pacs):
-    """It takes the first object, then says nothing until it is let go."""
+    """It accepts the first object, then does not answer until `let_go` is set."""
 
     def _store(self, event):
         if len(self.received) == 1 and not self.let_go.is_set():
             self.reached.set()
-            self.let_go.wait(60)
+            self.let_go.wait(scaled(60))
         return super()._store(event)
 
 
@@ -45,11 +46,11 @@ def test_a_killed_delivery_is_sent_again_and_arrives_once(install, pacs, tmp_pat
         lambda: installation.one("SELECT count(*) FROM result_destination") == 1,
         within_s=60,
     )
-    predicting = started(installation.site, bundle(tmp_path, network(1)))
-    process_study(accepted(predicting, write_instance(tmp_path / "a.dcm")), predicting)
+    predicting = start_runtime(installation.settings, write_bundle(tmp_path, random_network(1)))
+    process_study(accept_files(predicting, write_instance(tmp_path / "a.dcm")), predicting)
     predicting.close()
 
-    assert pacs.reached.wait(60), installation.ends_of_logs()
+    assert pacs.reached.wait(scaled(60)), installation.ends_of_logs()
     installation.kill(first)
     pacs.let_go.set()
     installation.start_worker(lanes="delivery")

@@ -17,7 +17,7 @@ def test_a_worker_killed_at_any_step_costs_nothing(install, tmp_path, step):
         accept_study(
             make_study(tmp_path / f"study-{n}", n_instances=2),
             database=site.database,
-            site=site.site,
+            site=site.settings,
         )
         for n in range(3)
     ]
@@ -29,11 +29,11 @@ def test_a_worker_killed_at_any_step_costs_nothing(install, tmp_path, step):
     site.forget_workers()
     site.start_worker()
     site.wait_until_ready()
-    seconds = site.wait_for(
+    # Nothing but the end of a lease brings a study back in this time (`requeue_after_s` is an hour).
+    site.wait_for(
         "all studies done after the restart",
         lambda: site.all_done(len(accepted)),
         within_s=LEASE_S + 10,
     )
 
-    assert seconds <= LEASE_S + 10
     assert_everything_happened_once(site.database, studies=3, instances=6)

@@ -12,7 +12,7 @@ from pathlib import Path
 from db.ledger.model_registry import activate_model
 from tests.builders.dicom import make_instance
 from tests.builders.evidence import assert_everything_happened_once
-from tests.builders.worker_runtime import bundle, network
+from tests.builders.worker_runtime import random_network, write_bundle
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.inference.active_model import register_bundle
 
@@ -31,8 +31,8 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
     listener = site.start("worker.cli", "listen", log="listener")
     senders = [
         site.start(
-            "tests.acceptance.patient_sender",
-            str(site.site.listen_port),
+            "tests.acceptance.retrying_sender",
+            str(site.settings.listen_port),
             str(folder),
             str(note),
             log=f"sender-{note.name}",
@@ -41,7 +41,11 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
     ]
     for kill in range(1, KILLS + 1):
         enough = STUDIES * kill // (KILLS + 1)
-        site.wait_for(f"{enough} yes", lambda n=enough: len(said(notes, "yes")) >= n, within_s=60)
+        site.wait_for(
+            f"{enough} acknowledged",
+            lambda n=enough: len(lines_of(notes, "acknowledged")) >= n,
+            within_s=60,
+        )
         assert any(sender.poll() is None for sender in senders)
         site.kill(listener)
         listener = site.start("worker.cli", "listen", log="listener")
@@ -51,11 +55,11 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
         within_s=120,
     )
 
-    acknowledged = [line.split()[1] for line in said(notes, "yes")]
+    acknowledged = [line.split()[1] for line in lines_of(notes, "acknowledged")]
     assert sorted(acknowledged) == sorted({*acknowledged})
     assert len(acknowledged) == STUDIES
-    assert len(said(notes, "lost")) >= KILLS, "each kill was to cut somebody off"
-    assert {line.split()[1] for line in said(notes, "no")} <= {"A700"}
+    assert len(lines_of(notes, "lost")) >= KILLS, "each kill was to cut somebody off"
+    assert {line.split()[1] for line in lines_of(notes, "refused")} <= {"A700"}
     assert_rows_and_files_are_whole(site, acknowledged)
     site.wait_for("all studies done", lambda: site.all_done(STUDIES), within_s=120)
     assert_everything_happened_once(site.database, studies=STUDIES, instances=STUDIES)
@@ -63,8 +67,8 @@ def test_what_a_killed_listener_said_yes_to_is_predicted_once(install, tmp_path)
 
 def use_small_model(site, tmp_path) -> None:
     spec = PreprocessingSpec(size=32)
-    folder = bundle(tmp_path / "bundle", network(1), preprocessing=spec)
-    record = register_bundle(site.database, site.site, folder, actor="test")
+    folder = write_bundle(tmp_path / "bundle", random_network(1), preprocessing=spec)
+    record = register_bundle(site.database, site.settings, folder, actor="test")
     with site.database.transaction() as session:
         activate_model(session, record.name, "test")
 
@@ -83,7 +87,7 @@ def write_studies(tmp_path) -> list[Path]:
     return folders
 
 
-def said(notes, word) -> list[str]:
+def lines_of(notes, word) -> list[str]:
     """The senders' lines that begin with this word, those half written left out."""
     whole = [line for note in notes if note.exists() for line in note.read_text().split("\n")[:-1]]
     return [line for line in whole if line.split()[0] == word]
@@ -93,4 +97,4 @@ def assert_rows_and_files_are_whole(site, acknowledged) -> None:
     rows = site.rows("SELECT sop_instance_uid, file_name, file_sha256 FROM instance")
     assert sorted(uid for uid, _, _ in rows) == sorted(acknowledged)
     for _, name, sha256 in rows:
-        assert hashlib.sha256((site.site.intake_dir / name).read_bytes()).hexdigest() == sha256
+        assert hashlib.sha256((site.settings.intake_dir / name).read_bytes()).hexdigest() == sha256

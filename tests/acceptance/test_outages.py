@@ -12,6 +12,7 @@ import pytest
 from db.vocabulary.enums import Priority
 from tests.builders.dicom import make_study
 from tests.builders.evidence import assert_everything_happened_once
+from tests.builders.waiting import scaled
 from worker.intake.accept import accept_study
 
 
@@ -20,7 +21,7 @@ def accept_many(site, folder: Path, count: int) -> None:
         accept_study(
             make_study(folder / f"study-{number}", n_instances=1),
             database=site.database,
-            site=site.site,
+            site=site.settings,
         )
 
 
@@ -67,7 +68,7 @@ def test_stat_goes_before_routine_that_was_there_first(install, tmp_path):
         make_study(tmp_path / "stat", n_instances=1),
         priority=Priority.STAT,
         database=site.database,
-        site=site.site,
+        site=site.settings,
     )
     site.start_relay()
     site.wait_for(
@@ -119,4 +120,4 @@ def stop_at_once(server) -> None:
     """PostgreSQL's immediate shutdown: what a power cut leaves behind."""
     process = server.get_postmaster_info().process
     process.send_signal(3)  # SIGQUIT
-    process.wait(10)
+    process.wait(scaled(10))

@@ -6,14 +6,17 @@ import numpy as np
 
 from tests.builders.dicom import make_study
 from tests.builders.installation import POISON_ROWS
+from tests.builders.waiting import scaled
 from worker.intake.accept import accept_study
 
 
 def test_the_poisonous_study_is_parked_alone(install, tmp_path):
-    site = install(lease_s=3.0, lease_renewal_s=1.0)
+    site = install(lease_s=scaled(3.0), lease_renewal_s=scaled(1.0))
     innocents = [
         accept_study(
-            make_study(tmp_path / f"s{n}", n_instances=1), database=site.database, site=site.site
+            make_study(tmp_path / f"s{n}", n_instances=1),
+            database=site.database,
+            site=site.settings,
         )
         for n in range(6)
     ]
@@ -24,7 +27,7 @@ def test_the_poisonous_study_is_parked_alone(install, tmp_path):
             pixels=np.arange(POISON_ROWS * 320, dtype=np.uint16).reshape(POISON_ROWS, 320) % 4096,
         ),
         database=site.database,
-        site=site.site,
+        site=site.settings,
     )
     site.start_relay()
     workers = [("stat,routine", "threads", 4), ("suspect", "solo", 1)]

@@ -43,7 +43,7 @@ def test_nothing_planted_is_repeated(install, tmp_path):
     )
     site.processes.append(messages)
     for path in (good, lateral, odd_part, cut):
-        accept_study([path], database=site.database, site=site.site)
+        accept_study([path], database=site.database, site=site.settings)
     send(site, make_instance(**planted(5)))
     site.wait_for(
         "published",
@@ -55,7 +55,7 @@ def test_nothing_planted_is_repeated(install, tmp_path):
     site.wait_for("all done", lambda: site.all_done(5), within_s=90)
     listener.terminate()
 
-    texts = {log.name: log.read_text() for log in site.site.log_dir.glob("*.log")}
+    texts = {log.name: log.read_text() for log in site.settings.log_dir.glob("*.log")}
     texts["messages"] = waiting + (site.folder / "broker.txt").read_text(errors="replace")
     texts["errors"] = repr(
         site.rows(
@@ -79,7 +79,7 @@ def send(site, dataset) -> None:
     unit.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
 
     def associated() -> bool:
-        site.association = unit.associate("127.0.0.1", site.site.listen_port, ae_title="PNEUMO")
+        site.association = unit.associate("127.0.0.1", site.settings.listen_port, ae_title="PNEUMO")
         return site.association.is_established
 
     site.wait_for("the listener answers", associated, within_s=30)

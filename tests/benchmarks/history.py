@@ -19,7 +19,7 @@ from db.engine.migrate import current, upgrade
 from db.engine.session import Database
 from db.studies.overview import VIEWS, count_view_rows, overview, view_rows
 from db.studies.retention import count_removable
-from tests.builders.history import fill
+from tests.builders.history import fill_history
 from tests.builders.recurring_queries import HOT, KEEP_DAYS, Query, counting_rows, undone
 
 REPEATS = 3
@@ -39,7 +39,7 @@ def main(url: str, studies: int = 1_000_000) -> None:
     upgrade(url)
     database = Database(url)
     if empty:
-        fill(database, studies)
+        fill_history(database, studies)
     table = Table("query", "ms", "rows looked at", title=f"After {studies} studies")
     for name, query in (HOT | ENTIRE).items():
         best = min(milliseconds(database, query, studies) for _ in range(REPEATS))

@@ -27,8 +27,10 @@ from rich.table import Table
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.dicom import chest_like_pixels, write_instance
-from tests.builders.site import Site, free_port, wait_until
-from tests.builders.slow_sender import half_sent, peak_memory
+from tests.builders.ports import free_port
+from tests.builders.site import Site
+from tests.builders.slow_sender import half_sent_requests, peak_memory
+from tests.builders.waiting import wait_until
 from worker.settings import read_settings
 
 SENDERS = 4
@@ -165,7 +167,9 @@ def print_memory(*, senders: int, megabytes: int) -> None:
         listening(Path(folder)) as (site, process),
     ):
         idle = peak_memory(process.pid)
-        with half_sent(site, senders=senders, instance_bytes=megabytes * 1_000_000) as requests:
+        with half_sent_requests(
+            site, senders=senders, instance_bytes=megabytes * 1_000_000
+        ) as requests:
             assert {request.finish() for request in requests} == {0}
         Console().print(
             f"{senders} associations with {megabytes} MB each under way at once: the listener's "

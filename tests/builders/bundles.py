@@ -12,7 +12,7 @@ from worker.model.manifest import MANIFEST, BundleManifest, IntendedPopulation
 from worker.model.wrong_image import WrongImageGuard
 
 
-def manifest_of(**changes: object) -> BundleManifest:
+def make_manifest(**changes: object) -> BundleManifest:
     """A complete manifest, but for what `save_bundle` fills in."""
     manifest = BundleManifest(
         model_name="resnet50",
@@ -32,7 +32,7 @@ def manifest_of(**changes: object) -> BundleManifest:
     return replace(manifest, **changes)
 
 
-def guard_of(model: Network, cut_off: float = 2.0) -> WrongImageGuard:
+def make_guard(model: Network, cut_off: float = 2.0) -> WrongImageGuard:
     """A guard that fits the model; what it measures means nothing."""
     draw = torch.Generator().manual_seed(1)
     return WrongImageGuard(
@@ -42,7 +42,7 @@ def guard_of(model: Network, cut_off: float = 2.0) -> WrongImageGuard:
     )
 
 
-def resign(folder: Path, manifest: BundleManifest) -> None:
+def write_signed_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write a manifest with a digest that fits it, as somebody who knows the format could."""
     manifest = replace(manifest, digest=manifest.compute_digest())
     (folder / MANIFEST).write_bytes(manifest.to_bytes())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """A certificate and its private key, both PEM."""
 
     certificate: Path
@@ -16,26 +16,33 @@ class Pair:
 
 
 def make_authority(folder: Path, name: str) -> Pair:
-    """Somebody who signs."""
-    return _made(folder, name, "-days", 90, "-addext", "basicConstraints=critical,CA:TRUE")
+    """Make an authority, which signs certificates."""
+    return _make_pair(folder, name, "-days", 90, "-addext", "basicConstraints=critical,CA:TRUE")
 
 
-def make_certificate(folder: Path, name: str, authority: Pair, *, days: int = 90) -> Pair:
-    """A certificate for 127.0.0.1 and localhost."""
-    return _made(
+def make_certificate(
+    folder: Path, name: str, authority: Pair, *, days: int = 90, host: str = "127.0.0.1"
+) -> Pair:
+    """Make a certificate for an address and for localhost, signed by the authority."""
+    return _make_pair(
         folder,
         name,
         *("-days", days),
         *("-CA", authority.certificate, "-CAkey", authority.key),
-        *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        *("-addext", f"subjectAltName=IP:{host},DNS:localhost"),
         *("-addext", "basicConstraints=critical,CA:FALSE"),
     )
+
+
+def make_self_signed(folder: Path, name: str, host: str = "127.0.0.1") -> Pair:
+    """Make a certificate that is its own authority."""
+    return _make_pair(folder, name, "-days", 2, "-addext", f"subjectAltName=IP:{host}")
 
 
 def make_certificate_between(
     folder: Path, name: str, authority: Pair, begins: str, ends: str
 ) -> Pair:
-    """The same, at other times (YYYYMMDDHHMMSSZ), which only `openssl ca` makes."""
+    """Make one that is valid at other times (YYYYMMDDHHMMSSZ), which only `openssl ca` makes."""
     pair = make_certificate(folder, name, authority)
     (folder / "ca.index").write_text("")
     (folder / "ca.conf").write_text(
@@ -53,7 +60,7 @@ def make_certificate_between(
 
 
 def make_parties(folder: Path) -> dict[str, Pair]:
-    """Our authority with two certificates, and another authority with one."""
+    """Make our authority with two certificates, and another authority with one."""
     ours, theirs = make_authority(folder, "ours"), make_authority(folder, "theirs")
     return {
         "authority": ours,
@@ -64,7 +71,17 @@ def make_parties(folder: Path) -> dict[str, Pair]:
     }
 
 
-def _made(folder: Path, name: str, *more: object) -> Pair:
+def tls_server(certificate: Path, key: Path, *, client: Path | None = None) -> ssl.SSLContext:
+    """Return the context of a server; `client` signs the certificates that callers must show."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    if client is not None:
+        context.load_verify_locations(client)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _make_pair(folder: Path, name: str, *more: object) -> Pair:
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
     _openssl(
         *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),

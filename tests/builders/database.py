@@ -13,10 +13,12 @@ from db.ledger.model_registry import activate_model, register_model
 from db.models import InferenceRun, Instance, Study
 from db.studies.claims import claim
 from db.studies.intake import accept
-from db.studies.results import store_result
+from db.studies.publication import sweep_expired_leases
+from db.studies.results import park, schedule_retry, store_result
 from db.studies.shadow import store_shadow_predictions
 from db.values import (
     Claim,
+    Failure,
     InstanceOutcome,
     NewModelVersion,
     NewPrediction,
@@ -27,10 +29,14 @@ from db.values import (
     StepSeconds,
     StudyOutcome,
 )
-from db.vocabulary.enums import Lane, Priority, RunOutcome, Verdict
+from db.vocabulary.enums import FailureKind, Lane, Priority, RunOutcome, Verdict
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
 THRESHOLD = 0.4
+
+
+def make_failure(kind=FailureKind.BUG, code="X", sentence="Look it up.", **values):
+    return Failure(kind=FailureKind(kind), code=code, sentence=sentence, **values)
 
 
 def digest(text: str) -> str:
@@ -195,7 +201,7 @@ def finish_one(database, *numbers, probability=0.9, **values):
     return accepted.study_key
 
 
-def shadow_one(database, study_key, probability):
+def predict_by_shadow(database, study_key, probability):
     """Let a shadow have predicted the first image of a finished study."""
     with database.transaction() as session:
         shadow = register_model(session, make_model("vgg16-1.0.0"))
@@ -260,14 +266,14 @@ def one(database, sql, **values):
     return value
 
 
-def move_back(database, study_key, column, seconds):
+def backdate(database, study_key, column, seconds):
     """Let a moment of the study's row lie `seconds` in the past."""
     with database.transaction() as session:
         study = session.query(Study).filter_by(study_key=study_key).one()
         setattr(study, column, now(session) - timedelta(seconds=seconds))
 
 
-def let_lease_run_out(database, study_key):
+def expire_lease(database, study_key):
     with database.transaction() as session:
         run = (
             session.query(InferenceRun)
@@ -295,3 +301,28 @@ def without_triggers(database):
             connection.exec_driver_sql("ALTER TABLE audit_record DISABLE TRIGGER ALL")
             yield connection
             connection.exec_driver_sql("ALTER TABLE audit_record ENABLE TRIGGER ALL")
+
+
+def sweep_leases(database):
+    with database.transaction() as session:
+        return [(claim.key, claim.action) for claim in sweep_expired_leases(session)]
+
+
+def crash_worker(database, key):
+    """A worker claims the study and dies; returns what the sweeper did."""
+    assert claim_one(database, key)
+    expire_lease(database, key)
+    ((swept, action),) = sweep_leases(database)
+    assert swept == key
+    return action
+
+
+def postpone_study(database, claimed, delay_s):
+    with database.transaction() as session:
+        passing = make_failure("transient", "DISK_AWAY", "The disk did not answer.")
+        schedule_retry(session, claimed, passing, delay_s=delay_s)
+
+
+def park_study(database, claimed):
+    with database.transaction() as session:
+        park(session, claimed, make_failure(code="BUG", traceback_reference="t-1"))

@@ -1,4 +1,4 @@
-"""A site whose model is small work, with studies that are finished and results that are owed."""
+"""A site whose model is small work, with finished studies and results to deliver."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from db.ledger.conditions import active_conditions
 from db.models import ResultDelivery
 from tests.builders.dicom import write_instance
 from tests.builders.worker_runtime import (
-    accepted,
-    found,
+    accept_files,
+    query_rows,
 )
 from worker.delivery.destinations import keep_destinations
 from worker.delivery.runtime import DeliveryRuntime
@@ -31,20 +31,20 @@ _numbers = count(1)
 
 
 @dataclass
-class Sender:
+class DeliveringSite:
     """One site as a test drives it."""
 
     runtime: DeliveryRuntime
     predicting: Runtime
 
     @property
-    def site(self) -> Settings:
+    def settings(self) -> Settings:
         return self.runtime.settings
 
     def destinations(self, *tables: str) -> None:
         """Write the file of peers, and let it count."""
-        self.site.peers.write_text("\n".join(tables))
-        keep_destinations(self.site, self.runtime.database)
+        self.settings.peers.write_text("\n".join(tables))
+        keep_destinations(self.settings, self.runtime.database)
 
     def study(self, folder: Path, *, images: int = 1, uid: str | None = None, **values) -> str:
         """A finished study; its key."""
@@ -61,7 +61,7 @@ class Sender:
             )
             for image in range(1, images + 1)
         ]
-        key = accepted(self.predicting, *paths)
+        key = accept_files(self.predicting, *paths)
         process_study(key, self.predicting)
         return key
 
@@ -71,11 +71,11 @@ class Sender:
         return [delivery.delivery_key for delivery in found]
 
     def deliver(self) -> list[DeliveryEnd]:
-        """What is due now, once; what was put off a moment ago is."""
+        """Deliver once what is due now, which includes what was postponed a moment ago."""
         time.sleep(0.01)
         return [deliver(key, self.runtime) for key in self.due()]
 
-    def overdue(self, key: str) -> None:
+    def make_due(self, key: str) -> None:
         """As if its time had come."""
         with self.runtime.database.transaction() as session:
             session.execute(
@@ -85,7 +85,7 @@ class Sender:
             )
 
     def deliveries(self, key: str) -> list[dict]:
-        return found(
+        return query_rows(
             self.predicting,
             "SELECT * FROM result_delivery WHERE study_key = :key ORDER BY id",
             key=key,

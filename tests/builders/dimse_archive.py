@@ -139,7 +139,7 @@ class DimseArchive:
 
 
 @contextmanager
-def serving(
+def serve_dimse_archive(
     archive: DimseArchive,
     *,
     knows: str | None = None,

@@ -1,23 +1,10 @@
-"""What the database says, and the promise that every test of this ring comes down to."""
+"""The promise that every test of a whole installation comes down to."""
 
 from __future__ import annotations
 
-from sqlalchemy import text
-
 from db.engine.session import Database
 from db.ledger.audit import verify_chains
-
-
-def rows(database: Database, sql: str, **values: object) -> list[tuple]:
-    """The rows that `sql` asks for."""
-    with database.transaction() as session:
-        return [tuple(row) for row in session.execute(text(sql), values)]
-
-
-def one(database: Database, sql: str, **values: object) -> object:
-    """The single value that `sql` asks for."""
-    ((value,),) = rows(database, sql, **values)
-    return value
+from tests.builders.database import one, rows
 
 
 def assert_everything_happened_once(database: Database, *, studies: int, instances: int) -> None:

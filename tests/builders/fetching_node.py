@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from db.studies.claims import claim
@@ -14,27 +15,28 @@ from db.vocabulary.enums import Lane, Priority
 from tests.builders.site import Site
 from worker.archive.order import order_study
 from worker.archive.retrieve.retriever import Retriever
+from worker.errors import PneumoError
 from worker.imaging.reading import read_header
 from worker.pipeline.failures import FailureOutcome, handle_failure
 from worker.storage.intake_folder import IntakeStorage
 from worker.storage.storage_factory import retrieve_storage
 
 
-def with_settings(site: Site, **settings) -> Site:
+def change_settings(site: Site, **settings) -> Site:
     """The same site, changed."""
     site.settings = site.settings.model_copy(update=settings)
     return site
 
 
-def with_peers(site: Site, folder: Path, text: str, **settings) -> Site:
+def configure_peers(site: Site, folder: Path, text: str, **settings) -> Site:
     """The same site with these systems around it."""
     path = folder / "peers.toml"
     path.write_text(text)
-    return with_settings(site, peers=path, **settings)
+    return change_settings(site, peers=path, **settings)
 
 
 @dataclass
-class Node:
+class FetchingNode:
     """A worker's node: its own disk, or the listener's; no model, as none is needed to fetch."""
 
     site: Site
@@ -64,6 +66,13 @@ class Node:
             taken = claim(session, key, worker_name="w-test", lease_s=60)
         assert taken is not None
         return taken
+
+    def failure_of(self, uid: str) -> PneumoError:
+        """Order a study and return the error that its fetch raises."""
+        taken = self.claim(self.order(uid))
+        with pytest.raises(PneumoError) as met:
+            self.retriever.ensure_images(taken)
+        return met.value
 
     def fetch(self, key: str) -> Claim:
         """Claim a study and fetch its images."""

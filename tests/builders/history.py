@@ -10,13 +10,13 @@ import hashlib
 
 from db.engine.session import Database
 
-UID = "1.2.826.0.1.3680043.8.498.7"
+HISTORY_UID = "1.2.826.0.1.3680043.8.498.7"
 """Study number N, from 1, is UID.N; the higher, the newer."""
 APART_S = 60
 """One study came each so many seconds."""
 
 
-def fill(database: Database, studies: int) -> None:
+def fill_history(database: Database, studies: int) -> None:
     """Make so many studies (at least 1000) with all that belongs to them, and let the planner know.
 
     Of a thousand the four newest are open, five of the others are parked; one in four is rejected.
@@ -32,7 +32,7 @@ def fill(database: Database, studies: int) -> None:
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
 
 
-def key(number: int | str) -> str:
+def history_key(number: int | str) -> str:
     """Key of study number N; of its delivery with "dN"."""
     return hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
 
@@ -52,7 +52,7 @@ _STATEMENTS = (
         closed_by, verdict, model_version_id, attempts, crashes, crashes_alone, retries, received_at,
         closed_at, started_at, finished_at, due_at, published_at, waiting_seconds,
         turnaround_seconds, error_code, files_left_at)
-    SELECT md5(n::text), '{UID}.' || n, 1, state, lane, lane,
+    SELECT md5(n::text), '{HISTORY_UID}.' || n, 1, state, lane, lane,
         CASE WHEN n % 2 = 0 THEN 'pull' ELSE 'c_store' END, 'sender',
         CASE WHEN state = 'parked' THEN 'failed' WHEN state <> 'done' THEN NULL
              WHEN n % 4 = 0 THEN 'rejected' WHEN n % 7 = 0 THEN 'positive' ELSE 'negative' END,

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 
 ORTHANC = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
 needs_orthanc = pytest.mark.skipif(ORTHANC is None, reason="Debian's orthanc is not installed")
@@ -65,26 +65,35 @@ class Orthanc:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-        until = time.monotonic() + 30
-        while True:
-            try:
-                self.get("/system")
-            except (urllib.error.URLError, ConnectionError):
-                assert self.process.poll() is None, self.log()
-                assert time.monotonic() < until, self.log()
-                time.sleep(0.1)
-            else:
-                return
+        wait_until(self._answers, within_s=30, what=self.log, every_s=0.1)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        try:
+            self.get("/system")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+    def read(self, path: str) -> bytes:
+        """The bytes that the REST interface answers, e.g. a picture."""
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.http_port}{path}", timeout=scaled(10)
+        ) as it:
+            return it.read()
 
     def get(self, path: str) -> object:
-        """What the REST interface answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as it:
-            return json.loads(it.read())
+        """What the REST interface answers, as JSON."""
+        return json.loads(self.read(path))
+
+    def find(self, query: dict[str, object]) -> object:
+        """The resources that match, as /tools/find answers."""
+        return self.post("/tools/find", json.dumps(query).encode())
 
     def post(self, path: str, body: bytes) -> object:
         """The same of a POST, e.g. a DICOM file to /instances."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=body)
-        with urllib.request.urlopen(request, timeout=30) as it:
+        with urllib.request.urlopen(request, timeout=scaled(30)) as it:
             return json.loads(it.read())
 
     def put(self, path: str, value: object) -> None:
@@ -94,14 +103,14 @@ class Orthanc:
             data=json.dumps(value).encode(),
             method="PUT",
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=scaled(10)).close()
 
     def delete(self, path: str) -> None:
         """The same of a DELETE, e.g. of /instances/ID."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.http_port}{path}", method="DELETE"
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=scaled(10)).close()
 
     def log(self) -> str:
         return (self.folder / "orthanc.log").read_text(errors="replace")[-3000:]
@@ -109,4 +118,4 @@ class Orthanc:
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=scaled(30))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -18,7 +16,7 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModelInstance,
 )
 
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
 
 _numbers = count(1)
 CLASSES = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
@@ -28,7 +26,7 @@ ABORT = -1
 
 @dataclass
 class Pacs:
-    """Takes results until told otherwise; `stop` and `start` again keep port and contents."""
+    """Accepts results unless `statuses` says otherwise; `stop` and `start` keep port and contents."""
 
     title: str = "PACS"
     calling: Sequence[str] = ()
@@ -127,38 +125,6 @@ class Pacs:
     def _action(self, event: evt.Event) -> tuple[int, None]:
         self.asked.append(event.action_information)
         return self.action_status, None
-
-
-def make_authority(folder: Path, name: str) -> tuple[Path, Path]:
-    """Certificate and key of an authority, PEM."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    _openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-        *("-subj", f"/CN={name}", "-days", "2", "-keyout", key, "-out", certificate),
-    )
-    return certificate, key
-
-
-def make_certificate(
-    folder: Path, name: str, authority: tuple[Path, Path], *, host: str = "127.0.0.1"
-) -> tuple[Path, Path]:
-    """Certificate and key for a host (an address), signed by the authority."""
-    certificate, key, request = (folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
-    extensions = folder / f"{name}.ext"
-    extensions.write_text(f"subjectAltName=IP:{host}\n")
-    _openssl(
-        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-        *("-subj", f"/CN={name}", "-keyout", key, "-out", request),
-    )
-    _openssl(
-        *("x509", "-req", "-in", request, "-CA", authority[0], "-CAkey", authority[1]),
-        *("-CAcreateserial", "-days", "2", "-extfile", extensions, "-out", certificate),
-    )
-    return certificate, key
-
-
-def _openssl(*words: object) -> None:
-    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
 
 
 def _toml(value: object) -> str:

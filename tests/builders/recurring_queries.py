@@ -1,6 +1,6 @@
 """What runs again and again for years: each turn of the relay, each study, each look of a person.
 
-Each is a name and a function of a session and of the number of studies that `history_builder` made.
+Each is a name and a function of a session and of the number of studies that `fill_history` made.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import active_model
 from db.studies.claims import claim, claimed_instances, renew_leases
 from db.studies.completeness import open_studies
-from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
 from db.studies.orders import known_studies, outstanding_orders, place_order, unfetched_orders
-from db.studies.overview import find_study, parked_studies, study_detail, study_summaries, view_rows
+from db.studies.overview import (
+    archived_study_statuses,
+    find_study,
+    parked_studies,
+    study_detail,
+    study_summaries,
+    view_rows,
+)
 from db.studies.publication import (
     age_routine,
     due_for_publication,
@@ -37,7 +43,7 @@ from db.studies.retention import file_names_in_use, mark_removed, removable_stud
 from db.values import StudyOrder
 from db.vocabulary.enums import Priority, RetrieveWay, Source
 from tests.builders.database import make_study, positive_outcome
-from tests.builders.history import UID, key
+from tests.builders.history import HISTORY_UID, history_key
 
 KEEP_DAYS = 1e-3
 """The files of the newest hundredth are here, whatever the number of studies: these may leave."""
@@ -45,27 +51,27 @@ Query = Callable[[Session, int], object]
 
 
 def _uids(number: int) -> list[str]:
-    return [f"{UID}.{number // 2 + i}" for i in range(50)]
+    return [f"{HISTORY_UID}.{number // 2 + i}" for i in range(50)]
 
 
 def _names() -> list[str]:
-    return [f"ab/{key(i)}{key(i)}.dcm" for i in range(1, 51)]
+    return [f"ab/{history_key(i)}{history_key(i)}.dcm" for i in range(1, 51)]
 
 
 def _store(session: Session, number: int) -> None:
-    held = claim(session, key(number - 3 * number // 1000), worker_name="w", lease_s=60)
+    held = claim(session, history_key(number - 3 * number // 1000), worker_name="w", lease_s=60)
     store_result(session, held, positive_outcome(held, active_model(session)))
 
 
 def _receive(session: Session, number: int) -> None:
     """One more image of a study that was done long ago, as a listener takes it over."""
-    received = make_study(2, uid=f"{UID}.{number // 2 + 1}")
+    received = make_study(2, uid=f"{HISTORY_UID}.{number // 2 + 1}")
     receive_instance(session, received, idle_window_s=60)
 
 
 def _order(session: Session, number: int) -> None:
     wanted = StudyOrder(
-        study_instance_uid=f"{UID}.{number + 1}",
+        study_instance_uid=f"{HISTORY_UID}.{number + 1}",
         source=Source.PULL,
         priority=Priority.ROUTINE,
         peer="archive",
@@ -83,12 +89,12 @@ HOT: dict[str, Query] = {
     "due after a wipe": lambda s, _: due_for_publication(
         s, limit=200, requeue_after_s=60, broker_was_wiped=True
     ),
-    "mark published": lambda s, n: mark_published(s, [key(n - i) for i in range(20)]),
+    "mark published": lambda s, n: mark_published(s, [history_key(n - i) for i in range(20)]),
     "counted by an archive": lambda s, _: open_studies(s, quiet_s=2, limit=50),
     "sweep deliveries": lambda s, _: sweep_deliveries(s),
     "due for delivery": lambda s, _: due_for_delivery(s, limit=50, requeue_after_s=60),
     "mark deliveries": lambda s, n: mark_deliveries_published(
-        s, [key(f"d{n - 45 * n // 10_000 + i}") for i in range(20)]
+        s, [history_key(f"d{n - 45 * n // 10_000 + i}") for i in range(20)]
     ),
     # the relay, each minute
     "answered questions": lambda s, _: delete_obsolete_requests(s),
@@ -97,14 +103,14 @@ HOT: dict[str, Query] = {
     "mark removed": lambda s, n: mark_removed(s, n - n // 128, keep_days=KEEP_DAYS, actor="x"),
     "orphans": lambda s, _: file_names_in_use(s, _names()),
     # workers, each study
-    "claim": lambda s, n: claim(s, key(n - 3 * n // 1000), worker_name="w", lease_s=60),
+    "claim": lambda s, n: claim(s, history_key(n - 3 * n // 1000), worker_name="w", lease_s=60),
     "claimed instances": lambda s, n: claimed_instances(s, n // 2),
     "store a result": _store,
     "receive an image": _receive,
     "order a study": _order,
     "renew leases": lambda s, n: renew_leases(s, [(n // 2 + i, 1) for i in range(8)], lease_s=60),
     "claim a delivery": lambda s, n: claim_delivery(
-        s, key(f"d{n - 45 * n // 10_000 - 1}"), lease_s=60
+        s, history_key(f"d{n - 45 * n // 10_000 - 1}"), lease_s=60
     ),
     "commitment": lambda s, _: record_commitment_report(s, "2.25.1", [], {}, max_refusals=3),
     "own results": lambda s, n: own_results(s, [f"2.25.{n // 2}", "2.25.0"]),
@@ -118,17 +124,17 @@ HOT: dict[str, Query] = {
     "live workers": lambda s, _: live_workers(s, within_s=30),
     "parked studies": lambda s, _: parked_studies(s),
     "parked deliveries": lambda s, _: parked_deliveries(s),
-    "find by UID": lambda s, _: find_study(s, f"{UID}.7"),
-    "find by key": lambda s, _: find_study(s, key(7)[:12]),
-    "show a study": lambda s, _: study_detail(s, key(7)),
-    "summaries": lambda s, _: study_summaries(s, [key(i) for i in range(1, 51)]),
+    "find by UID": lambda s, _: find_study(s, f"{HISTORY_UID}.7"),
+    "find by key": lambda s, _: find_study(s, history_key(7)[:12]),
+    "show a study": lambda s, _: study_detail(s, history_key(7)),
+    "summaries": lambda s, _: study_summaries(s, [history_key(i) for i in range(1, 51)]),
     **{
         f"newest of {view}": lambda s, _, view=view: view_rows(s, view, limit=20)
         for view in ("v1_studies", "v1_predictions", "v1_shadow_agreement", "v1_deliveries")
     },
     **{
         f"one of {view}": lambda s, n, view=view: s.execute(
-            text(f"SELECT * FROM {view} WHERE study_key = :key"), {"key": key(n // 2 + 1)}
+            text(f"SELECT * FROM {view} WHERE study_key = :key"), {"key": history_key(n // 2 + 1)}
         ).all()
         for view in ("v1_studies", "v1_predictions", "v1_shadow_agreement", "v1_deliveries")
     },

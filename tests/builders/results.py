@@ -1,7 +1,7 @@
 """Results made in code, as rows and headers would give them: each test states what it is about.
 
-result_of(predicted(0.8), refused())         a study of two images, one of them not evaluated
-drawn_picture(rows=300, columns=200)         a radiograph with one hot place
+make_result(predicted_instance(0.8), refused_instance())   a study of two images, one not evaluated
+drawn_picture(rows=300, columns=200)                       a radiograph with one hot place
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ MODEL = ModelUsed(
 )
 
 
-def words_of(**settings: Any) -> ResultSettings:
+def make_result_settings(**settings: Any) -> ResultSettings:
     """A site's words; `disclaimer="…"` stands for PNEUMO_RESULT_DISCLAIMER."""
     return ResultSettings.of(read_settings(**{f"result_{k}": v for k, v in settings.items()}))
 
 
-def header_of(number: int = 1, **keywords: Any) -> Dataset:
+def make_header(number: int = 1, **keywords: Any) -> Dataset:
     """A radiograph of the study, with UIDs that are the same each time."""
     chosen = {
         "study_instance_uid": STUDY_UID,
@@ -58,7 +58,7 @@ def header_of(number: int = 1, **keywords: Any) -> Dataset:
         return make_instance(**chosen)
 
 
-def predicted(
+def predicted_instance(
     *probabilities: float, number: int = 1, says: tuple[str, ...] = (), **keywords: Any
 ) -> InstanceResult:
     """An instance with a probability for each of its frames. `says`: warnings."""
@@ -66,7 +66,7 @@ def predicted(
     if several and "pixels" not in keywords:
         several["pixels"] = np.stack([chest_like_pixels(seed=i) for i in range(len(probabilities))])
     return InstanceResult(
-        header=header_of(number, **several, **keywords),
+        header=make_header(number, **several, **keywords),
         frames=tuple(
             FrameResult(
                 frame_number=i,
@@ -80,17 +80,17 @@ def predicted(
     )
 
 
-def refused(
+def refused_instance(
     number: int = 1,
     sentence: str = "(0018,5101) View Position: found LL; expected PA or AP. Send a frontal view.",
     **keywords: Any,
 ) -> InstanceResult:
     """An instance without a score."""
     reason = NotEvaluated(code="VIEW_NOT_FRONTAL", sentence=sentence)
-    return InstanceResult(header=header_of(number, **keywords), not_evaluated=reason)
+    return InstanceResult(header=make_header(number, **keywords), not_evaluated=reason)
 
 
-def result_of(*instances: InstanceResult, **changes: Any) -> StudyResult:
+def make_result(*instances: InstanceResult, **changes: Any) -> StudyResult:
     """A study's result whose verdict follows from its instances."""
     probabilities = [frame.probability for item in instances for frame in item.frames]
     verdict = verdict_at(max(probabilities)) if probabilities else ResultVerdict.REJECTED

@@ -6,13 +6,10 @@ import io
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +22,12 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from sqlalchemy import text
 
 from db.engine.session import Database
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 from worker.listener.storage_scp import Listener, echo, start_listener
 from worker.settings import Settings, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass
@@ -67,7 +60,7 @@ class Site:
     def listen_apart(self, log: Path = Path(os.devnull)) -> subprocess.Popen:
         """`pneumo listen` as a process that a test may kill; returns when it answers."""
         process = self.start("worker.cli", "listen", log=log)
-        wait_until(lambda: process.poll() is not None or echo(self.settings))
+        wait_until(lambda: process.poll() is not None or echo(self.settings), within_s=60)
         assert process.poll() is None, log.read_text()
         return process
 
@@ -91,7 +84,7 @@ class Site:
         ((value,),) = self.rows(sql, **values)
         return value
 
-    def kept(self) -> list[Path]:
+    def stored_files(self) -> list[Path]:
         """Every file of the intake folder, those half written included."""
         folder = self.settings.intake_dir
         return sorted(path for path in folder.rglob("*") if path.is_file())
@@ -114,7 +107,9 @@ class Site:
     ):
         """An open association that proposes these (SOP class, transfer syntax)."""
         unit = AE(ae_title=calling)
-        unit.dimse_timeout = timeout_s  # pynetdicom waits so long even for a process that died
+        unit.dimse_timeout = scaled(
+            timeout_s
+        )  # pynetdicom waits so long even for a process that died
         for sop_class, syntax in contexts:
             unit.add_requested_context(sop_class, syntax)
         opened = unit.associate(
@@ -137,7 +132,7 @@ class Site:
             return [opened.send_c_store(dataset, priority=priority) for dataset in datasets]
 
 
-def site_in(folder: Path, migrated: Path) -> Site:
+def make_site(folder: Path, migrated: Path) -> Site:
     """A site with a copy of a migrated database."""
     (folder / "database").mkdir(parents=True)
     path = shutil.copy(migrated, folder / "database" / "pneumo.sqlite")
@@ -151,13 +146,6 @@ def site_in(folder: Path, migrated: Path) -> Site:
     return Site(settings, Database(settings.database_url))
 
 
-def wait_until(holds: Callable[[], bool], within_s: float = 20) -> None:
-    until = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
-
-
 def store_file(association: Association, path: Path) -> Dataset:
     """C-STORE a file's data set byte for byte, whatever it holds (pynetdicom's chunked sending)."""
     before = _config.STORE_SEND_CHUNKED_DATASET
@@ -168,7 +156,7 @@ def store_file(association: Association, path: Path) -> Dataset:
         _config.STORE_SEND_CHUNKED_DATASET = before
 
 
-def write_as(
+def write_with_other_meta(
     path: Path,
     dataset: Dataset,
     *,

@@ -14,7 +14,8 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
 from tests.builders.dicom import make_instance
-from tests.builders.site import Site, data_set_of, wait_until
+from tests.builders.site import Site, data_set_of
+from tests.builders.waiting import wait_until
 
 CR = ComputedRadiographyImageStorage
 
@@ -30,18 +31,18 @@ class HalfSent:
     def finish(self) -> int:
         """Send the rest; the status that is answered."""
         self.association.dul.send_pdu(self.last)
-        return answered(self.association)
+        return wait_for_answer(self.association)
 
 
-def answered(association: Any) -> int:
-    """Wait for the answer to `in_pieces`."""
+def wait_for_answer(association: Any) -> int:
+    """Wait for the answer to `request_fragments`."""
     _, answer = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()
     return answer.Status
 
 
 @contextmanager
-def half_sent(site: Site, *, senders: int, instance_bytes: int):
+def half_sent_requests(site: Site, *, senders: int, instance_bytes: int):
     """That many associations, each with a request of which nearly everything has arrived."""
     with ExitStack() as stack:
         yield [
@@ -55,14 +56,16 @@ def half_sent(site: Site, *, senders: int, instance_bytes: int):
 
 
 def _send_most(association: Any, *, uid: str, instance_bytes: int) -> HalfSent:
-    *pieces, last = in_pieces(association, uid, _data_set(uid, instance_bytes))
+    *pieces, last = request_fragments(association, uid, _data_set(uid, instance_bytes))
     for piece in pieces:
         association.dul.send_pdu(piece)
     wait_until(association.dul.to_provider_queue.empty)
     return HalfSent(association, last)
 
 
-def in_pieces(association: Any, uid: str, data_set: bytes, *, pdu_bytes: int = 131_072) -> list:
+def request_fragments(
+    association: Any, uid: str, data_set: bytes, *, pdu_bytes: int = 131_072
+) -> list:
     """The P-DATA of a C-STORE request; its answer is left for whoever sends them."""
     request = C_STORE()
     request.MessageID, request.Priority = 1, 0

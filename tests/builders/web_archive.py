@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 BOUNDARY = "the-boundary"
@@ -85,7 +83,7 @@ def send_json(request: BaseHTTPRequestHandler, value: object, *, warns: bool = F
     request.wfile.write(body)
 
 
-def multipart(files: list[bytes]) -> bytes:
+def multipart_body(files: list[bytes]) -> bytes:
     head = f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     return b"".join(head + file + b"\r\n" for file in files) + f"--{BOUNDARY}--\r\n".encode()
 
@@ -95,7 +93,7 @@ def send_multipart(
     length: bool = True,
 ) -> None:  # fmt: skip
     """`only`: so many bytes of it, then hang up; `length`: say how many there are."""
-    body = multipart(files)
+    body = multipart_body(files)
     request.send_response(200)
     request.send_header(
         "Content-Type", f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
@@ -108,7 +106,9 @@ def send_multipart(
 
 
 @contextmanager
-def serving(archive: WebArchive, context: ssl.SSLContext | None = None) -> Iterator[WebArchive]:
+def serve_web_archive(
+    archive: WebArchive, context: ssl.SSLContext | None = None
+) -> Iterator[WebArchive]:
     """On loopback, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -135,25 +135,3 @@ def serving(archive: WebArchive, context: ssl.SSLContext | None = None) -> Itera
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def make_certificate(folder: Path, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
-    """A certificate that is its own authority, and its key."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", str(key), "-out", str(certificate), "-days", "2",
-         "-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{address}"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
-
-
-def tls_server(certificate: Path, key: Path, *, client: Path | None = None) -> ssl.SSLContext:
-    """`client`: whose certificate a caller must show."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    if client is not None:
-        context.load_verify_locations(client)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context

@@ -1,4 +1,8 @@
-"""A worker's runtime on a model that a test made, in a folder of its own."""
+"""A worker's runtime on a model that a test made, in a folder of its own.
+
+Drawn pictures are unlike the training set: the packaged model's guard refuses them. A bundle that is
+written here has no guard unless a test gives it one, so it predicts whatever it is shown.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from sqlalchemy import text
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from db.ledger.model_registry import activate_model, select_shadow
-from tests.builders.bundles import manifest_of
+from tests.builders.bundles import make_manifest
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
 from worker.imaging.reading import read_dataset
@@ -26,7 +30,7 @@ from worker.settings import Settings, read_settings
 SPEC = PreprocessingSpec()
 
 
-def network(seed: int) -> Network:
+def random_network(seed: int) -> Network:
     """A ResNet50 with random weights, so that its logits say nothing but are always the same."""
     torch.manual_seed(seed)
     return build_model("resnet50").eval()
@@ -48,42 +52,50 @@ def guard_around(model: Network, like: Path, unlike: Path) -> WrongImageGuard:
     )
 
 
-def bundle(folder: Path, model: Network, guard: WrongImageGuard | None = None, **changes) -> Path:
+def write_bundle(
+    folder: Path, model: Network, guard: WrongImageGuard | None = None, **changes
+) -> Path:
     """A bundle of this model; its name and version come from `changes`."""
-    manifest = manifest_of(**changes)
+    manifest = make_manifest(**changes)
     path = folder / f"{manifest.model_name}-{manifest.model_version}"
     reference = guard.to_reference() if guard else None
     save_bundle(path, model=model, card="# A card\n", manifest=manifest, reference=reference)
     return path
 
 
-def started(site: Settings, active: Path, shadow: Path | None = None) -> Runtime:
-    """A runtime that predicts with one bundle, and with another beside it."""
-    upgrade(site.database_url)
-    database = Database(site.database_url)
-    record = register_bundle(database, site, active, actor="test")
-    beside = register_bundle(database, site, shadow, actor="test") if shadow else None
-    with database.transaction() as session:
-        activate_model(session, record.name, "test")
-        if beside:
-            select_shadow(session, beside.name, "test")
-    database.dispose()
-    return Runtime(site, WorkerIdentity.new(["stat", "routine"]))
-
-
-def settings_in(folder: Path, **changes) -> Settings:
-    """Settings of an installation in this folder, with guard and shadow at work."""
+def make_settings(folder: Path, **changes) -> Settings:
+    """Return the product's default settings in this folder, with one torch thread as tests have."""
     folder.mkdir(parents=True, exist_ok=True)
-    values = {"torch_threads": 1, "wrong_images": "refuse", "shadow": True} | changes
-    return read_settings(state_dir=folder, **values)
+    return read_settings(state_dir=folder, **({"torch_threads": 1} | changes))
 
 
-def accepted(runtime: Runtime, *paths: Path) -> str:
-    """The key of a study that was taken over."""
+def start_runtime(
+    settings: Settings, active: Path | None = None, shadow: Path | None = None
+) -> Runtime:
+    """Start a runtime on a new database.
+
+    `active` and `shadow` are the bundles that predict; without one it is the packaged ones, as at
+    a new installation.
+    """
+    upgrade(settings.database_url)
+    database = Database(settings.database_url)
+    if active:
+        record = register_bundle(database, settings, active, actor="test")
+        beside = register_bundle(database, settings, shadow, actor="test") if shadow else None
+        with database.transaction() as session:
+            activate_model(session, record.name, "test")
+            if beside:
+                select_shadow(session, beside.name, "test")
+    database.dispose()
+    return Runtime(settings, WorkerIdentity.new(["stat", "routine"]))
+
+
+def accept_files(runtime: Runtime, *paths: Path) -> str:
+    """Accept the files as one study and return its key."""
     return accept_study(list(paths), database=runtime.database, site=runtime.settings).study_key
 
 
-def found(runtime: Runtime, sql: str, **values) -> list[dict]:
-    """What the database answers, as dictionaries."""
+def query_rows(runtime: Runtime, sql: str, **values) -> list[dict]:
+    """Return what the database answers, as dictionaries."""
     with runtime.database.transaction() as session:
         return [dict(row) for row in session.execute(text(sql), values).mappings()]

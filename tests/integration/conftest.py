@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from db.engine.migrate import upgrade
-from tests.builders.site import site_in
+from tests.builders.site import make_site
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,6 @@ def migrated(tmp_path_factory):
 
 @pytest.fixture
 def site(tmp_path, migrated):
-    made = site_in(tmp_path, migrated)
+    made = make_site(tmp_path, migrated)
     yield made
     made.close()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.builders.dicom import make_study
+from tests.builders.waiting import scaled
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"
@@ -30,14 +31,14 @@ def listening(install):
 
 def dcmtk(installation, tool: str, *more: object, calling: str = "MODALITY_1"):
     """A tool's run against the listener."""
-    address = ("127.0.0.1", str(installation.site.listen_port))
+    address = ("127.0.0.1", str(installation.settings.listen_port))
     titles = ("-aet", calling, "-aec", "PNEUMO")
     return subprocess.run(
         [tool, *titles, *map(str, more[:-1] if more else ()), *address, *map(str, more[-1:])],
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 

@@ -35,8 +35,9 @@ from pydicom.uid import (
 
 from tests.builders.certificates import make_parties
 from tests.builders.dicom import chest_like_pixels, make_instance, write_instance
-from tests.builders.site import data_set_of, wait_until, write_as
-from tests.builders.slow_sender import half_sent
+from tests.builders.site import data_set_of, write_with_other_meta
+from tests.builders.slow_sender import half_sent_requests
+from tests.builders.waiting import scaled, wait_until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("storescu") is None, reason="Debian's dcmtk is not installed"
@@ -85,7 +86,7 @@ def dcmtk(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=scaled(60),
     )
 
 
@@ -110,7 +111,7 @@ def test_video_is_kept_too(site, tmp_path, option, syntax):
     compressed = make_instance(
         transfer_syntax=JPEGBaseline8Bit, bits_stored=8, sop_instance_uid=SOP
     )
-    path = write_as(tmp_path / "a.dcm", compressed, syntax=syntax)
+    path = write_with_other_meta(tmp_path / "a.dcm", compressed, syntax=syntax)
     assert_kept_as_it_is(site, path, option, syntax)
 
 
@@ -118,7 +119,7 @@ def assert_kept_as_it_is(site, path, option, syntax):
     done = dcmtk(site, "storescu", option, what=path)
     assert done.returncode == 0, done.stderr
     assert site.rows("SELECT transfer_syntax_uid FROM instance") == [(str(syntax),)]
-    (kept,) = site.kept()
+    (kept,) = site.stored_files()
     if syntax == DeflatedExplicitVRLittleEndian:  # dcmtk deflates again, by its own level
         assert dcmread(kept) == dcmread(path)
     else:
@@ -167,7 +168,7 @@ def test_a_called_title_that_is_not_listed_is_rejected_by_its_reason(site):
 def test_one_association_too_many_is_told_that_the_limit_is_ours(site):
     site.settings = site.settings.model_copy(update={"max_associations": 2})
     site.listen()
-    with half_sent(site, senders=2, instance_bytes=200_000) as requests:
+    with half_sent_requests(site, senders=2, instance_bytes=200_000) as requests:
         refused = dcmtk(site, "echoscu")
         assert {request.finish() for request in requests} == {0x0000}
     assert refused.returncode != 0
@@ -208,7 +209,7 @@ def test_dcmtk_sends_over_tls(site, pki, tmp_path, mode, own):
     assert dcmtk(site, "echoscu", *tls_of(pki, own)).returncode == 0
     done = dcmtk(site, "storescu", *tls_of(pki, own), what=path)
     assert done.returncode == 0, done.stderr
-    (kept,) = site.kept()
+    (kept,) = site.stored_files()
     assert data_set_of(kept.read_bytes()) == data_set_of(path.read_bytes())
 
 
@@ -218,7 +219,7 @@ def test_dcmtk_without_the_right_certificate_stays_out(site, pki, tmp_path, own)
     path = write_instance(tmp_path / "a.dcm")
     assert dcmtk(site, "storescu", *tls_of(pki, own), what=path).returncode != 0
     assert dcmtk(site, "storescu", what=path).returncode != 0, "without TLS"
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 def test_dcmtk_that_does_not_trust_our_authority_does_not_send(site, pki, tmp_path):
@@ -226,7 +227,7 @@ def test_dcmtk_that_does_not_trust_our_authority_does_not_send(site, pki, tmp_pa
     path = write_instance(tmp_path / "a.dcm")
     wrong = tls_of(pki, None, "their authority")
     assert dcmtk(site, "storescu", *wrong, what=path).returncode != 0
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 # -- rude ends ----------------------------------------------------------------------------------
@@ -249,4 +250,4 @@ def test_a_storescu_killed_in_the_middle_loses_nothing_that_it_was_told(site, tm
     wait_until(lambda: not list((site.settings.intake_dir / "incoming").iterdir()))
     kept = site.one("SELECT count(*) FROM instance")
     assert heard <= kept < 40, "it was to be killed in the middle"
-    assert len(site.kept()) == kept
+    assert len(site.stored_files()) == kept

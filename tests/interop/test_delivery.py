@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from tests.builders.dicom import make_study
-from tests.builders.installation import Installation, free_port
+from tests.builders.installation import Installation
 from tests.builders.orthanc import Orthanc, needs_orthanc
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled
 from worker.intake.accept import accept_study
 
 pytestmark = needs_orthanc
@@ -79,7 +81,7 @@ def test_results_are_found_under_the_patient_rendered_and_kept(
     )
     for image in images:
         pacs.post("/instances", image.read_bytes())
-    accept_study(images, database=installation.database, site=installation.site)
+    accept_study(images, database=installation.database, site=installation.settings)
     installation.wait_for(
         "delivered",
         lambda: (
@@ -113,5 +115,7 @@ def test_results_are_found_under_the_patient_rendered_and_kept(
 
 
 def fetched(pacs, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{pacs.http_port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(
+        f"http://127.0.0.1:{pacs.http_port}{path}", timeout=scaled(10)
+    ) as answer:
         return answer.read()

@@ -10,7 +10,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, JPEG2000Lossless, JPEGL
 
 from db.studies.results import retry_parked
 from tests.builders.dicom import make_study, write_instance
-from tests.builders.fetching_node import Node, with_peers, with_settings
+from tests.builders.fetching_node import FetchingNode, change_settings, configure_peers
 from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from tests.integration.conftest import migrated, site
 from worker.archive.find.search import count_images, find_day, open_search
@@ -67,15 +67,15 @@ def archive(tmp_path_factory):
     made.stop()
 
 
-def node_for(site, archive, folder, *, disk: Path | None = None, **does) -> Node:
+def node_for(site, archive, folder, *, disk: Path | None = None, **does) -> FetchingNode:
     says = "".join(f"{word} = {way!r}\n" for word, way in does.items())
-    with_peers(
+    configure_peers(
         site,
         folder,
         f'[pacs]\nae_title = "ORTHANC"\nhost = "127.0.0.1"\nport = {archive.dicom_port}\n'
         f'dicomweb = "http://127.0.0.1:{archive.http_port}/dicom-web/"\n{says}',
     )
-    return Node(site, disk)
+    return FetchingNode(site, disk)
 
 
 def expected(archive) -> dict[str, str]:
@@ -84,7 +84,7 @@ def expected(archive) -> dict[str, str]:
     return {h.sop_instance_uid: h.transfer_syntax_uid for h in headers}
 
 
-def kept(node: Node, taken) -> dict[str, str]:
+def kept(node: FetchingNode, taken) -> dict[str, str]:
     headers = [read_header(node.storage.path_of(i.file_name)) for i in taken.instances]
     return {h.sop_instance_uid: h.transfer_syntax_uid for h in headers}
 
@@ -119,7 +119,7 @@ def test_another_node_fetches_again_what_is_not_on_its_disk(site, archive, tmp_p
     with first.database.transaction() as session:
         retry_parked(session, key, actor="test")
 
-    other = Node(site, tmp_path / "other-disk")
+    other = FetchingNode(site, tmp_path / "other-disk")
     again = other.fetch(key)
 
     assert kept(other, again) == expected(archive)
@@ -169,7 +169,7 @@ def test_c_move_comes_through_our_listener_into_the_same_row(site, archive, tmp_
 def test_c_move_to_a_destination_that_the_archive_does_not_know(site, archive, tmp_path):
     """Orthanc says "unable to process", and does not say why."""
     node_for(site, archive, tmp_path, retrieve="c-move", count="c-find")
-    node = Node(with_settings(site, ae_title="NOBODY"))
+    node = FetchingNode(change_settings(site, ae_title="NOBODY"))
     taken = node.claim(node.order(UID))
     with pytest.raises(Transient, match=r"RETRIEVE_FAILED.*perhaps it does not know NOBODY"):
         node.retriever.ensure_images(taken)

@@ -14,9 +14,9 @@ import pytest
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 from tests.builders.dicom import make_study, write_instance
-from tests.builders.installation import free_port
 from tests.builders.orthanc import Orthanc, needs_orthanc
-from tests.builders.site import wait_until
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 from worker.listener.storage_scp import echo
 
 pytestmark = needs_orthanc
@@ -35,7 +35,9 @@ def pacs(tmp_path, installation):
         tmp_path / "pacs",
         {
             "LuaScripts": [str(SCRIPT)],
-            "DicomModalities": {"pneumo": ["PNEUMO", "127.0.0.1", installation.site.listen_port]},
+            "DicomModalities": {
+                "pneumo": ["PNEUMO", "127.0.0.1", installation.settings.listen_port]
+            },
         },
         {"PNEUMO_WAITING": str(tmp_path / "waiting.txt")},
     )
@@ -61,7 +63,7 @@ def test_stable_studies_arrive_also_those_of_an_outage_and_a_restart(installatio
     assert len(waiting.read_text().split()) == 1
     pacs.stop()
     installation.start("worker.cli", "listen", log="listener")
-    installation.wait_for("we listen", lambda: echo(installation.site), within_s=60)
+    installation.wait_for("we listen", lambda: echo(installation.settings), within_s=60)
     pacs.start()
 
     give(pacs, tmp_path, "1.2.3.2")
@@ -100,7 +102,7 @@ class Receiver:
     def _store(self, event: Any) -> int:
         study = str(event.dataset.StudyInstanceUID)
         self.tries[study] += 1
-        self.go_on.wait(60)
+        self.go_on.wait(scaled(60))
         if study.startswith(REFUSED_FOR_GOOD):
             return 0xC000
         self.arrived.append(str(event.dataset.SOPInstanceUID))

@@ -9,9 +9,14 @@ from pydicom import dcmread
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from tests.builders.database import ensure_model, positive_outcome, store
-from tests.builders.deliveries import begun, claimed, destined, objects
+from tests.builders.deliveries import (
+    activate_destinations,
+    begin_one_delivery,
+    claim_one_delivery,
+    result_objects,
+)
 from tests.builders.dicom import make_instance, make_study, write_instance
-from tests.builders.fetching_node import with_settings
+from tests.builders.fetching_node import change_settings
 from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
 from tests.integration.conftest import migrated, site
 from tests.interop.test_orthanc_as_archive import kept, node_for
@@ -62,10 +67,10 @@ def archive(orthanc, site, tmp_path):
 
 def delivered(node, archive, taken, folder) -> None:
     """The study has its result, on record and in the archive: a report and a capture."""
-    destined(node.database, "pacs")
+    activate_destinations(node.database, "pacs")
     store(node.database, taken, positive_outcome(taken, ensure_model(node.database)))
-    begun(node.database, claimed(node.database))
-    for number, item in enumerate(objects()):
+    begin_one_delivery(node.database, claim_one_delivery(node.database))
+    for number, item in enumerate(result_objects()):
         path = write_instance(
             folder / f"own-{number}.dcm", rows=8, columns=8, study_instance_uid=UID, modality="OT",
             sop_class_uid=item.sop_class_uid, sop_instance_uid=item.sop_instance_uid,
@@ -82,7 +87,7 @@ def test_a_late_image_is_closed_by_count_all_the_same(
 ):
     monkeypatch.setattr(completeness, "RECHECK_S", 0.0)
     node = node_for(site, archive, tmp_path, retrieve=retrieve, count=count)
-    with_settings(node, count_quiet_s=1e-6)
+    change_settings(node, count_quiet_s=1e-6)
     site.listen()
     key = node.order(UID)
     delivered(node, archive, node.fetch(key), tmp_path)

@@ -12,6 +12,7 @@ import pytest
 from tests.builders.dicom import make_study
 from tests.builders.installation import ROOT, Installation, celery_command
 from tests.builders.orthanc import DICOMWEB, Orthanc, needs_orthanc_with_dicomweb
+from tests.builders.waiting import scaled
 
 pytestmark = needs_orthanc_with_dicomweb
 
@@ -42,21 +43,21 @@ def run(site: Installation, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "worker.cli", *words],
         cwd=ROOT,
-        env={**os.environ, **site.site.as_environment(), "COLUMNS": "160"},
+        env={**os.environ, **site.settings.as_environment(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=scaled(120),
         check=False,
     )
 
 
 def start_node_apart(site: Installation, folder: Path) -> None:
     """A worker whose disk is its own: it shares database and broker, and no intake folder."""
-    shared = site.site
+    shared = site.settings
     apart = {"state_dir": folder, "run_dir": shared.alive_dir, "own_disk": True}
-    site.site = shared.model_copy(update=apart)
+    site.settings = shared.model_copy(update=apart)
     site.start(*celery_command("stat,routine", "threads", 2), log="worker-apart")
-    site.site = shared
+    site.settings = shared
 
 
 def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
@@ -81,7 +82,7 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
     )
     status = run(site, "status").stdout
     assert "archive pacs: ARCHIVE_AWAY" in status
-    assert "1 ordered studies are still to be fetched from pacs" in status
+    assert "Still to be fetched from pacs: 1 ordered study." in status
 
     peers.write_text(away.replace("port = 1\n", f"port = {archive.dicom_port}\n"))
     site.wait_for("predicted after all", lambda: site.all_done(1), within_s=40)
@@ -111,7 +112,7 @@ def test_a_study_a_day_and_what_became_of_them(install, archive, tmp_path):
         ("pull", "routine", "pacs_count"),
         ("dicomweb", "routine", "sender"),
     ]
-    assert not list(site.site.intake_dir.rglob("*.dcm")), "nothing lies on a shared disk"
+    assert not list(site.settings.intake_dir.rglob("*.dcm")), "nothing lies on a shared disk"
     assert len(list((tmp_path / "node" / "intake").rglob("*.dcm"))) == 8
     told = site.ends_of_logs() + ordered.stdout + filled.stdout + covered.stdout + by_web.stdout
     assert "1.2.3." not in told.replace("127.0.0.1", "")

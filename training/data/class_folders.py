@@ -12,23 +12,26 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from training.data.found import Found, Skipped, require_both_classes
-from training.data.names import patient_key_from_name, tells_patient
-from training.data.radiograph import CLASSES, Radiograph, Tell, silent
+from training.data.pool import Layout, Pool, Skipped
+from training.data.radiograph import CLASSES, ProgressCallback, Radiograph, ignore_progress
 from worker.errors import Rejected
 
 DEVELOPMENT = ("train", "val")
-"""What is learnt from and chosen on."""
+"""For training and for every choice."""
 TEST = ("test",)
 """The authors' own test: looked at once per release."""
 BARE = (".",)
 """The class folders stand in the root itself, as in a set that is only measured."""
 SUFFIXES = {".jpeg", ".jpg", ".png"}
+_NORMAL = re.compile(r"^((?:NORMAL2-)?IM-\d+)")
+_PNEUMONIA = re.compile(r"^(person\d+)_(bacteria|virus)")
+"""The names of the set's authors: `IM-0115-0001`, `NORMAL2-IM-0838-0001`, `person1000_virus_1681`."""
 INDEX, INDEX_COLUMNS = "index.csv", {"folder", "file", "patient_key"}
 
 UNREADABLE = "IMAGE_UNREADABLE"
@@ -37,26 +40,15 @@ UNREADABLE_SENTENCE = (
 )
 
 
-def read_radiographs(root: Path) -> tuple[Radiograph, ...]:
-    """Every development image under `root`, in a fixed order.
-
-    Raises Rejected: TRAINING_DATA_EMPTY where a class has none, IMAGE_UNREADABLE.
-    """
-    return _all_of(read_class_folders(root, DEVELOPMENT))
-
-
-def read_test(root: Path) -> tuple[Radiograph, ...]:
-    """Every image of the authors' test folder, in a fixed order. Raises as `read_radiographs`."""
-    return _all_of(read_class_folders(root, TEST))
-
-
 def has_class_folders(root: Path, folders: Sequence[str]) -> bool:
     """Whether any of `folders` has a folder for a class."""
     return any((root / folder / name).is_dir() for folder in folders for name in CLASSES)
 
 
-def read_class_folders(root: Path, folders: Sequence[str], tell: Tell = silent) -> Found:
-    """Every image of these folders; pixels are not decoded yet. Raises Rejected("..._EMPTY")."""
+def read_class_folders(
+    root: Path, folders: Sequence[str], on_progress: ProgressCallback = ignore_progress
+) -> Pool:
+    """Read every image of these folders, pixels excepted. Raises Rejected("TRAINING_DATA_EMPTY")."""
     keys = _read_index(root)
     listed = [
         (folder, label, path)
@@ -72,26 +64,20 @@ def read_class_folders(root: Path, folders: Sequence[str], tell: Tell = silent) 
         try:
             radiographs.append(_read(path, relative, label, keys.get((folder, path.name))))
         except Rejected as reason:
-            skipped.append(
-                Skipped(shown_as=relative.as_posix(), code=reason.code, sentence=reason.sentence)
-            )
-        tell(done, len(listed))
-    require_both_classes(
-        radiographs,
-        skipped,
-        expected=lambda label: f"{Path(folders[0], CLASSES[label]).as_posix()}/*.jpeg",
+            skipped.append(Skipped.because(reason, relative.as_posix()))
+        on_progress(done, len(listed))
+    pool = Pool(
+        root=root,
+        layout=Layout.CLASS_FOLDERS,
+        radiographs=tuple(radiographs),
+        skipped=tuple(skipped),
     )
-    return Found(radiographs=tuple(radiographs), skipped=tuple(skipped))
-
-
-def _all_of(found: Found) -> tuple[Radiograph, ...]:
-    for skipped in found.skipped:
-        raise skipped.as_error()
-    return found.radiographs
+    pool.require_both_classes(lambda label: f"{Path(folders[0], CLASSES[label]).as_posix()}/*.jpeg")
+    return pool
 
 
 def _read(path: Path, relative: Path, label: int, key: str | None) -> Radiograph:
-    """One file. Raises Rejected("IMAGE_UNREADABLE") where not even its size can be told."""
+    """One file. Raises Rejected("IMAGE_UNREADABLE") where not even its size can be read."""
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
@@ -106,7 +92,7 @@ def _read(path: Path, relative: Path, label: int, key: str | None) -> Radiograph
         patient_key=key or patient_key_from_name(path.name, label),
         sha256=hashlib.sha256(content).hexdigest(),
         size=(rows, columns),
-        patient_is_known=bool(key) or tells_patient(path.name, label),
+        patient_is_known=bool(key) or names_patient(path.name, label),
     )
 
 
@@ -120,3 +106,20 @@ def _read_index(root: Path) -> dict[tuple[str, str], str]:
         if not set(reader.fieldnames or ()) >= INDEX_COLUMNS:
             return {}
         return {(row["folder"], row["file"]): row["patient_key"] for row in reader}
+
+
+def patient_key_from_name(name: str, label: int) -> str:
+    """The patient key in a file name of the original set.
+
+    A file named otherwise gets a key of its own: nothing is grouped, and nothing wrongly.
+    """
+    if label == 0 and (match := _NORMAL.match(name)):
+        return f"normal:{match[1]}"
+    if label == 1 and (match := _PNEUMONIA.match(name)):
+        return f"{match[2]}:{match[1]}"
+    return f"{CLASSES[label].lower()}:{Path(name).stem}"
+
+
+def names_patient(name: str, label: int) -> bool:
+    """Whether a file name is one of the original set's."""
+    return (_NORMAL, _PNEUMONIA)[label].match(name) is not None

@@ -1,8 +1,8 @@
-"""One file to its pixels, in the two forms that are needed.
+"""Decode one file, in the two forms that are needed.
 
-decode_plane  uint8 (S, S): what training reads again and again from the cache
-load_tensor   float32 (3, S, S): what evaluation of a DICOM set shows to the network, bit for bit
-              what a worker makes of the file
+decode_plane  uint8 (S, S), which training keeps in the cache
+load_tensor   float32 (3, S, S), which an evaluation of a DICOM set gives to the network: bit for
+              bit what a worker makes of the file
 """
 
 from __future__ import annotations

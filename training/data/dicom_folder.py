@@ -1,6 +1,6 @@
 """A folder of DICOM files with a CSV of labels: read, judged and grouped by the worker's rules.
 
-What a worker would refuse, such as a lateral view, is no example to learn from either. The
+What a worker would refuse, such as a lateral view, is left out here too. The
 patient is the header's Patient ID as a hash, which is in no message and no file.
 """
 
@@ -12,9 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from training.data.files_by_name import FilesByName, files_under
-from training.data.found import Found, Skipped, require_both_classes
 from training.data.labels import LabelledFile, Labels, read_labels
-from training.data.radiograph import CLASSES, Encoding, Radiograph, Tell, silent
+from training.data.pool import Layout, Pool, Skipped
+from training.data.radiograph import (
+    CLASSES,
+    Encoding,
+    ProgressCallback,
+    Radiograph,
+    ignore_progress,
+)
 from worker.errors import Rejected
 from worker.imaging.dicom_files import looks_like_dicom
 from worker.imaging.eligibility import check_eligibility
@@ -24,8 +30,10 @@ from worker.imaging.reading import read_header
 UNREADABLE_SENTENCE = "The file cannot be read from the disk; check its rights, or copy it again."
 
 
-def read_dicom_folder(root: Path, csv: Path, tell: Tell = silent) -> Found:
-    """Every labelled and eligible file under `root`; pixels are not decoded yet.
+def read_dicom_folder(
+    root: Path, csv: Path, on_progress: ProgressCallback = ignore_progress
+) -> Pool:
+    """Read every labelled and eligible file under `root`, pixels excepted.
 
     Raises Rejected: those of `read_labels`, LABELS_WITHOUT_FILES, TRAINING_DATA_EMPTY.
     """
@@ -43,19 +51,18 @@ def read_dicom_folder(root: Path, csv: Path, tell: Tell = silent) -> Found:
         try:
             radiographs.append(_read(root, labelled))
         except Rejected as reason:
-            skipped.append(
-                Skipped(shown_as=labelled.place, code=reason.code, sentence=reason.sentence)
-            )
-        tell(done, len(labels.labelled))
-    require_both_classes(
-        radiographs, skipped, expected=lambda label: f"files with the label {label} in {csv.name}"
-    )
-    return Found(
+            skipped.append(Skipped.because(reason, labelled.line))
+        on_progress(done, len(labels.labelled))
+    pool = Pool(
+        root=root,
+        layout=Layout.LABELLED_DICOM,
         radiographs=tuple(radiographs),
         skipped=tuple(skipped),
         labels_without_file=labels.without_file,
         files_without_label=_count_unlabelled(root, files, labels),
     )
+    pool.require_both_classes(lambda label: f"files with the label {label} in {csv.name}")
+    return pool
 
 
 def has_dicom(root: Path) -> bool:
@@ -64,7 +71,7 @@ def has_dicom(root: Path) -> bool:
 
 
 def _read(root: Path, labelled: LabelledFile) -> Radiograph:
-    """One file. Raises Rejected with the code of the first rule that a worker would refuse it by."""
+    """Read one file. Raises Rejected with the code of the first rule by which a worker refuses it."""
     try:
         content = (root / labelled.file).read_bytes()
     except OSError:
@@ -75,16 +82,16 @@ def _read(root: Path, labelled: LabelledFile) -> Radiograph:
     return Radiograph(
         path=Path(labelled.file),
         label=labelled.label,
-        patient_key=f"{CLASSES[labelled.label].lower()}:{_person(header)}",
+        patient_key=f"{CLASSES[labelled.label].lower()}:{_patient_hash(header)}",
         sha256=hashlib.sha256(content).hexdigest(),
         encoding=Encoding.DICOM,
         size=(header.rows or 0, header.columns or 0),
         patient_is_known=bool(header.patient_id),
-        place=labelled.place,
+        label_line=labelled.line,
     )
 
 
-def _person(header: InstanceHeader) -> str:
+def _patient_hash(header: InstanceHeader) -> str:
     """A hash of Patient ID; without one, of the study, whose images surely show one patient."""
     return hashlib.sha256((header.patient_id or header.study_instance_uid).encode()).hexdigest()[
         :16

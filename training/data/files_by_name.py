@@ -1,4 +1,4 @@
-"""A name that somebody wrote into a table -> the files of the folder that it may mean."""
+"""Find the files of a folder that a name in a table may mean."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from training.data.words import at_start
+from training.data.text import capitalised
 from worker.errors import Rejected
 
 ENDINGS = {".dcm", ".dicom", ".jpeg", ".jpg", ".png"}
@@ -33,16 +33,16 @@ class FilesByName:
         path = PurePosixPath(name.replace("\\", "/")).as_posix()
         return [path] if path in self._paths else self._by_name.get(path, [])
 
-    def find(self, name: str, place: str) -> str | None:
-        """The file that is meant, None if there is none. Raises Rejected("FILE_NAME_AMBIGUOUS").
+    def find(self, name: str, line: str) -> str | None:
+        """The file of that name, None if there is none. Raises Rejected("FILE_NAME_AMBIGUOUS").
 
-        `place`: where the name stands, for the sentence.
+        `line`: the table's line with the name, for the message.
         """
         found = self.candidates(name)
         if len(found) > 1:
             raise Rejected(
                 "FILE_NAME_AMBIGUOUS",
-                f"{at_start(place)} may mean any of {len(found)} files of the same name in "
+                f"{capitalised(line)} may mean any of {len(found)} files of the same name in "
                 "different folders; write the file's path within the set instead.",
             )
         return found[0] if found else None

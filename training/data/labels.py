@@ -7,7 +7,7 @@
 
 The image's name stands in `patientId`, `image` or `file`, the label in `Target` or `label`. An
 image is positive if any of its rows is: a box marks what a row is about, and beside it an empty
-one says nothing. Without a box, 0 and 1 for one image are a contradiction.
+one means nothing. Without a box, 0 and 1 for one image are a contradiction.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from training.data.files_by_name import FilesByName
 from training.data.tables import Row, has_columns, read_rows
-from training.data.words import at_start
+from training.data.text import capitalised
 from worker.errors import Rejected
 
 NAME_COLUMNS = ("file", "image", "patientId")
@@ -31,19 +31,19 @@ _VALUES = {"0": 0, "0.0": 0, "1": 1, "1.0": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFile:
-    """A file and what its rows say of it."""
+    """A file and its label."""
 
     file: str
     """Relative to the set's root, with slashes."""
     label: int
     """0 or 1."""
-    place: str
-    """Its first row: `line 17 of labels.csv`."""
+    line: str
+    """The first of its lines: `line 17 of labels.csv`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """A CSV of labels, held against a folder."""
+    """A CSV of labels, matched with the files of a folder."""
 
     labelled: tuple[LabelledFile, ...]
     """In the order of the files' paths."""
@@ -57,7 +57,7 @@ def find_labels(root: Path) -> Path | None:
     if len(found) > 1:
         raise Rejected(
             "LABELS_AMBIGUOUS",
-            f"{' and '.join(path.name for path in found)} could both be the labels; say which with "
+            f"{' and '.join(path.name for path in found)} could both be the labels; name one with "
             "--labels.",
         )
     return found[0] if found else None
@@ -71,10 +71,10 @@ def read_labels(csv: Path, files: FilesByName) -> Labels:
     by_file: dict[str, list[Row]] = defaultdict(list)
     without_file: list[str] = []
     for row in read_rows(csv, NAME_COLUMNS, LABEL_COLUMNS):
-        _label_of(row)  # a wrong value is told even where the file is missing
-        file = files.find(row.first_of(NAME_COLUMNS), row.place)
+        _label_of(row)  # a wrong value is an error even where the file is missing
+        file = files.find(row.first_of(NAME_COLUMNS), row.line)
         if file is None:
-            without_file.append(row.place)
+            without_file.append(row.line)
         else:
             by_file[file].append(row)
     return Labels(labelled=tuple(_labelled(by_file)), without_file=tuple(without_file))
@@ -87,10 +87,10 @@ def _labelled(by_file: Mapping[str, Sequence[Row]]) -> Iterator[LabelledFile]:
             other = rows[labels.index(1 - labels[0])]
             raise Rejected(
                 "LABELS_CONTRADICT",
-                f"{at_start(rows[0].place)} says {labels[0]} and {other.place} says "
-                f"{1 - labels[0]} of the same image, and no box tells why; expected one label.",
+                f"{capitalised(rows[0].line)} says {labels[0]} and {other.line} says "
+                f"{1 - labels[0]} of the same image, and neither has a box; expected one label.",
             )
-        yield LabelledFile(file=file, label=max(labels), place=rows[0].place)
+        yield LabelledFile(file=file, label=max(labels), line=rows[0].line)
 
 
 def _label_of(row: Row) -> int:
@@ -101,7 +101,7 @@ def _label_of(row: Row) -> int:
         found = value if number else f"a text of {len(value)} characters"
         raise Rejected(
             "LABEL_INVALID",
-            f"{at_start(row.place)} has the label {found}; expected 0 (normal) or 1 (pneumonia).",
+            f"{capitalised(row.line)} has the label {found}; expected 0 (normal) or 1 (pneumonia).",
         )
     return _VALUES[value]
 

@@ -1,4 +1,4 @@
-"""One image of a set: where it lies, what it shows, whose it is."""
+"""One image of a set: its file, its label and its patient."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 
-Tell = Callable[[int, int], None]
-"""Called with how many files are done, and of how many."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with the number of files done, and of all files."""
 
 
-def silent(_done: int, _total: int) -> None:
-    """The teller that tells nothing."""
+def ignore_progress(_done: int, _total: int) -> None:
+    """Show no progress."""
 
 
 class Encoding(StrEnum):
@@ -34,7 +34,7 @@ class Radiograph:
     path: Path
     """Relative to the set's root."""
     label: int
-    """Its place in CLASSES: 0 NORMAL, 1 PNEUMONIA."""
+    """Index into CLASSES: 0 NORMAL, 1 PNEUMONIA."""
     patient_key: str = field(repr=False)
     """`subtype:person`, such as `virus:person1000` or `normal:IM-0115`."""
     sha256: str
@@ -42,20 +42,15 @@ class Radiograph:
     encoding: Encoding = Encoding.PICTURE
     """How the pixels are written."""
     size: tuple[int, int] | None = None
-    """(rows, columns) of the file, before any resize; None: nobody looked."""
+    """(rows, columns) of the file, before any resize; None where they are unknown."""
     patient_is_known: bool = True
-    """False where nothing tells the patient, so that the image stands for a patient of its own."""
-    place: str | None = None
-    """How messages name it: a DICOM file by its label's line, as its own name may be a patient's."""
-
-    @property
-    def file(self) -> str:
-        """The file's name, without folders."""
-        return self.path.name
+    """False where nothing names the patient, so that the image counts as a patient of its own."""
+    label_line: str | None = None
+    """The line of its label, by which messages name a DICOM file: its name may be a patient's."""
 
     @property
     def subtype(self) -> str:
-        """`normal`, `bacteria`, `virus`, or `pneumonia` where nothing tells its cause."""
+        """`normal`, `bacteria`, `virus`, or `pneumonia` where the cause is unknown."""
         return self.patient_key.partition(":")[0]
 
     @property
@@ -66,7 +61,7 @@ class Radiograph:
     @property
     def shown_as(self) -> str:
         """Its name in messages."""
-        return self.place or self.path.as_posix()
+        return self.label_line or self.path.as_posix()
 
 
 def fingerprint(radiographs: Sequence[Radiograph]) -> str:

@@ -1,4 +1,4 @@
-"""CSV files of other people: read whole, columns found by name, every flaw told by its line.
+"""CSV files of other people: read whole, columns found by name, every error named by its line.
 
 No cell is quoted in an error: where a heading is missing, the first line may hold a patient.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.words import at_start
+from training.data.text import capitalised
 from worker.errors import Rejected
 
 
@@ -18,7 +18,7 @@ from worker.errors import Rejected
 class Row:
     """One line of a table."""
 
-    place: str
+    line: str
     """`line 17 of labels.csv`, for messages."""
     cells: dict[str, str]
     """Column, in lower case -> what stands in it; an empty text where nothing does."""
@@ -29,7 +29,7 @@ class Row:
         if not (cell := self.cells[column.lower()]):
             raise Rejected(
                 "CSV_CELL_EMPTY",
-                f"{at_start(self.place)} has nothing in its column {column}; fill it in or "
+                f"{capitalised(self.line)} has nothing in its column {column}; fill it in or "
                 "delete the line.",
             )
         return cell
@@ -52,7 +52,7 @@ def read_rows(path: Path, *columns: Sequence[str]) -> tuple[Row, ...]:
         raise Rejected("CSV_EMPTY", f"The file {path.name} has no line below its heading.")
     return tuple(
         Row(
-            place=f"line {number} of {path.name}",
+            line=f"line {number} of {path.name}",
             cells=dict(zip(heading, [*cells, *[""] * len(heading)], strict=False)),
         )
         for number, cells in lines

@@ -1,13 +1,22 @@
-"""A template and its values to one HTML file."""
+"""A template and its values to one HTML file, and the files of a report."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from training.evaluation import RESEARCH_ONLY
-from training.figure_names import ADJECTIVES, HEADLINE, NAMES, shown, shown_interval
+from training.data.files import os_errors_as
+from training.evaluate.evaluation import IN_SAMPLE, NO_BASELINE, RESEARCH_ONLY
+from training.report.metric_names import (
+    ADJECTIVES,
+    HEADLINE,
+    NAMES,
+    format_interval,
+    format_metric,
+)
 
 
 def render(template: str, **values: Any) -> str:
@@ -19,11 +28,21 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "interval": shown_interval}
+    environment.filters |= {"metric": format_metric, "interval": format_interval}
     environment.globals |= {
-        "HEADLINE": HEADLINE,
-        "NAMES": NAMES,
-        "RESEARCH_ONLY": RESEARCH_ONLY,
         "ADJECTIVES": ADJECTIVES,
+        "HEADLINE": HEADLINE,
+        "IN_SAMPLE": IN_SAMPLE,
+        "NAMES": NAMES,
+        "NO_BASELINE": NO_BASELINE,
+        "RESEARCH_ONLY": RESEARCH_ONLY,
     }
     return environment.get_template(template).render(**values)
+
+
+def write_report(output: Path, texts: Mapping[str, str]) -> None:
+    """Write texts into `output`, each under its file name. Raises Resource("REPORT_NOT_WRITTEN")."""
+    with os_errors_as("REPORT_NOT_WRITTEN", "The report", output):
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (output / name).write_text(text, encoding="utf-8")

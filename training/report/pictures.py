@@ -1,4 +1,4 @@
-"""Radiographs as they stand in a report: data URIs, so that the page is one file."""
+"""Radiographs for a report: data URIs, so that the page is one file."""
 
 from __future__ import annotations
 

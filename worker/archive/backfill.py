@@ -1,7 +1,7 @@
-"""Ordering what an archive has of a span of days, politely: slowly, at its quiet hours, a few at once.
+"""Order what an archive has of a span of days: at a limited rate, in its quiet hours, a few at once.
 
-What is known is passed over, so that a backfill that was stopped goes on when it is started again:
-there is nothing else to remember.
+Known studies are skipped, so a backfill that was stopped goes on when it is started again: it keeps no
+other state.
 """
 
 from __future__ import annotations
@@ -14,47 +14,47 @@ from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 
 from db.engine.session import Database
-from db.ledger.conditions import active_code, end_condition, note_condition
+from db.ledger.conditions import active_code
 from db.studies.orders import known_studies, outstanding_orders
 from worker.archive import errors
-from worker.archive.find.search import FoundDay, FoundStudy, Truncation, find_day
+from worker.archive.circuit_breaker import RecordedCircuitBreaker
+from worker.archive.find.answers import FoundStudy
+from worker.archive.find.search import FoundDay, find_day
+from worker.archive.find.truncated_answers import Truncation
 from worker.archive.order import order_study
 from worker.archive.retrieve.disk import NO_ROOM_CODES, STALE_S
 from worker.errors import Rejected, Unavailable
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
-from worker.transactions import in_transaction
 
 POLL_INTERVAL_S = 1.0
-"""How often we look whether ordered studies have been done, or the window has opened."""
+"""Interval of checking whether ordered studies are done, or the window has opened."""
 SHOWN_WAIT_S = 5.0
-"""A shorter wait for the rate is how it goes on, and would only flicker."""
+"""A shorter wait for the rate is not shown, as it would only flicker."""
 ARCHIVE_PAUSE_S = 30.0
-"""After a question that the archive did not answer."""
-
-
+"""Pause after a query that the archive did not answer."""
 _HOUR_AND_MINUTE = r"(?:[01]\d|2[0-3]):[0-5]\d"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """So many studies in so many seconds, evenly spread."""
+    """A number of studies in a number of seconds, evenly spread."""
 
     studies: int
     per_s: float
 
     @property
     def interval_s(self) -> float:
-        """Between one order and the next."""
+        """Return the time between one order and the next."""
         return self.per_s / self.studies
 
     @classmethod
     def parse(cls, text: str) -> Rate:
-        """`30/min`, `2/s`, `500/h`. Raises Rejected RATE_INVALID."""
+        """Parse `30/min`, `2/s` or `500/h`. Raises Rejected RATE_INVALID."""
         match = re.fullmatch(r"([1-9]\d{0,5})/(s|min|h)", text.strip())
         if match is None:
             raise Rejected(
-                "RATE_INVALID", f"{text[:20]!r} is no rate. Expected e.g. 30/min, 2/s or 500/h."
+                "RATE_INVALID", f"{text[:20]!r} is not a rate. Expected e.g. 30/min, 2/s or 500/h."
             )
         per_s = {"s": 1.0, "min": 60.0, "h": 3600.0}[match[2]]
         return cls(studies=int(match[1]), per_s=per_s)
@@ -62,7 +62,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Hours of the day, by this machine's clock; it may go over midnight."""
+    """Hours of the day, by this machine's clock; may span midnight."""
 
     begins: clock_time
     ends: clock_time
@@ -75,12 +75,12 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """`20:00-06:00`. Raises Rejected WINDOW_INVALID."""
+        """Parse `20:00-06:00`. Raises Rejected WINDOW_INVALID."""
         match = re.fullmatch(rf"({_HOUR_AND_MINUTE})-({_HOUR_AND_MINUTE})", text.strip())
         if match is None or match[1] == match[2]:
             raise Rejected(
                 "WINDOW_INVALID",
-                f"{text[:20]!r} is no window. Expected two different times of the day, e.g. "
+                f"{text[:20]!r} is not a window. Expected two different times of the day, e.g. "
                 "20:00-06:00.",
             )
         begins, ends = (clock_time.fromisoformat(match[which]) for which in (1, 2))
@@ -89,52 +89,52 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Backfill:
-    """What is to be ordered, and how politely."""
+    """What to order, and how fast."""
 
     peer: Peer
-    """It is searched, and fetched from."""
+    """The archive to search and to retrieve from."""
     first: date
     last: date
     """Both are included."""
     modalities: tuple[str, ...] = ()
-    """Of which a study has at least one; none: all studies."""
+    """A study has at least one of these; empty: all studies."""
     rate: Rate = Rate(studies=30, per_s=60.0)
     window: Window | None = None
     """None: at any time."""
     outstanding: int = 50
-    """So many ordered studies may wait or run at once."""
+    """Most ordered studies that may wait or run at once."""
 
 
 @dataclass(kw_only=True)
 class BackfillProgress:
-    """How far it has come."""
+    """How far a backfill has come."""
 
     days: int
-    """In all."""
+    """Days of the span."""
     days_done: int = 0
     found: int = 0
-    """Studies that the archive has, of the days looked at."""
+    """Studies that the archive has of the days done."""
     known: int = 0
-    """Of those, here already."""
+    """Found studies that were known here before."""
     ordered: int = 0
-    """Of those, ordered now."""
+    """Found studies that were ordered now."""
     truncations: dict[date, Truncation] = field(default_factory=dict)
-    """Days of which the archive may have more than it told."""
+    """Days of which the archive may have more than it returned."""
     waiting_for: str = ""
-    """What it waits for now, in words; empty while it works."""
+    """What the backfill waits for now; empty while it works."""
 
 
 ShowProgress = Callable[[BackfillProgress], None]
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
-    """Each day, both ends included."""
+    """Yield each day, both ends included."""
     for number in range((last - first).days + 1):
         yield first + timedelta(days=number)
 
 
 def backfill(
-    wanted: Backfill,
+    plan: Backfill,
     settings: Settings,
     database: Database,
     *,
@@ -142,27 +142,37 @@ def backfill(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
 ) -> BackfillProgress:
-    """Order every study of the span that is not known here; the oldest day first.
+    """Order every study of the span that is not known here, the oldest day first.
 
-    An archive that does not answer is waited for. Raises Rejected (DAYS_INVALID, and as
-    `order_study`), Transient as `find_day` for what waiting does not mend.
+    Waits while the archive is unavailable. Raises Rejected (DAYS_INVALID, and as `order_study`),
+    Transient as `find_day` for failures that waiting does not mend.
     """
-    days = list(days_between(wanted.first, wanted.last))
+    days = list(days_between(plan.first, plan.last))
     if not days:
         raise Rejected("DAYS_INVALID", "The last day is before the first. Give them in order.")
     progress = BackfillProgress(days=len(days))
-    politeness = _Throttle(wanted, database, progress, show, sleep, clock)
+    throttle = _Throttle(
+        plan=plan, database=database, progress=progress, show=show, sleep=sleep, clock=clock
+    )
     for day in days:
-        politeness.wait_for_window()
-        found = _find(wanted, settings, database, day, politeness)
+        throttle.wait_for_window()
+        found = _find(plan, settings, database, day, throttle)
         new = _unknown(database, found.studies)
         progress.found += len(found.studies)
         progress.known += len(found.studies) - len(new)
         if found.truncation is not None:
             progress.truncations[day] = found.truncation
         for study in new:
-            politeness.wait_until_allowed()
-            _order(wanted, study, settings, database, progress)
+            throttle.wait_until_allowed()
+            # Never STAT: old studies can wait for new ones.
+            ordered = order_study(
+                study.study_instance_uid,
+                peer=plan.peer.name,
+                database=database,
+                settings=settings,
+            )
+            progress.ordered += ordered.is_new
+            progress.known += not ordered.is_new  # it arrived by another way meanwhile
             show(progress)
         progress.days_done += 1
         show(progress)
@@ -170,20 +180,20 @@ def backfill(
 
 
 def _find(
-    wanted: Backfill, settings: Settings, database: Database, day: date, politeness: _Throttle
+    plan: Backfill, settings: Settings, database: Database, day: date, throttle: _Throttle
 ) -> FoundDay:
-    """The day's studies; while the archive is away, `pneumo status` says so and we wait."""
-    subject, was_away = errors.subject_of(wanted.peer), False
+    """Return the day's studies; while the archive is away, wait and show it in `pneumo status`."""
+    breaker, was_away = RecordedCircuitBreaker(settings, database), False
     while True:
         try:
-            found = find_day(wanted.peer, settings, day, wanted.modalities)
+            found = find_day(plan.peer, settings, day, plan.modalities)
         except Unavailable as error:
-            was_away, code, sentence = True, error.code, error.sentence
-            in_transaction(database, lambda s: note_condition(s, subject, code, sentence))  # noqa: B023
-            politeness.pause(f"{wanted.peer.name} ({error.code})", ARCHIVE_PAUSE_S)
+            was_away = True
+            breaker.note(error)
+            throttle.pause(f"{plan.peer.name} ({error.code})", ARCHIVE_PAUSE_S)
         else:
             if was_away:
-                in_transaction(database, lambda s: end_condition(s, subject))
+                breaker.record_success(errors.subject_of(plan.peer.name))
             return found
 
 
@@ -198,78 +208,60 @@ def _unknown(database: Database, found: Collection[FoundStudy]) -> list[FoundStu
     return [study for study in found if study.study_instance_uid not in known]
 
 
-def _order(
-    wanted: Backfill,
-    study: FoundStudy,
-    settings: Settings,
-    database: Database,
-    progress: BackfillProgress,
-) -> None:
-    """Never STAT: what is old can wait for what is new."""
-    ordered = order_study(
-        study.study_instance_uid, peer=wanted.peer.name, database=database, settings=settings
-    )
-    progress.ordered += ordered.is_new
-    progress.known += not ordered.is_new  # it came by another way meanwhile
-
-
+@dataclass(kw_only=True)
 class _Throttle:
-    """Waits for the window, for the rate, for room on the disk, and for what was ordered before."""
+    """Waits for the window, the rate, room on the disk, and the studies ordered before."""
 
-    def __init__(
-        self,
-        wanted: Backfill,
-        database: Database,
-        progress: BackfillProgress,
-        show: ShowProgress,
-        sleep: Callable[[float], None],
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._wanted, self._database, self._progress = wanted, database, progress
-        self._show, self._sleep, self._clock = show, sleep, clock
-        self._next_at: datetime | None = None
+    plan: Backfill
+    database: Database
+    progress: BackfillProgress
+    show: ShowProgress
+    sleep: Callable[[float], None]
+    clock: Callable[[], datetime]
+    next_at: datetime | None = None
+    """Earliest time of the next order, by the rate; None before the first."""
 
     def pause(self, why: str, seconds: float) -> None:
-        """Sleep, and let the screen say why."""
-        self._progress.waiting_for = why
-        self._show(self._progress)
-        self._sleep(seconds)
-        self._progress.waiting_for = ""
+        """Sleep, and show why."""
+        self.progress.waiting_for = why
+        self.show(self.progress)
+        self.sleep(seconds)
+        self.progress.waiting_for = ""
 
     def wait_for_window(self) -> None:
-        """Until the archive's quiet hours."""
+        """Wait for the archive's quiet hours."""
         while (opens := self._opens_at()) is not None:
             self.pause(opens, POLL_INTERVAL_S)
 
     def wait_until_allowed(self) -> None:
-        """Until one more study may be ordered, whatever changes while we wait."""
+        """Wait until one more study may be ordered, whatever changes meanwhile."""
         while True:
             if (opens := self._opens_at()) is not None:
                 self.pause(opens, POLL_INTERVAL_S)
             elif (code := self._no_room()) is not None:
                 self.pause(f"room on the disk ({code})", POLL_INTERVAL_S)
-            elif self._outstanding() >= self._wanted.outstanding:
+            elif self._outstanding() >= self.plan.outstanding:
                 self.pause("ordered studies", POLL_INTERVAL_S)
             elif (early_s := self._early_s()) > 0:
                 self.pause("the rate" if early_s >= SHOWN_WAIT_S else "", early_s)
             else:
                 break
-        self._next_at = self._clock() + timedelta(seconds=self._wanted.rate.interval_s)
+        self.next_at = self.clock() + timedelta(seconds=self.plan.rate.interval_s)
 
     def _opens_at(self) -> str | None:
-        """When the window opens; None if it is open."""
-        window = self._wanted.window
-        closed = window is not None and not window.is_open(self._clock().time())
+        """Return when the window opens; None if it is open."""
+        window = self.plan.window
+        closed = window is not None and not window.is_open(self.clock().time())
         return f"{window.begins:%H:%M}" if window and closed else None
 
     def _early_s(self) -> float:
-        return (self._next_at - self._clock()).total_seconds() if self._next_at else 0.0
+        return (self.next_at - self.clock()).total_seconds() if self.next_at else 0.0
 
     def _no_room(self) -> str | None:
-        """Why nothing can be taken over: what was ordered now would only wait, here or there."""
-        with self._database.reading() as session:
+        """Return the code of a full disk, here or on another node, where an order would only wait."""
+        with self.database.reading() as session:
             return active_code(session, NO_ROOM_CODES, seen_within_s=STALE_S)
 
     def _outstanding(self) -> int:
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             return outstanding_orders(session)

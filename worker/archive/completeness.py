@@ -1,7 +1,7 @@
-"""Asking an archive how many images a study has, so that a complete one need not wait.
+"""Ask an archive how many images a study has, so that a complete study is closed without waiting.
 
-A thread of its own beside the relay: an archive that is slow or away must not hold up a study of
-anybody. What it does not say changes nothing; the idle window closes the study as without it.
+This runs in a thread beside the relay: an archive that is slow or away must not delay any other study.
+If the archive does not answer, the idle window closes the study as it would without this.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from db.engine.session import Database
-from db.ledger.conditions import end_condition, note_condition
 from db.studies.completeness import close_if_complete, open_studies, own_objects_by_series
 from db.values import OpenStudy
 from worker.archive import errors
-from worker.archive.circuit_breaker import CircuitBreaker
-from worker.archive.find.search import Archive, count_images, open_search
+from worker.archive.circuit_breaker import RecordedCircuitBreaker
+from worker.archive.find.answers import Archive
+from worker.archive.find.search import count_images, open_search
+from worker.archive.repeating_thread import RepeatingThread
 from worker.errors import PneumoError, Rejected, Unavailable
 from worker.logging import get_logger
 from worker.peers.peers_file import Peer, Peers, read_peers
@@ -28,25 +29,26 @@ log = get_logger(__name__)
 
 INTERVAL_S = 1.0
 RECHECK_S = 5.0
-"""The same study is asked for at most so often."""
+"""Shortest time between two queries for the same study."""
 BATCH = 50
-"""Studies in one turn: a burst is no reason to flood the archive."""
+"""Studies in one run: a burst is no reason to flood the archive."""
+PEERS_SUBJECT = "file of peers"
 
 
 class CompletenessChecker:
-    """`turn` asks once for every study that may be complete."""
+    """`run_once` queries the archives once for every study that may be complete."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
         self._database = database
-        self._breaker = CircuitBreaker(settings)
-        self._asked: dict[str, float] = {}
-        """Study key -> when, by the monotonic clock."""
-        self._well: set[str] = set()
+        self._breaker = RecordedCircuitBreaker(settings, database)
+        self._queried_at: dict[str, float] = {}
+        """Study key -> time of its last query, by the monotonic clock."""
+        self._available: set[str] = set()
         """Subjects whose conditions this process has ended, and noted none since."""
 
     def run_once(self) -> int:
-        """Close what the archives say is complete; returns how many were."""
+        """Close the studies that the archives say are complete; return how many."""
         peers = self._peers()
         if not peers:
             return 0
@@ -54,17 +56,18 @@ class CompletenessChecker:
         for study in self._due():
             if (peer := _archive_for(study, peers)) is not None:
                 by_peer[peer].append(study)
-        return sum(self._ask(peer, studies) for peer, studies in by_peer.items())
+        return sum(self._close_complete(peer, studies) for peer, studies in by_peer.items())
 
     def _peers(self) -> Peers:
-        """Read each time: a file that is corrected is used at once, a wrong one ends nothing."""
-        subject = "file of peers"
+        """Read the file at each run: a corrected file is used at once, an invalid one ends nothing."""
         try:
             peers = read_peers(self._settings.peers).with_role("count")
         except Rejected as error:
-            self._note(subject, error)
+            condition = Unavailable(error.code, error.sentence, subject=PEERS_SUBJECT)
+            self._log_failure(condition)
+            self._breaker.note(condition)
             return Peers()
-        self._end(subject)
+        self._record_success(PEERS_SUBJECT)
         return peers
 
     def _due(self) -> list[OpenStudy]:
@@ -74,15 +77,15 @@ class CompletenessChecker:
         due = [
             study
             for study in waiting
-            if moment - self._asked.get(study.study_key, -math.inf) >= RECHECK_S
+            if moment - self._queried_at.get(study.study_key, -math.inf) >= RECHECK_S
         ]
         keys = {study.study_key for study in waiting}
-        self._asked = {key: at for key, at in self._asked.items() if key in keys}
-        self._asked |= {study.study_key: moment for study in due}
+        self._queried_at = {key: at for key, at in self._queried_at.items() if key in keys}
+        self._queried_at |= {study.study_key: moment for study in due}
         return due
 
-    def _ask(self, peer: Peer, studies: Iterable[OpenStudy]) -> int:
-        subject, closed = errors.subject_of(peer), 0
+    def _close_complete(self, peer: Peer, studies: Iterable[OpenStudy]) -> int:
+        subject, closed = errors.subject_of(peer.name), 0
         try:
             self._breaker.refuse_when_open(subject)
             with open_search(peer, self._settings, str(peer.count)) as archive:
@@ -90,29 +93,28 @@ class CompletenessChecker:
                     closed += self._close_if_complete(peer, archive, study)
         except Unavailable as error:
             if not error.wait_s:
+                self._log_failure(error)
                 self._breaker.record_failure(error)
-                self._note(subject, error)
             return closed
-        except PneumoError as error:  # no answer that we know how to read
+        except PneumoError as error:  # the answer cannot be read
             log.warning("count_failed", peer=peer.name, code=error.code)
             return closed
-        self._breaker.record_success(subject)
-        self._end(subject)
+        self._record_success(subject)
         return closed
 
     def _close_if_complete(self, peer: Peer, archive: Archive, study: OpenStudy) -> bool:
-        """A study of which it cannot say the number must not hold up the next."""
+        """Close a study that is complete; one whose count fails must not delay the next."""
         try:
             count = self._count(archive, study)
         except Unavailable:
             raise
-        except PneumoError as error:  # it answers, and cannot say: the idle window will
+        except PneumoError as error:  # the idle window will close the study
             log.warning("count_failed", peer=peer.name, code=error.code)
             return False
         return bool(count and count <= study.instances and self._close(study, count))
 
     def _count(self, archive: Archive, study: OpenStudy) -> int | None:
-        """Images alone: once our results are in the archive, it counts them in."""
+        """Return the number of images without our results, which the archive counts in once it has them."""
         uid = study.study_instance_uid
         count = count_images(archive, uid)
         if count is None or count <= study.instances:
@@ -128,21 +130,18 @@ class CompletenessChecker:
             log.info("study_counted", study_key=study.study_key, instances=count)
         return closed
 
-    def _note(self, subject: str, error: PneumoError) -> None:
-        self._well.discard(subject)
-        log.warning("archive_condition", subject=subject, code=error.code)
-        with self._database.transaction() as session:
-            note_condition(session, subject, error.code, error.sentence)
+    def _log_failure(self, error: Unavailable) -> None:
+        self._available.discard(error.subject)
+        log.warning("archive_condition", subject=error.subject, code=error.code)
 
-    def _end(self, subject: str) -> None:
-        if subject not in self._well:
-            with self._database.transaction() as session:
-                end_condition(session, subject)
-            self._well.add(subject)
+    def _record_success(self, subject: str) -> None:
+        if subject not in self._available:
+            self._breaker.record_success(subject)
+            self._available.add(subject)
 
 
 def _archive_for(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
-    """The archive that sent it, else the first that counts: what a modality sends goes there too."""
+    """Return the archive that sent a study, else the first that counts: modalities send there too."""
     for peer in peers:
         if peer.ae_title is not None and peer.ae_title == study.site_ae_title:
             return peer
@@ -150,20 +149,26 @@ def _archive_for(study: OpenStudy, peers: Sequence[Peer]) -> Peer | None:
 
 
 def start_completeness_thread(settings: Settings, stop: threading.Event) -> threading.Thread | None:
-    """Count in a thread of its own until `stop`; None if there is no file of peers."""
+    """Start a thread that checks until `stop`; None if there is no file of peers."""
     if settings.peers is None:
         return None
-    thread = threading.Thread(target=_run, args=(settings, stop), name="counting", daemon=True)
+    thread = _CompletenessThread(settings, stop)
     thread.start()
     return thread
 
 
-def _run(settings: Settings, stop: threading.Event) -> None:
-    database = Database(settings.database_url)
-    counting = CompletenessChecker(settings, database)
-    while not stop.wait(INTERVAL_S):
-        try:
-            counting.run_once()
-        except Exception as error:  # noqa: BLE001  one bad turn must not end the thread
-            log.warning("counting_turn_failed", error_type=type(error).__qualname__)
-    database.dispose()
+class _CompletenessThread(RepeatingThread):
+    """Checks over database connections of its own."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._database = Database(settings.database_url)
+        checker = CompletenessChecker(settings, self._database)
+        super().__init__(
+            "counting", [checker.run_once],
+            interval_s=INTERVAL_S, failure_event="counting_turn_failed", stop=stop,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Check until `stop`, then close the connections."""
+        super().run()
+        self._database.dispose()

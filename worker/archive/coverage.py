@@ -1,4 +1,4 @@
-"""Of what an archive has, what was predicted, refused, failed, waits, or was never seen here."""
+"""Compare an archive with what was predicted, refused, failed, waits, or was never seen here."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from datetime import date
 from enum import StrEnum
 
 from db.engine.session import Database
-from db.studies.coverage import archived_study_statuses
+from db.studies.overview import archived_study_statuses
 from db.values import ArchivedStudyStatus
 from db.vocabulary.enums import StudyState, Verdict
-from worker.archive.find.search import Truncation, find_day
+from worker.archive.find.search import find_day
+from worker.archive.find.truncated_answers import Truncation
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
 
 class CoverageStatus(StrEnum):
-    """What became of one study of the archive."""
+    """The state here of one study of the archive."""
 
     PREDICTED = "predicted"
-    """It has a verdict, positive or negative."""
+    """The study has a verdict, positive or negative."""
     REFUSED = "refused"
-    """Nothing in it was eligible."""
+    """Nothing in the study was eligible."""
     FAILED = "failed"
-    """It is parked."""
+    """The study is parked."""
     WAITING = "waiting"
-    """It is here, or ordered, and has no result yet."""
+    """The study is here, or ordered, and has no result yet."""
     NEVER_SEEN = "never seen"
-    """Nobody sent or ordered it."""
+    """Nobody sent or ordered the study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DayCoverage:
-    """One day of an archive."""
+    """The coverage of one day of an archive."""
 
     day: date
     counts: Counter[CoverageStatus]
@@ -42,41 +43,41 @@ class DayCoverage:
     codes: Counter[tuple[CoverageStatus, str]]
     """Studies that were refused or failed, by code."""
     never_seen: tuple[str, ...] = field(repr=False)
-    """Study Instance UIDs; for a file that somebody asked for, never for a screen."""
+    """Study Instance UIDs; for a file on request, never for a screen."""
     truncation: Truncation | None
-    """Why the archive may have more than it told."""
+    """Why the archive may have more than it returned."""
 
 
 def cover_day(
     peer: Peer, settings: Settings, database: Database, day: date, modalities: Sequence[str] = ()
 ) -> DayCoverage:
-    """Ask the archive for a day and look up each study here. Raises as `find_day`."""
+    """Search the archive for a day and look up each study here. Raises as `find_day`."""
     found = find_day(peer, settings, day, modalities)
     uids = [study.study_instance_uid for study in found.studies]
     with database.reading() as session:
         known = archived_study_statuses(session, uids)
-    became = {uid: coverage_status(known.get(uid)) for uid in uids}
+    statuses = {uid: coverage_status(known.get(uid)) for uid in uids}
     return DayCoverage(
         day=day,
         truncation=found.truncation,
-        counts=Counter(became.values()),
+        counts=Counter(statuses.values()),
         codes=Counter(
-            (what, known[uid].code or "no code")
-            for uid, what in became.items()
-            if what in (CoverageStatus.REFUSED, CoverageStatus.FAILED)
+            (status, known[uid].code or "no code")
+            for uid, status in statuses.items()
+            if status in (CoverageStatus.REFUSED, CoverageStatus.FAILED)
         ),
-        never_seen=tuple(uid for uid, what in became.items() if what is CoverageStatus.NEVER_SEEN),
+        never_seen=tuple(
+            uid for uid, status in statuses.items() if status is CoverageStatus.NEVER_SEEN
+        ),
     )
 
 
-def coverage_status(standing: ArchivedStudyStatus | None) -> CoverageStatus:
-    """One word for what a study has come to."""
-    if standing is None:
+def coverage_status(here: ArchivedStudyStatus | None) -> CoverageStatus:
+    """Return the status of a study; `here`: what the database has of it, None if nothing."""
+    if here is None:
         return CoverageStatus.NEVER_SEEN
-    if standing.state is StudyState.PARKED:
+    if here.state is StudyState.PARKED:
         return CoverageStatus.FAILED
-    if standing.state is not StudyState.DONE:
+    if here.state is not StudyState.DONE:
         return CoverageStatus.WAITING
-    return (
-        CoverageStatus.REFUSED if standing.verdict is Verdict.REJECTED else CoverageStatus.PREDICTED
-    )
+    return CoverageStatus.REFUSED if here.verdict is Verdict.REJECTED else CoverageStatus.PREDICTED

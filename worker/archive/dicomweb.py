@@ -1,4 +1,4 @@
-"""HTTP to an archive's DICOMweb services: one session, its certificates, its bearer token, its errors."""
+"""HTTP sessions with an archive's DICOMweb services: certificates, bearer token, errors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RETRYABLE_STATUSES = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""It is not itself, whatever is asked for."""
+"""The server is out of order, whatever is requested."""
 
 
 @contextmanager
 def dicomweb_session(peer: Peer, settings: Settings) -> Iterator[requests.Session]:
-    """A session that shows what `peer` wants to see; what fails in it is told as ours.
+    """Open a session with the credentials that `peer` requires; translate failures into our errors.
 
-    Raises Away (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE,
+    Raises Unavailable (ARCHIVE_AWAY, ARCHIVE_REFUSES_US, ARCHIVE_CERTIFICATE, TLS_FILE_UNUSABLE,
     TOKEN_FILE_UNREADABLE), Transient RETRIEVE_FAILED, Rejected STUDY_NOT_IN_ARCHIVE.
     """
     try:
@@ -47,19 +47,12 @@ def dicomweb_session(peer: Peer, settings: Settings) -> Iterator[requests.Sessio
 
 
 def timeouts(settings: Settings) -> tuple[float, float]:
-    """For requests: to connect, and between two pieces of an answer."""
+    """Return the time-outs of requests in seconds: to connect, and between two pieces of an answer."""
     return min(CONNECT_TIMEOUT_S, settings.archive_timeout_s), settings.archive_timeout_s
 
 
-def refuse_status(peer: Peer, status: int) -> None:
-    """Raise what an answer's status means, unless it is the answer."""
-    if status == HTTPStatus.OK:
-        return
-    raise error_of_status(peer, status)
-
-
 def error_of_status(peer: Peer, status: int) -> PneumoError:
-    """What a status other than 200 means."""
+    """Return the error that a status other than 200 means."""
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.NO_CONTENT):
         return errors.not_there(peer)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):

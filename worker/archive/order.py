@@ -1,7 +1,7 @@
-"""Ordering a study from an archive: a row now, and a worker fetches the images in its turn.
+"""Order a study from an archive: write a row now, and a worker retrieves the images later.
 
 `order_study` is the contract in Python; `pneumo pull`, `pneumo enqueue --dicomweb` and
-`pneumo backfill` go through it.
+`pneumo backfill` use it.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ def order_study(
     database: Database | None = None,
     settings: Settings | None = None,
 ) -> OrderConfirmation:
-    """Have a study fetched and predicted; when this returns, it will be.
+    """Have a study retrieved and predicted; the order is stored when this returns.
 
-    `dicomweb`: base URL of a DICOMweb server, asked by WADO-RS; if it is that of a peer, with the
-    peer's token and certificate, else with none. `peer`: name of an archive in the file that
-    PNEUMO_PEERS names, asked as its `retrieve` says; with neither, the only one that has a
-    `retrieve`. A study that is known is not ordered again (`is_new` is False).
+    `dicomweb`: base URL of a DICOMweb server, for WADO-RS; if a peer has this URL, with the peer's
+    token and certificate, else with none. `peer`: name of an archive in the file that PNEUMO_PEERS
+    names, for the way that its `retrieve` says; with neither, the only archive that has a `retrieve`.
+    A known study is not ordered again (`is_new` is False).
 
     Raises Rejected (STUDY_UID_INVALID, DICOMWEB_URL_INVALID, PEERS_INVALID, PEER_UNKNOWN,
     PEER_CANNOT, PEER_AMBIGUOUS), Transient (DATABASE_AWAY).
     """
     settings = settings or current_settings()
-    _refuse_no_uid(study_instance_uid)
-    wanted = _order_of(study_instance_uid, read_peers(settings.peers), dicomweb, peer, priority)
+    _refuse_invalid_uid(study_instance_uid)
+    order = _order_of(study_instance_uid, read_peers(settings.peers), dicomweb, peer, priority)
     with open_database(database, settings) as ours:
         try:
             return in_transaction(
-                ours, lambda session: place_order(session, wanted), timeout_s=DATABASE_TIMEOUT_S
+                ours, lambda session: place_order(session, order), timeout_s=DATABASE_TIMEOUT_S
             )
         except SQLAlchemyError as error:
             if not is_transient(error):
@@ -86,7 +86,7 @@ def _order_of(
 
 
 def _peer_at(url: str, peers: Peers) -> Peer | None:
-    """The peer whose DICOMweb services have this base URL."""
+    """Return the peer whose DICOMweb services have this base URL."""
     for peer in peers:
         if peer.dicomweb and peer.dicomweb.rstrip("/") == url.rstrip("/"):
             return peer
@@ -94,27 +94,27 @@ def _peer_at(url: str, peers: Peers) -> Peer | None:
 
 
 def _checked_url(url: str) -> str:
-    """A base URL that may be kept in a row: without name and password, which would stay there."""
+    """Return a base URL that may be stored in a row: without a name and a password, which would stay there."""
     try:
         split = urlsplit(url)
         fits = split.scheme in ("http", "https") and bool(split.hostname) and "@" not in url
-        fits = fits and not (split.query or split.fragment or any(sign.isspace() for sign in url))
+        fits = fits and not (split.query or split.fragment or any(char.isspace() for char in url))
         _ = split.port
     except ValueError:
         fits = False
     if not fits:
         raise Rejected(
             "DICOMWEB_URL_INVALID",
-            "This is no base URL of DICOMweb services. Expected https://host/path without name, "
-            "password and query; credentials belong into the file that PNEUMO_PEERS names.",
+            "This is not a base URL of DICOMweb services. Expected https://host/path without name, "
+            "password and query; put credentials into the file that PNEUMO_PEERS names.",
         )
     return url.rstrip("/")
 
 
-def _refuse_no_uid(uid: str) -> None:
+def _refuse_invalid_uid(uid: str) -> None:
     if not is_uid(uid):
         raise Rejected(
             "STUDY_UID_INVALID",
-            f"{len(uid)} characters were given that are no Study Instance UID; expected at most 64 "
+            f"{len(uid)} characters were given that are not a Study Instance UID; expected at most 64 "
             "digits and dots.",
         )

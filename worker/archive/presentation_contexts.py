@@ -1,7 +1,8 @@
-"""What C-GET proposes: radiographs in every transfer syntax, and beside them as much as has room.
+"""Presentation contexts of queries and of C-GET.
 
-An archive cannot send what has no accepted presentation context (PS3.4 C.4.3.2), and an association
-has 128 at most; so what a study has beside radiographs may have to be named first.
+C-GET proposes radiographs in every transfer syntax, and as many other classes as have room: an archive
+cannot send what has no accepted presentation context (PS3.4 C.4.3.2), and an association has 128 at
+most; so other classes of a study may have to be named first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RADIOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.1.1.1",  # Digital X-Ray, for processing
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
 )
-"""Asked for in each transfer syntax on its own, so that the archive need not transcode."""
+"""Proposed in each transfer syntax on its own, so that the archive need not transcode."""
 NATIVE_SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -51,26 +52,31 @@ RELATED_TO_RADIOGRAPHS = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT
     "1.2.840.10008.5.1.4.1.1.12.",  # X-ray angiography and fluoroscopy
 )
-"""What studies with radiographs have beside them comes first, as not everything has room."""
+"""Classes that studies of radiographs also hold; proposed first, as not everything has room."""
+
+
+def query_context(sop_class: str) -> PresentationContext:
+    """Return the context of a query/retrieve service, in both uncompressed little endian syntaxes."""
+    return build_context(sop_class, list(NATIVE_SYNTAXES[:2]))
 
 
 def c_get_contexts(also: Collection[str] = ()) -> list[PresentationContext]:
-    """C-GET itself, radiographs syntax by syntax, and of all other storage as much as has room.
+    """Return C-GET itself, radiographs syntax by syntax, and as much of all other storage as has room.
 
-    `also`: SOP classes that come before others, private ones among them.
+    `also`: SOP classes to propose before others; may be private.
     """
-    asked = [build_context(StudyRootGet, list(NATIVE_SYNTAXES[:2]))]
+    proposed = [query_context(StudyRootGet)]
     for sop_class in RADIOGRAPHS:
-        asked.append(build_context(sop_class, list(NATIVE_SYNTAXES)))
-        asked += [build_context(sop_class, syntax) for syntax in STILL_IMAGE_SYNTAXES]
+        proposed.append(build_context(sop_class, list(NATIVE_SYNTAXES)))
+        proposed += [build_context(sop_class, syntax) for syntax in STILL_IMAGE_SYNTAXES]
     known = (str(it.abstract_syntax) for it in StoragePresentationContexts)
     others = dict.fromkeys([*also, *sorted(known, key=_is_far_from_radiographs)])
-    asked += [
+    proposed += [
         build_context(sop_class, [*NATIVE_SYNTAXES[:2], *STILL_IMAGE_SYNTAXES])
         for sop_class in others
         if sop_class not in RADIOGRAPHS
     ]
-    return asked[:MAX_CONTEXTS]
+    return proposed[:MAX_CONTEXTS]
 
 
 def _is_far_from_radiographs(sop_class: str) -> bool:

@@ -1,1 +1,4 @@
-"""The commands of `pneumo`, a file for each heading of its help: thin doors to plain functions."""
+"""The commands of `pneumo`, a file for each heading of its help.
+
+A command declares its options; what it does and prints is a function of `worker.screens`.
+"""

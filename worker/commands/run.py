@@ -7,20 +7,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from worker.commands.options import RUN, command_settings, service_settings
+from worker.commands.options import RUN, command_settings, service_settings, shown_by
 
 commands = typer.Typer()
 
 
 @commands.command(rich_help_panel=RUN)
 def demo() -> None:
-    """Send real studies through the whole line on this machine and show what came of them."""
+    """Send real studies through everything on this machine, and show the results."""
     from worker.demo.demo import run_demo
 
     raise typer.Exit(run_demo())
 
 
 @commands.command(rich_help_panel=RUN)
+@shown_by("worker.local.up:run_up")
 def up(
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-c", min=1, help="Decoding threads of the worker.")
@@ -28,11 +29,8 @@ def up(
 ) -> None:
     """Run everything on this machine until Ctrl-C: broker, listener, relay, workers.
 
-    State lives in one folder (--state); starting again finds everything again.
+    All state is kept in one folder (--state); a restart finds everything again.
     """
-    from worker.local.up import run_up
-
-    raise typer.Exit(run_up(command_settings(), concurrency=concurrency))
 
 
 @commands.command(rich_help_panel=RUN)
@@ -45,7 +43,7 @@ def listen() -> None:
 
 @commands.command(rich_help_panel=RUN)
 def relay() -> None:
-    """Publish what is due, take back the studies of dead workers, close idle studies."""
+    """Publish what is due, recover the studies of dead workers, close idle studies."""
     from worker.relay.relay import run
 
     run(service_settings())
@@ -54,7 +52,7 @@ def relay() -> None:
 @commands.command(rich_help_panel=RUN)
 def migrate(
     revision: Annotated[
-        str, typer.Argument(help="Where to: `head`, or `base` to undo all.")
+        str, typer.Argument(help="Target revision: `head`, or `base` to undo everything.")
     ] = "head",
 ) -> None:
     """Bring the database to this version's tables and views."""
@@ -67,14 +65,14 @@ def migrate(
         downgrade(url, revision)
     else:
         upgrade(url, revision)
-    Console().print(f"The database stands at {current(url) or 'base'}.")
+    Console().print(f"The database is at revision {current(url) or 'base'}.")
 
 
 @commands.command(rich_help_panel=RUN)
 def health(
     part: Annotated[str, typer.Argument(help="worker, relay, listener or watch")],
 ) -> None:
-    """Say whether a part on this machine is alive (exit code 0) or not (1)."""
+    """Check whether a part on this machine is alive (exit code 0) or not (1)."""
     from worker.screens.health import check
 
     result = check(part, command_settings())

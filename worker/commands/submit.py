@@ -19,6 +19,7 @@ from worker.commands.options import (
     WaitOption,
     command_settings,
     service_settings,
+    shown_by,
 )
 
 commands = typer.Typer()
@@ -31,7 +32,9 @@ def enqueue(
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="What the studies consist of (JSON, or DICOM Key Objects): waited for."),
+        typer.Option(
+            help="What the studies consist of (JSON, or DICOM Key Objects); what is missing is waited for."
+        ),
     ] = None,
     dicomweb: Annotated[
         str | None,
@@ -44,33 +47,20 @@ def enqueue(
     wait: WaitOption = False,
     timeout: TimeoutOption = 600.0,
 ) -> None:
-    """Take DICOM files over; files of one study become one study, however they are named.
+    """Accept DICOM files; the files of one study become one study, whatever their names.
 
     Or have studies fetched from a DICOMweb server: --dicomweb URL --study UID.
     """
     if bool(paths or manifest) == bool(dicomweb) or bool(dicomweb) != bool(study):
         raise typer.BadParameter("give files or folders, or --dicomweb URL with --study UID")
-    if dicomweb:
-        from worker.screens.order import order_and_show
+    from worker.screens.submit import enqueue_files, order_studies
 
-        raise typer.Exit(
-            order_and_show(
-                command_settings(),
-                study or [],
-                dicomweb=dicomweb,
-                priority=priority,
-                wait_s=timeout if wait else None,
-            )
-        )
-    from worker.screens.enqueue import enqueue_and_show
-
+    settings, wait_s = command_settings(), timeout if wait else None
     raise typer.Exit(
-        enqueue_and_show(
-            command_settings(),
-            paths or [],
-            manifest=manifest,
-            priority=priority,
-            wait_s=timeout if wait else None,
+        order_studies(settings, study or [], dicomweb=dicomweb, priority=priority, wait_s=wait_s)
+        if dicomweb
+        else enqueue_files(
+            settings, paths or [], manifest=manifest, priority=priority, wait_s=wait_s
         )
     )
 
@@ -80,22 +70,25 @@ def pull(
     study: Annotated[
         list[str], typer.Option(help="Study Instance UID; may be repeated.", show_default=False)
     ],
-    from_peer: Annotated[
+    peer: Annotated[
         str | None,
-        typer.Option(help="Archive in the file of peers.  [default: the one with `retrieve`]"),
+        typer.Option(help="Archive in the file of peers.", show_default="the one with `retrieve`"),
+    ] = None,
+    from_peer: Annotated[
+        str | None, typer.Option(hidden=True, help="What --peer was called up to 0.2.0.")
     ] = None,
     priority: PriorityOption = Priority.ROUTINE,
     wait: WaitOption = False,
     timeout: TimeoutOption = 600.0,
 ) -> None:
     """Have studies fetched from the PACS: by C-GET, C-MOVE or WADO-RS, as PNEUMO_PEERS says."""
-    from worker.screens.order import order_and_show
+    from worker.screens.submit import order_studies
 
     raise typer.Exit(
-        order_and_show(
+        order_studies(
             command_settings(),
             study,
-            peer=from_peer,
+            peer=peer or from_peer,
             priority=priority,
             wait_s=timeout if wait else None,
         )
@@ -103,46 +96,35 @@ def pull(
 
 
 @commands.command(rich_help_panel=SEND)
+@shown_by("worker.screens.backfill:backfill_and_show")
 def backfill(
     first: FirstDay,
     last: LastDay,
     modality: ModalityOption = "CR,DX",
-    rate: Annotated[str, typer.Option(help="Most studies ordered: 30/min, 2/s, 500/h.")] = "30/min",
+    rate: Annotated[
+        str, typer.Option(help="Order at most so many studies: 30/min, 2/s, 500/h.")
+    ] = "30/min",
     window: Annotated[
-        str | None, typer.Option(help="Only at these hours, e.g. 20:00-06:00.")
+        str | None, typer.Option(help="Only at these hours, for example 20:00-06:00.")
     ] = None,
     outstanding: Annotated[
-        int, typer.Option(min=1, help="So many ordered studies may wait or run at once.")
+        int, typer.Option(min=1, help="Most ordered studies that may wait or run at once.")
     ] = 50,
     peer: PeerOption = None,
 ) -> None:
-    """Have everything fetched that the PACS has of these days and that is not known here.
+    """Have all studies of these days fetched that the PACS has and that are not known here.
 
-    Ctrl-C and the same command again: it goes on where it was.
+    After Ctrl-C the same command continues where it stopped.
     """
-    from worker.screens.backfill import backfill_and_show
-
-    raise typer.Exit(
-        backfill_and_show(
-            command_settings(),
-            first=first.date(),
-            last=last.date(),
-            modalities=modality,
-            rate=rate,
-            window=window,
-            outstanding=outstanding,
-            peer=peer,
-        )
-    )
 
 
 @commands.command(rich_help_panel=SEND)
 def watch(
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder to watch.  [default: PNEUMO_WATCH_FOLDER]")
+        Path | None, typer.Argument(help="Folder to watch.", show_default="PNEUMO_WATCH_FOLDER")
     ] = None,
 ) -> None:
-    """Take over DICOM files that are put into a folder, until stopped; taken files leave it."""
+    """Accept DICOM files that are put into a folder, until stopped; accepted files are removed from it."""
     from worker.intake.watch_loop import run
 
     run(service_settings(), folder)

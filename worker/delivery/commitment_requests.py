@@ -1,42 +1,37 @@
-"""Asking a destination whether it keeps what it took, and asking again when it says nothing."""
+"""Request storage commitment for what was sent, and repeat a request that gets no report."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from pynetdicom.sop_class import StorageCommitmentPushModel
-
 from db.deliveries.commitment import cancel_commitment, request_commitment
 from db.values.deliveries import CommitmentRequest
-from worker.delivery import commitment
-from worker.delivery.associations import associated
-from worker.delivery.errors import unknown
-from worker.delivery.failures import note_asked, settle_commitment_failure
+from worker.delivery.commitment import new_transaction_uid
+from worker.delivery.outcome import DeliveryEnd, record_request_taken, settle_request
 from worker.delivery.runtime import DeliveryRuntime
-from worker.errors import Rejected
+from worker.delivery.senders import sender_for
+from worker.delivery.senders.sender import SenderSession
 from worker.logging import get_logger
-from worker.peers.peers_file import Peer
 from worker.transactions import in_transaction
 
 log = get_logger(__name__)
 
 
-class Asking(StrEnum):
-    """What came of it, by words of `DeliveryEnd`."""
+def send_request(
+    session: SenderSession, request: CommitmentRequest, runtime: DeliveryRuntime
+) -> None:
+    """Request commitment in an open session; whatever fails, the result stays sent."""
+    try:
+        session.request_commitment(request)
+    except Exception as error:  # noqa: BLE001  it is requested again
+        settle_request(request, error, runtime)
+        return
+    in_transaction(
+        runtime.database, lambda session: record_request_taken(session, request.destination)
+    )
 
-    ASKED = "asked"
-    """Its answer comes as a report."""
-    SENT = "sent"
-    """It is not asked any more: what it took counts as sent."""
-    PUT_OFF = "put_off"
-    """It could not be asked; later."""
-    DROPPED = "dropped"
-    """Not due, or the destination is away."""
 
-
-def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
-    """A destination that took a result and never said whether it keeps it."""
-    transaction_uid = commitment.new_transaction_uid()
+def repeat_request(delivery_key: str, runtime: DeliveryRuntime) -> DeliveryEnd:
+    """Ask a destination again that took a result and never reported whether it keeps it."""
+    transaction_uid = new_transaction_uid()
     request = in_transaction(
         runtime.database,
         lambda session: request_commitment(
@@ -48,41 +43,17 @@ def ask_again(delivery_key: str, runtime: DeliveryRuntime) -> Asking:
     )
     if request is None:
         log.info("message_dropped")
-        return Asking.DROPPED
+        return DeliveryEnd.DROPPED
     try:
-        peer = peer_of(request.destination, runtime)
+        peer = runtime.destination(request.destination)
         if not peer.storage_commitment:
             in_transaction(
                 runtime.database, lambda session: cancel_commitment(session, transaction_uid)
             )
-            return Asking.SENT
-        handlers = commitment.handlers(runtime.settings, runtime.database)
-        wanted = [str(StorageCommitmentPushModel)]
-        with associated(peer, runtime.settings, wanted, handlers) as association:
-            ask(association, request, runtime)
-    except Exception as error:  # noqa: BLE001  it is asked again
-        settle_commitment_failure(
-            transaction_uid, request.destination, error, request.failures, runtime
-        )
-        return Asking.PUT_OFF
-    return Asking.ASKED
-
-
-def ask(association: object, request: CommitmentRequest, runtime: DeliveryRuntime) -> None:
-    """Ask in an open association. A result that was sent stays sent, whatever becomes of the question."""
-    name, uid = request.destination, request.transaction_uid
-    try:
-        commitment.ask(association, name, uid, request.objects)
-    except Exception as error:  # noqa: BLE001  it is asked again
-        settle_commitment_failure(uid, name, error, request.failures, runtime)
-        return
-    in_transaction(runtime.database, lambda session: note_asked(session, name))
-    commitment.wait_for_report(association)
-
-
-def peer_of(name: str, runtime: DeliveryRuntime) -> Peer:
-    """The destination as the file has it now. Raises DestinationFailed DESTINATION_UNKNOWN."""
-    try:
-        return runtime.peers.single_with_role("results", name)
-    except Rejected:
-        raise unknown(name) from None
+            return DeliveryEnd.SENT
+        with sender_for(peer, runtime).open(()) as session:
+            send_request(session, request, runtime)
+    except Exception as error:  # noqa: BLE001  it is requested again
+        settle_request(request, error, runtime)
+        return DeliveryEnd.PUT_OFF
+    return DeliveryEnd.ASKED

@@ -1,8 +1,8 @@
-"""From the file of peers to the rows by which every finished study knows to whom it owes its result.
+"""From the file of peers to the rows that say where each result is sent.
 
-Workers that predict need no file of peers: whoever stores a verdict finds the destinations in SQL.
-Only the relay writes them there: any other process that was started with another file, or with none,
-would switch results off for the whole site.
+Workers that predict need no file of peers: they find the destinations in SQL. Only the relay writes
+them there: any other process that was started with another file, or with none, would switch results
+off for the whole site.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ OTHERS = "destinations out of the file"
 
 
 def keep_destinations(settings: Settings, database: Database) -> Peers:
-    """Owe results to the destinations of the file from now on; those of the file.
+    """Send results to the destinations of the file from now on; return them.
 
-    Raises Rejected PEERS_INVALID; then the destinations stay as they were, and `pneumo status` says so.
+    Raises Rejected PEERS_INVALID; then the destinations stay as they were, and `pneumo status` shows it.
     """
     try:
         destinations = read_peers(settings.peers).with_role("results")
@@ -50,7 +50,7 @@ def keep_destinations(settings: Settings, database: Database) -> Peers:
 
 
 class DestinationsFile:
-    """The file of peers, looked at again whenever it was changed."""
+    """The file of peers, read again whenever it was changed."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings = settings
@@ -58,13 +58,13 @@ class DestinationsFile:
         self._seen: object = None
         self._names: list[str] | None = None
         """Destinations in the file; None if there is none, or it is wrong."""
-        self._told: list[str] | None = None
+        self._reported: list[str] | None = None
 
     def follow(self) -> None:
-        """Keep the destinations as the file has them; a wrong file is told, and changes nothing.
+        """Keep the destinations as the file has them; a wrong file is reported and changes nothing.
 
-        SQL is compared with the file each time: whatever wrote there is set right. Without
-        PNEUMO_PEERS nothing is switched off; a file that says nothing does that.
+        SQL is compared with the file each time, and corrected if another process wrote there. Without
+        PNEUMO_PEERS nothing is switched off; an empty file does that.
         """
         stamp = self._stamp()
         if stamp != self._seen:
@@ -73,7 +73,7 @@ class DestinationsFile:
         elif self._names is not None and not self._as_in_file(self._names):
             keep_destinations(self._settings, self._database)
             log.warning("destinations_set_right", names=self._names)
-        self._tell_of_others()
+        self._report_others()
 
     def _read(self) -> None:
         self._names = None
@@ -93,23 +93,23 @@ class DestinationsFile:
                 session, names, takes_rejected=self._settings.results_for_rejected
             )
 
-    def _tell_of_others(self) -> None:
-        """Results that wait for a destination that the file does not name: nobody sends them."""
+    def _report_others(self) -> None:
+        """Report results that wait for a destination that the file does not name: none is sent."""
         if self._names is None and self._settings.peers is not None:
-            return  # the file is wrong, which is told already
+            return  # the file is wrong, which is reported already
         with self._database.reading() as session:
             others = removed_with_pending_results(session, self._names or [])
-        if others == self._told:
+        if others == self._reported:
             return
 
-        def tell(session: Session) -> None:
+        def write(session: Session) -> None:
             if others:
                 note_condition(session, OTHERS, "DESTINATION_NOT_IN_FILE", _not_named(others))
             else:
                 end_condition(session, OTHERS)
 
-        in_transaction(self._database, tell)
-        self._told = others
+        in_transaction(self._database, write)
+        self._reported = others
 
     def _stamp(self) -> object:
         path = self._settings.peers
@@ -125,6 +125,6 @@ class DestinationsFile:
 def _not_named(others: list[str]) -> str:
     return (
         f"Results wait for {', '.join(others)}, and the file that PNEUMO_PEERS names for the relay has "
-        "no such destination. Put it back, start the relay with the right file, or let the results "
-        "go: `pneumo deliveries --forgo --destination NAME`."
+        "no such destination. Put it back, start the relay with the right file, or cancel the results: "
+        "`pneumo deliveries --forgo --destination NAME`."
     )

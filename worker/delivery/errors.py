@@ -1,7 +1,7 @@
 """What can be wrong with a destination, in the words that `pneumo status` shows.
 
-Two questions decide what happens: is it the destination as a whole (then it alone is probed, and the
-other results wait), and did it happen with this very result (then another one is the next probe, in
+Two questions decide what is done: did the destination fail as a whole (then one result is its probe,
+and the others wait), and did it fail with this very result (then another one is the next probe, in
 case the result is the cause).
 """
 
@@ -16,12 +16,12 @@ from worker.errors import PneumoError, Rejected, Transient
 
 
 class DestinationFailed(Transient):
-    """The destination as a whole does not take results now; nothing is given up."""
+    """The destination as a whole does not take results now; all of them wait."""
 
     def __init__(self, code: str, sentence: str, *, with_this_result: bool = False) -> None:
         super().__init__(code, sentence)
         self.with_this_result = with_this_result
-        """It had begun to take this result: the cause may be this one alone."""
+        """It had begun to take this result, which alone may be the cause."""
 
 
 def away(name: str) -> DestinationFailed:
@@ -34,11 +34,11 @@ def away(name: str) -> DestinationFailed:
 
 
 def certificate(name: str, why: str) -> DestinationFailed:
-    """TLS does not come about."""
+    """TLS fails, for a reason of either side's certificates."""
     return DestinationFailed(
         "DESTINATION_CERTIFICATE",
-        f"TLS with {name} does not come about ({why}). Results wait; check its certificate, ours, and "
-        "who may sign them (docs/hospital.md).",
+        f"TLS with {name} fails ({why}). Results wait; check its certificate, ours, and who may sign "
+        "them (docs/hospital.md).",
     )
 
 
@@ -51,7 +51,7 @@ def refuses(name: str, why: str) -> DestinationFailed:
 
 
 def fails(name: str, why: str) -> DestinationFailed:
-    """It lets us in, and then it does not take what we send."""
+    """It lets us in, and then does not take what we send."""
     return DestinationFailed(
         "DESTINATION_FAILS",
         f"{name} accepts the connection and then fails ({why}). Results wait and are sent again; look "
@@ -61,10 +61,10 @@ def fails(name: str, why: str) -> DestinationFailed:
 
 
 def unknown(name: str) -> DestinationFailed:
-    """It no longer stands in our file."""
+    """It is no longer in our file."""
     return DestinationFailed(
         "DESTINATION_UNKNOWN",
-        f"{name} is owed results and has no `results` in the file that PNEUMO_PEERS names on this "
+        f"{name} has results waiting and no `results` in the file that PNEUMO_PEERS names on this "
         "machine. Give every part of the installation the same file.",
     )
 
@@ -79,7 +79,7 @@ def commitment_not_offered(name: str) -> Transient:
 
 
 def lacks_classes(name: str, sop_classes: Iterable[str]) -> Rejected:
-    """It refuses the presentation contexts of these classes; said with the way round, if there is one."""
+    """It refuses the presentation contexts of these classes; with the way round, if there is one."""
     lacking = {UID(sop_class) for sop_class in sop_classes}
     others = [word for sop_class, word in _OTHER.items() if lacking == {sop_class}]
     instead = (
@@ -92,6 +92,15 @@ def lacks_classes(name: str, sop_classes: Iterable[str]) -> Rejected:
         "DESTINATION_LACKS_SOP_CLASS",
         f"{name} does not take {' and '.join(sorted(uid.name for uid in lacking))}. Allow it "
         f"there{instead}; then run `pneumo deliveries --retry`.",
+    )
+
+
+def refuses_result(name: str, why: str) -> Rejected:
+    """It refuses this one result."""
+    return Rejected(
+        "DESTINATION_REFUSES_RESULT",
+        f"{name} refuses the result: {why}. Its log says why; once that is mended run `pneumo "
+        "deliveries --retry`.",
     )
 
 

@@ -1,9 +1,9 @@
-"""One result, made: its objects, their bytes, and what is written down of them before they go."""
+"""Render one result: its objects, their bytes, and what is stored about them before they are sent."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,14 +16,18 @@ from db.ledger.model_registry import list_models
 from db.studies.overview import study_detail
 from db.values import ModelRecord
 from db.values.deliveries import DeliveryClaim, SentObject
-from worker.delivery.predecessors import as_predecessor, earlier_forms
-from worker.delivery.result_document import Finding, objects_of
+from worker.delivery.result_document import (
+    ReportedResult,
+    as_predecessor,
+    earlier_forms,
+    result_objects,
+)
+from worker.delivery.runtime import DeliveryRuntime
 from worker.inference.active_model import find_bundle
 from worker.logging import get_logger
 from worker.model.bundle import Bundle, load_bundle
 from worker.peers.peers_file import ResultObjectKind
 from worker.results.build import to_bytes
-from worker.results.result_settings import ResultSettings
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
@@ -31,72 +35,73 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeObject:
-    """One object, ready to go."""
+class RenderedObject:
+    """One object, ready to be sent."""
 
     dataset: Dataset
     content: bytes
     """It as a file (PS3.10)."""
     sent: SentObject
-    """What is written down of it."""
+    """What is stored about it."""
 
 
-def make_result(
+def render_result(
     claim: DeliveryClaim,
     kinds: Collection[ResultObjectKind],
-    settings: Settings,
-    database: Database,
-    words: ResultSettings,
+    runtime: DeliveryRuntime,
     on_picture: Callable[[], None],
-) -> list[MadeObject]:
-    """The objects of a claimed delivery, of these kinds: the report first, then the captures.
+) -> list[RenderedObject]:
+    """Render the objects of a claimed delivery, of these kinds: the report, then the captures.
 
-    Each try makes them anew from rows and files: nothing personal lies about while a destination is
-    away. Raises Rejected RESULT_FILES_GONE, RESULT_PATIENTS_DIFFER, MODEL_BUNDLE_MISSING.
+    Each attempt renders them anew from rows and files: nothing personal is kept while a destination
+    is away. `on_picture` is called before each capture, which may take seconds. Raises Rejected
+    RESULT_FILES_GONE, RESULT_PATIENTS_DIFFER, MODEL_BUNDLE_MISSING; Transient FILE_MISSING.
     """
-    with database.reading() as session:
+    with runtime.database.reading() as session:
         detail = study_detail(session, claim.study_key)
-        gone = names_of_removed_images(session, claim.study_key)
+        removed = names_of_removed_images(session, claim.study_key)
         (model,) = (m for m in list_models(session) if m.name == claim.model_name)
         forms = earlier_forms(
             session, claim.study_key, claim.revision, claim.model_name, claim.finished_at
         )
     assert detail is not None  # a delivery's row refers to its study's
-    finding = Finding(
-        revision=claim.revision,
-        model_name=claim.model_name,
-        verdict=claim.verdict,
-        finished_at=claim.finished_at,
-        supersedes=as_predecessor(claim.predecessor),
-        earlier_forms=forms,
+    datasets = result_objects(
+        detail,
+        ReportedResult(
+            revision=claim.revision,
+            model_name=claim.model_name,
+            verdict=claim.verdict,
+            finished_at=claim.finished_at,
+            supersedes=as_predecessor(claim.predecessor),
+            earlier_forms=forms,
+        ),
+        _bundle(model, runtime.settings),
+        IntakeStorage(runtime.settings.intake_dir),
+        runtime.words,
+        on_picture,
+        kinds=kinds,
+        removed=removed,
     )
-    storage = IntakeStorage(settings.intake_dir)
-    bundle = _bundle(model, settings)
-    made = [
-        _made(dataset)
-        for dataset in objects_of(
-            detail, finding, bundle, storage, words, on_picture, kinds=kinds, gone=gone
-        )
-    ]
-    _compare(made, database)
-    return made
+    objects = [_rendered(dataset) for dataset in datasets]
+    _log_changes(objects, runtime.database)
+    return objects
 
 
 @lru_cache(maxsize=2)
 def _bundle(model: ModelRecord, settings: Settings) -> Bundle:
-    """On the CPU, for the captures' Grad-CAM; the model of today and that of yesterday stay."""
+    """Load it on the CPU, for the captures' Grad-CAM; keep the present model and the one before."""
     return load_bundle(find_bundle(model, settings))
 
 
-def _compare(made: list[MadeObject], database: Database) -> None:
-    """Say so if an object is not what it was: another release of a library draws another pixel."""
+def _log_changes(objects: Sequence[RenderedObject], database: Database) -> None:
+    """Warn of objects that are not what they were: another release of a library draws other pixels."""
     with database.reading() as session:
-        differ = with_changed_digest(session, [item.sent for item in made])
+        differ = with_changed_digest(session, [item.sent for item in objects])
     if differ:
-        log.warning("result_object_differs", objects=len(differ), of=len(made))
+        log.warning("result_object_differs", objects=len(differ), of=len(objects))
 
 
-def _made(dataset: Dataset) -> MadeObject:
+def _rendered(dataset: Dataset) -> RenderedObject:
     content = to_bytes(dataset)
     sent = SentObject(
         sop_class_uid=str(dataset.SOPClassUID),
@@ -104,4 +109,4 @@ def _made(dataset: Dataset) -> MadeObject:
         series_instance_uid=str(dataset.SeriesInstanceUID),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    return MadeObject(dataset=dataset, content=content, sent=sent)
+    return RenderedObject(dataset=dataset, content=content, sent=sent)

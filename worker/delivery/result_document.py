@@ -1,4 +1,4 @@
-"""The rows of a study and the headers of its files, as the result that goes to the PACS."""
+"""Build the result that is sent from a study's rows and the headers of its files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from datetime import datetime
 from types import MappingProxyType
 
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
+from sqlalchemy.orm import Session
 
-from db.values.deliveries import InstanceNames
+from db.deliveries.predecessors import objects_begun
+from db.values.deliveries import InstanceNames, PredecessorResult, SentObject
 from db.values.study_details import InstanceDetail, PredictionDetail, StudyDetail
 from db.vocabulary.enums import Verdict
 from worker.errors import Rejected, Transient
 from worker.imaging.dicom_files import open_dataset
+from worker.imaging.header_values import drop_unreadable
 from worker.imaging.reading import read_dataset
 from worker.model.bundle import Bundle
 from worker.peers.peers_file import ResultObjectKind
@@ -34,8 +38,8 @@ from worker.storage.intake_folder import IntakeStorage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One result of a study, by which its objects are told from those of a later one."""
+class ReportedResult:
+    """Which of a study's results is built: a later one has other objects."""
 
     revision: int
     """Revision of the study that it is about; images of later ones do not belong to it."""
@@ -44,32 +48,50 @@ class Finding:
     verdict: Verdict
     """Of the study."""
     finished_at: datetime
-    """When it came about."""
+    """When it was stored."""
     supersedes: Predecessor | None = None
-    """What it takes the place of."""
+    """The earlier result that it replaces."""
     earlier_forms: tuple[Predecessor, ...] = ()
     """Its own reports that a destination may hold, in the order in which they were begun."""
 
 
-def objects_of(
+def as_predecessor(earlier: PredecessorResult | None) -> Predecessor | None:
+    """Return an earlier result as the new one refers to it: by its report, if one was sent."""
+    if earlier is None:
+        return None
+    report = next(iter(_reports(earlier.objects)), None)
+    return _predecessor(report, earlier.model_name, earlier.revision, earlier.finished_at)
+
+
+def earlier_forms(
+    session: Session, study_key: str, revision: int, model_name: str, finished_at: datetime
+) -> tuple[Predecessor, ...]:
+    """Return the reports of this very result that some destination may hold, in their order."""
+    begun = objects_begun(session, study_key, revision, model_name)
+    return tuple(
+        _predecessor(report, model_name, revision, finished_at) for report in _reports(begun)
+    )
+
+
+def result_objects(
     detail: StudyDetail,
-    finding: Finding,
+    finding: ReportedResult,
     bundle: Bundle,
     storage: IntakeStorage,
     words: ResultSettings,
     on_picture: Callable[[], None] = lambda: None,
     kinds: Collection[ResultObjectKind] = tuple(ResultObjectKind),
-    gone: Mapping[str, InstanceNames] = MappingProxyType({}),
+    removed: Mapping[str, InstanceNames] = MappingProxyType({}),
 ) -> list[Dataset]:
-    """The structured report, then the captures, of these `kinds`. `on_picture` is called before each
-    capture.
+    """Build the structured report, then the captures, of these `kinds`.
 
-    `gone`: images whose files have left, by file name. While one image of the study is here, which
-    says whose it is, the others are told of from their rows: so a late image's result can be sent.
-    Raises Rejected RESULT_FILES_GONE, Transient FILE_MISSING and what `build_results` raises.
+    `on_picture` is called before each capture. `removed` are images whose files were removed, by file
+    name: while one image of the study is here, which says who the patient is, the report describes the
+    others from their rows, so that a late image's result can be sent. Raises Rejected
+    RESULT_FILES_GONE, Transient FILE_MISSING and what `build_results` raises.
     """
     members = [item for item in detail.instances if _belongs(item, finding.revision)]
-    headers = _headers(members, storage, gone)
+    headers = _headers(members, storage, removed)
     outcomes = [
         _outcome_of(item, header, finding.model_name)
         for item, header in zip(members, headers, strict=True)
@@ -78,7 +100,7 @@ def objects_of(
 
     def picture(item: InstanceResult, frame_number: int) -> Picture:
         on_picture()
-        with _missing_told():
+        with _missing_is_transient():
             dataset = read_dataset(storage.path_of(names[item.uid]))
         return picture_of(dataset, frame_number, bundle.model, bundle.manifest.preprocessing)
 
@@ -101,8 +123,24 @@ def objects_of(
     )
 
 
+def _reports(objects: Sequence[SentObject]) -> list[SentObject]:
+    return [item for item in objects if item.sop_class_uid == Comprehensive3DSRStorage]
+
+
+def _predecessor(
+    report: SentObject | None, model_name: str, revision: int, finished_at: datetime
+) -> Predecessor:
+    return Predecessor(
+        sop_instance_uid=report.sop_instance_uid if report else None,
+        series_instance_uid=report.series_instance_uid if report else None,
+        model=model_name,
+        revision=revision,
+        finished_at=finished_at,
+    )
+
+
 def _belongs(instance: InstanceDetail, revision: int) -> bool:
-    """Whether the image had come with that revision and no other content had taken its place."""
+    """Return whether that revision had the image, and no other content had replaced it."""
     replaced = instance.replaced_in_revision
     return instance.revision <= revision and (replaced is None or replaced > revision)
 
@@ -110,29 +148,28 @@ def _belongs(instance: InstanceDetail, revision: int) -> bool:
 def _headers(
     members: Sequence[InstanceDetail],
     storage: IntakeStorage,
-    gone: Mapping[str, InstanceNames],
+    removed: Mapping[str, InstanceNames],
 ) -> list[Dataset]:
-    """The header of each from its file, or of one whose file has left from its row."""
+    """Return the header of each from its file, or from its row if its file was removed."""
     here = [item for item in members if item.file_removed_at is None]
-    left = [item for item in members if item.file_removed_at is not None]
-    if left and not (here and all(item.file_name in gone for item in left)):
-        raise Rejected("RESULT_FILES_GONE", _gone(left[0]))
+    without = [item for item in members if item.file_removed_at is not None]
+    if without and not (here and all(item.file_name in removed for item in without)):
+        raise Rejected("RESULT_FILES_GONE", _gone(without[0]))
     read: dict[int, Dataset] = {}
     for item in here:
-        with _missing_told():
-            read[item.number] = open_dataset(
-                storage.path_of(item.file_name), stop_before_pixels=True
-            )
-    for item in left:
+        with _missing_is_transient():
+            header = open_dataset(storage.path_of(item.file_name), stop_before_pixels=True)
+            read[item.number] = drop_unreadable(header)
+    for item in without:
         study_uid = str(read[here[0].number].StudyInstanceUID)
-        read[item.number] = _from_row(gone[item.file_name], study_uid, item)
+        read[item.number] = _from_row(removed[item.file_name], study_uid, item)
     return [read[item.number] for item in members]
 
 
 def _from_row(names: InstanceNames, study_uid: str, instance: InstanceDetail) -> Dataset:
-    """What a report says of an image that it refers to; of the person the id alone.
+    """Return what a report says of an image that it refers to; of the person the id alone.
 
-    The id is for `whose.check_one_patient`: a late image may be of somebody else.
+    The id is for the check that all images are of one patient: a late image may be of somebody else.
     """
     header = Dataset()
     header.StudyInstanceUID = study_uid
@@ -146,7 +183,7 @@ def _from_row(names: InstanceNames, study_uid: str, instance: InstanceDetail) ->
 
 
 def _outcome_of(instance: InstanceDetail, header: Dataset, model_name: str) -> InstanceResult:
-    """One instance's rows, with its header."""
+    """Join one instance's rows with its header."""
     is_here = instance.file_removed_at is None
     frames = tuple(_frame(p) for p in instance.predictions if p.model_name == model_name)
     if frames:
@@ -164,26 +201,25 @@ def _outcome_of(instance: InstanceDetail, header: Dataset, model_name: str) -> I
 
 
 @contextmanager
-def _missing_told() -> Iterator[None]:
-    """A file that the rows count on: a mount that is missing here, not a study without files."""
+def _missing_is_transient() -> Iterator[None]:
+    """Retry for a file that the rows say is here: a mount is missing, not the study's files."""
     try:
         yield
     except FileNotFoundError:
         raise Transient(
             "FILE_MISSING",
-            "A result is made from the study's files, and one is not in this machine's intake folder "
-            "though no rule removed it. Results wait; mount the folder that PNEUMO_STATE_DIR names "
-            "where deliveries are made, or restore the file.",
+            "A result is rendered from the study's files, and one is not in this machine's intake "
+            "folder though no rule removed it. Results wait; mount the folder that PNEUMO_STATE_DIR "
+            "names where the delivery worker runs, or restore the file.",
         ) from None
 
 
 def _gone(instance: InstanceDetail) -> str:
     return (
-        f"The file of instance {instance.number} left on "
-        f"{instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC by the retention rule "
-        "(PNEUMO_KEEP_FILES_DAYS), and a result needs its header. Verdict and "
-        "probabilities stand: `pneumo show`. For the objects have the study sent to us once more, "
-        "by any way: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
+        f"The retention rule (PNEUMO_KEEP_FILES_DAYS) removed the file of instance {instance.number} "
+        f"on {instance.file_removed_at:%Y-%m-%d %H:%M:%S} UTC, and a result needs its header. Verdict "
+        "and probabilities are kept: `pneumo show`. For the objects have the study sent to us once "
+        "more, by any way: nothing is predicted twice, and `pneumo pull` does not fetch what is known. "
         "Then `pneumo results`, or for a parked delivery `pneumo deliveries --retry`."
     )
 

@@ -1,4 +1,4 @@
-"""What a delivery worker holds while it lives. No GPU, no queue of frames: it never predicts."""
+"""What a delivery worker keeps while it lives. No GPU, no queue of frames: it never predicts."""
 
 from __future__ import annotations
 
@@ -10,28 +10,39 @@ from pathlib import Path
 from db.engine.session import Database
 from db.ledger.heartbeats import record_heartbeat
 from worker.celery import DELIVERY
+from worker.delivery.errors import unknown
+from worker.errors import Rejected
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.logging import get_logger
-from worker.peers.peers_file import Peers, read_peers
+from worker.messaging.dropped import DROPPED
+from worker.peers.peers_file import Peer, Peers, read_peers
 from worker.results.result_settings import ResultSettings
 from worker.settings import Settings, current_settings
 
 log = get_logger(__name__)
 
 INTERVAL_S = 5.0
-"""Between two signs of life."""
+"""Between two heartbeats."""
 
 
 class DeliveryRuntime:
     """Everything `worker.delivery.send` needs, with one `close`."""
 
     def __init__(self, settings: Settings, name: str | None = None) -> None:
-        """Raises Rejected: PEERS_INVALID, and what ResultWords says of the settings."""
+        """Raises Rejected: PEERS_INVALID, and what ResultSettings says of the settings."""
         self.pid = os.getpid()
         self.settings = settings
         self.name = name or f"w-{uuid.uuid4().hex[:12]}"
         self.words = ResultSettings.of(settings)
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(
+                frame=settings.decode_frame_mb, process=settings.decode_memory_mb
+            )
+        )
         self.database = Database(settings.database_url)
-        read_peers(settings.peers)  # which destinations there are is for the relay alone to say
+        read_peers(
+            settings.peers
+        )  # only to check it: the relay alone says which destinations there are
         self._file: Path = settings.alive_dir / f"{self.name}.alive"
         self._stop = threading.Event()
         self._beat()
@@ -43,8 +54,18 @@ class DeliveryRuntime:
         """Read at each use: a destination that was corrected needs no restart."""
         return read_peers(self.settings.peers)
 
+    def destination(self, name: str) -> Peer:
+        """Return the destination as the file has it now.
+
+        Raises DestinationFailed DESTINATION_UNKNOWN.
+        """
+        try:
+            return self.peers.single_with_role("results", name)
+        except Rejected:
+            raise unknown(name) from None
+
     def close(self) -> None:
-        """Take the sign of life away, give back connections."""
+        """Stop the heartbeat, remove its file, close all connections."""
         self._stop.set()
         self._thread.join(timeout=5)
         self._file.unlink(missing_ok=True)
@@ -64,6 +85,7 @@ class DeliveryRuntime:
             record_heartbeat(
                 session, worker_name=self.name, lanes=DELIVERY, device="cpu", model_name=None
             )
+            DROPPED.note(session)
 
 
 _runtime: DeliveryRuntime | None = None

@@ -1,4 +1,4 @@
-"""Was everything as it should be? Each promise of the demo, with what was found."""
+"""Check that everything the demo promises is true, and say what was found."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PERSONAL = (
     "SeriesInstanceUID",
     "SOPInstanceUID",
 )
-"""What must not stand in a log."""
+"""Attributes whose values must not appear in a log."""
 TOLERANCE = 1e-6
 """Largest difference between the probabilities of lossless encodings of one image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One thing that had to be so, and whether it was."""
+    """One promise, and whether it was kept."""
 
     holds: bool
-    """Whether it was."""
+    """Whether it was kept."""
     sentence: str
     """For a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SentStudy:
-    """A study that was sent, and what the database says of it."""
+    """A study that was sent, and what the database says about it."""
 
     study: DemoStudy
     """What was sent."""
@@ -44,22 +44,22 @@ class SentStudy:
 
     @property
     def refusal_codes(self) -> list[str]:
-        """Codes with which its instances were refused."""
+        """The codes with which its instances were refused."""
         return [i.refusal.code for i in self.detail.instances if i.refusal]
 
     @property
     def outcome(self) -> str:
-        """What became of it, with its codes, e.g. "failed BUG", "rejected VIEW_NOT_FRONTAL"."""
+        """The outcome with its codes, e.g. "failed BUG", "rejected VIEW_NOT_FRONTAL"."""
         summary = self.detail.summary
-        came_to = summary.verdict or summary.state
+        outcome = summary.verdict or summary.state
         codes = [summary.error_code] if summary.error_code else self.refusal_codes
-        return " ".join([came_to.value, *codes])
+        return " ".join([outcome.value, *codes])
 
 
 def run_checks(
     studies: Sequence[DemoStudy], sent: Sequence[SentStudy], audit: AuditReport, settings: Settings
 ) -> list[CheckResult]:
-    """Every promise of the demo, each with what was found."""
+    """Check every promise of the demo."""
     return [
         *(check_outcome(item) for item in sent),
         CheckResult(
@@ -79,7 +79,7 @@ def run_checks(
 
 
 def check_outcome(item: SentStudy) -> CheckResult:
-    """The study was predicted, or refused with the code that it had to be refused with."""
+    """Check that the study was predicted, or refused with the expected code."""
     study, codes = item.study, item.refusal_codes
     verdict = item.detail.summary.verdict
     if study.refusal is None:
@@ -94,12 +94,12 @@ def check_outcome(item: SentStudy) -> CheckResult:
 
 
 def check_no_restarts(died: Sequence[str]) -> CheckResult:
-    """Nothing had to be started twice."""
-    return CheckResult(holds=not died, sentence=" ".join(died) or "no part died on the way")
+    """Check that no part had to be restarted."""
+    return CheckResult(holds=not died, sentence=" ".join(died) or "no part died")
 
 
 def check_lossless(sent: Sequence[SentStudy]) -> CheckResult:
-    """All lossless encodings of one radiograph are one radiograph."""
+    """Check that all lossless encodings of one radiograph give one probability."""
     chests = [item for item in sent if item.study.refusal is None]
     values = [p for item in chests if (p := item.detail.summary.probability) is not None]
     spread = max(values) - min(values) if values else float("inf")
@@ -112,7 +112,7 @@ def check_lossless(sent: Sequence[SentStudy]) -> CheckResult:
 
 
 def check_stat_lane(sent: Sequence[SentStudy]) -> CheckResult:
-    """What was sent with priority HIGH went through the stat lane, and nothing else did."""
+    """Check that what was sent with priority HIGH went through the stat lane, and nothing else did."""
     return CheckResult(
         holds=all(
             item.detail.summary.priority is item.study.priority
@@ -126,12 +126,12 @@ def check_stat_lane(sent: Sequence[SentStudy]) -> CheckResult:
 
 
 def check_privacy(sent: Sequence[SentStudy], settings: Settings) -> CheckResult:
-    """No name, identifier or UID that was sent stands in a log."""
+    """Check that no name, identifier or UID that was sent appears in a log."""
     planted = {
         str(item.study.dataset.get(keyword, "")) for item in sent for keyword in PERSONAL
     } - {""}
     text = "".join(log.read_text(errors="replace") for log in settings.log_dir.glob("*.log"))
     return CheckResult(
         holds=bool(text) and not any(word in text for word in planted),
-        sentence=f"none of {len(planted)} names, ids and UIDs that were sent stands in a log",
+        sentence=f"none of {len(planted)} names, ids and UIDs that were sent appears in a log",
     )

@@ -1,4 +1,4 @@
-"""`pneumo demo`: real studies over a real association, through real processes, checked at the end."""
+"""`pneumo demo`: send real studies over a real association through real processes, and check the results."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from worker.demo.studies import DemoStudy, demo_studies
 from worker.demo.table import results_table, show_checks, show_locations
 from worker.errors import Rejected, Transient
 from worker.intake.accept import wait_for_studies
-from worker.local.installation import locked, prepare, process_specs, wait_until_ready
+from worker.local.exclusive import locked, require_free_ports
+from worker.local.installation import prepare, process_specs, wait_until_ready
 from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
-from worker.screens.console import wide_console
+from worker.screens.console import opened, wide_console
 from worker.settings import Settings, read_settings
 
 FOLDER = Path("demo-state")
 MARKER = ".pneumo-demo"
-"""Lies in a demo's state folder; a folder without it is not ours to remove."""
+"""File in a demo's state folder; a folder without it is not removed."""
 DEMO_DEFAULTS: dict[str, object] = {
-    # Whatever names nothing by default: archives, destinations, the watched folder, certificates.
+    # Whatever is empty by default: archives, destinations, the watched folder, certificates.
     **{name: None for name, field in Settings.model_fields.items() if field.default is None},
     "database_url": "",
     "listen_host": "127.0.0.1",
@@ -39,23 +40,23 @@ DEMO_DEFAULTS: dict[str, object] = {
     "calling_ae_titles": "",
     "called_ae_titles": "",
 }
-"""A demo in the shell of a hospital sends it nothing, and takes nothing from it."""
+"""A demo in a hospital's shell sends nothing to the hospital's systems and receives nothing from them."""
 WAIT_S = 120.0
-"""Longest wait for the results."""
+"""Longest wait for the results, in seconds."""
 C_STORE_PRIORITY = {Priority.STAT: 1, Priority.ROUTINE: 0}
-"""HIGH and MEDIUM, PS3.7 9.3.1.1."""
+"""HIGH and MEDIUM (PS3.7 9.3.1.1)."""
 
 
 def run_demo(console: Console | None = None) -> int:
-    """Run it all in `demo-state`; 0 if everything was as it should be, else 1."""
+    """Run everything in `demo-state`; return 0 if every check holds, else 1."""
     console = console or wide_console()
     configure_logging("ERROR", "text")  # the terminal is for the table
     started = time.monotonic()
     settings = demo_settings(FOLDER)
-    database = Database(settings.database_url)
     died: list[str] = []
-    with locked(settings):
-        with console.status("making the database and the model ready"):
+    with locked(settings), opened(settings) as database:
+        with console.status("preparing the database and the model"):
+            require_free_ports(settings)
             prepare(settings)
             studies = demo_studies()
         supervisor = Supervisor(
@@ -70,7 +71,6 @@ def run_demo(console: Console | None = None) -> int:
             sent = collect_results(studies, database, supervisor, console)
         with database.reading() as session:
             audit = verify_chains(session)
-    database.dispose()
     findings = [*run_checks(studies, sent, audit, settings), check_no_restarts(died)]
     console.print(results_table(sent, width=console.width))
     show_checks(findings, console)
@@ -79,7 +79,7 @@ def run_demo(console: Console | None = None) -> int:
 
 
 def demo_settings(folder: Path) -> Settings:
-    """Settings of a new installation in `folder`, on free ports; an old demo there is removed."""
+    """Return settings of a new installation in `folder`, on free ports; an old demo there is removed."""
     if folder.exists():
         _remove_old(folder)
     folder.mkdir()
@@ -94,7 +94,7 @@ def demo_settings(folder: Path) -> Settings:
         listen_port=listener,
         idle_window_s=1.0,
         relay_interval_s=0.5,
-        lease_s=15,  # if a worker dies, what it had taken up or fetched comes back in our time
+        lease_s=15,  # if a worker dies, what it had claimed is done again within the demo
         lease_renewal_s=5,
         requeue_after_s=15,
         log_level="INFO",
@@ -102,7 +102,7 @@ def demo_settings(folder: Path) -> Settings:
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove an earlier demo, unless something else lies there or an installation runs there."""
+    """Remove an earlier demo, unless the folder holds something else or an installation runs in it."""
     if any(folder.iterdir()) and not (folder / MARKER).exists():
         raise Rejected(
             "NOT_A_DEMO_FOLDER",
@@ -114,7 +114,7 @@ def _remove_old(folder: Path) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports on loopback that nobody listens on."""
+    """Return TCP ports on loopback that are free."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -126,7 +126,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def send(studies: Sequence[DemoStudy], settings: Settings, console: Console) -> None:
-    """One association for each study, proposing its own transfer syntax and no other."""
+    """Send each study in an association of its own that proposes its transfer syntax and no other."""
     with progress_bar(console) as progress:
         task = progress.add_task("sending by C-STORE", total=len(studies))
         for study in studies:
@@ -135,7 +135,7 @@ def send(studies: Sequence[DemoStudy], settings: Settings, console: Console) -> 
 
 
 def send_one(study: DemoStudy, settings: Settings) -> None:
-    """Raises Transient if the listener does not take it over."""
+    """Send one study. Raises Transient if the listener does not accept it."""
     ae = AE(ae_title="DEMO")
     ae.add_requested_context(study.dataset.SOPClassUID, study.syntax)
     association = ae.associate(
@@ -146,13 +146,13 @@ def send_one(study: DemoStudy, settings: Settings) -> None:
     answer = association.send_c_store(study.dataset, priority=C_STORE_PRIORITY[study.priority])
     association.release()
     if "Status" not in answer or answer.Status != 0:
-        raise Transient("NOT_STORED", f"The listener did not take over {study.title}.")
+        raise Transient("NOT_STORED", f"The listener did not accept {study.title}.")
 
 
 def collect_results(
     studies: Sequence[DemoStudy], database: Database, supervisor: Supervisor, console: Console
 ) -> list[SentStudy]:
-    """Wait until every study has a result, then read all of it; parts are kept alive meanwhile."""
+    """Wait until every study has a result, then read them all; parts are kept alive meanwhile."""
     with database.reading() as session:
         keys = [find_study(session, study.dataset.StudyInstanceUID) or "" for study in studies]
     with progress_bar(console) as progress:
@@ -173,6 +173,6 @@ def collect_results(
 
 
 def progress_bar(console: Console) -> Progress:
-    """A progress bar as all of the demo's are."""
+    """Return a progress bar in the demo's style."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), console=console)

@@ -1,7 +1,7 @@
-"""The demo's studies: one real chest radiograph in every lossless encoding, and what must be refused.
+"""The demo's studies: one real chest radiograph in every lossless encoding, and some that must be refused.
 
 The files come from the PyPI package `pydicom-data` (NEMA WG-04 samples). Each study gets UIDs of
-its own, since one Study Instance UID is one study, however often it comes.
+its own, since one Study Instance UID is one study, however often it is sent.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from worker.imaging.decoders import decode_frame
 
 @dataclass(frozen=True, kw_only=True)
 class DemoStudy:
-    """One study to send, and what must come of it."""
+    """One study to send, and its expected outcome."""
 
     title: str
-    """What it is, for the table (up to ten characters)."""
+    """Name in the table (up to ten characters)."""
     dataset: Dataset = field(repr=False)
     """One instance, ready to send in its own transfer syntax."""
     priority: Priority = Priority.ROUTINE
     """STAT is sent with C-STORE priority HIGH."""
     refusal: str | None = None
-    """The code it must be refused with; None: it must be predicted."""
+    """The code with which it must be refused; None: it must be predicted."""
 
     @property
     def syntax(self) -> UID:
@@ -63,11 +63,11 @@ SHORT_NAMES = {
     JPEGLSLossless: "JPEG-LS lossless",
     JPEG2000Lossless: "JPEG 2000 lossless",
 }
-"""What the standard says in up to twelve words, in eighteen characters."""
+"""Names of up to eighteen characters; the standard's have up to twelve words."""
 
 
 def demo_studies() -> list[DemoStudy]:
-    """All of them, in the order of sending. Raises Rejected("DEMO_DATA_MISSING")."""
+    """Return all of them, in the order of sending. Raises Rejected("DEMO_DATA_MISSING")."""
     chest, tibia, ultrasound = (_sample(f"{name}_UNCR.dcm") for name in ("RG1", "RG3", "US1"))
     return [
         DemoStudy(title="chest RG1", dataset=_renamed(chest)),
@@ -90,11 +90,11 @@ def demo_studies() -> list[DemoStudy]:
 
 
 def transcoded(dataset: Dataset, syntax: UID) -> Dataset:
-    """A copy of an uncompressed single-frame dataset in another lossless transfer syntax.
+    """Return a copy of an uncompressed single-frame dataset in another lossless transfer syntax.
 
-    It is decoded again and compared: a demo of equal results must not rest on an encoder's word.
+    It is decoded again and compared: a demo of equal results must not trust an encoder.
     """
-    changed = _copy(dataset)
+    changed = copy.deepcopy(dataset)
     stored, _ = decode_frame(dataset)
     changed.PixelData = encapsulate([ENCODERS[syntax](dataset, np.ascontiguousarray(stored))])
     changed["PixelData"].VR = "OB"
@@ -106,16 +106,16 @@ def transcoded(dataset: Dataset, syntax: UID) -> Dataset:
 
 
 def with_truncated_pixels(dataset: Dataset) -> Dataset:
-    """A copy whose pixel data ends after three fifths, as a broken transfer leaves it."""
-    changed = _copy(dataset)
+    """Return a copy whose pixel data ends after three fifths, as a broken transfer leaves it."""
+    changed = copy.deepcopy(dataset)
     length = len(dataset.PixelData) * 3 // 5
     changed.PixelData = dataset.PixelData[: length - length % 2]
     return changed
 
 
 def _rle(dataset: Dataset, _stored: np.ndarray) -> bytes:
-    """RLE as pydicom writes it (PS3.5 annex G)."""
-    changed = _copy(dataset)
+    """Encode as RLE with pydicom (PS3.5 annex G)."""
+    changed = copy.deepcopy(dataset)
     changed.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     return next(pydicom.encaps.generate_frames(changed.PixelData, number_of_frames=1))
 
@@ -147,15 +147,10 @@ def _sample(name: str) -> Dataset:
 
 
 def _renamed(dataset: Dataset) -> Dataset:
-    """A copy that is a study of its own."""
-    changed = _copy(dataset)
+    """Return a copy that is a study of its own."""
+    changed = copy.deepcopy(dataset)
     changed.StudyInstanceUID, changed.SeriesInstanceUID, changed.SOPInstanceUID = (
         generate_uid() for _ in range(3)
     )
     changed.file_meta.MediaStorageSOPInstanceUID = changed.SOPInstanceUID
     return changed
-
-
-def _copy(dataset: Dataset) -> Dataset:
-    """A copy that may be changed without changing the original."""
-    return copy.deepcopy(dataset)

@@ -1,4 +1,4 @@
-"""What `pneumo demo` prints: the table of results, the findings, where everything lies."""
+"""What `pneumo demo` prints: the table of results, the checks, where everything is."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.demo.checks import CheckResult, SentStudy
-from worker.screens.console import COLOUR
+from worker.screens.console import COLOUR, RESEARCH_ONLY
 
 FULL_WIDTH = 98
-"""Columns that the whole table takes."""
+"""Columns of a terminal that the whole table takes."""
 MODEL_COLUMN = 3
-"""The one that a narrow terminal does without."""
+"""The column that is left out in a narrow terminal."""
 
 
 def results_table(sent: Sequence[SentStudy], *, width: int) -> Table:
     """One row for each study, with the seconds of each step, for a terminal of `width` columns.
 
-    In a narrow one the model version stands in the title and long words go on in a second line;
-    figures are never cut.
+    In a narrow terminal the title names the model version and long words wrap; figures are never cut.
     """
     narrow = width < FULL_WIDTH
     table = Table(
-        title=f"What came of the studies{_models(sent) if narrow else ''} (times in seconds)",
+        title=f"Results of the studies{_models(sent) if narrow else ''} (times in seconds)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=0,
@@ -46,13 +45,13 @@ def results_table(sent: Sequence[SentStudy], *, width: int) -> Table:
 
 
 def _models(sent: Sequence[SentStudy]) -> str:
-    """e.g. " by resnet50-0.2.0"."""
+    """Name the model versions, e.g. " by resnet50-0.2.0"."""
     names = sorted({name for item in sent if (name := item.detail.summary.model_name)})
     return f" by {', '.join(names)}" if names else ""
 
 
 def row_of(item: SentStudy) -> list[str | Text]:
-    """The cells of one study."""
+    """Return the cells of one study."""
     summary = item.detail.summary
     last = item.detail.attempts[-1] if item.detail.attempts else None
     seconds = [
@@ -73,13 +72,13 @@ def row_of(item: SentStudy) -> list[str | Text]:
 
 
 def in_four_characters(seconds: float) -> str:
-    """e.g. 0.03, 12.3, 120."""
+    """Write seconds in four characters, e.g. 0.03, 12.3, 120."""
     digits = 2 if seconds < 9.995 else 1 if seconds < 99.95 else 0
     return f"{seconds:.{digits}f}"
 
 
 def show_checks(findings: Sequence[CheckResult], console: Console) -> None:
-    """What was checked; what failed comes last, where it is seen."""
+    """Print the checks; those that failed come last, where they are seen."""
     for finding in sorted(findings, key=lambda f: not f.holds):
         mark = "[green]ok[/]    " if finding.holds else "[bold red]FAILED[/]"
         console.print(f"{mark} {escape(finding.sentence)}", highlight=False, soft_wrap=True)
@@ -88,13 +87,13 @@ def show_checks(findings: Sequence[CheckResult], console: Console) -> None:
 def show_locations(
     folder: Path, sent: Sequence[SentStudy], seconds: float, console: Console
 ) -> None:
-    """Where everything lies, and what to type next."""
+    """Print where everything is, and what to type next."""
     key = sent[0].detail.summary.study_key[:12] if sent else "STUDY"
     pneumo = f".venv/bin/pneumo --state {folder}"
     console.print(
         f"\ndatabase  {folder}/pneumo.sqlite\nlogs      {folder}/logs\n"
         f"next      {pneumo} show {key}\n          {pneumo} report\n          .venv/bin/pneumo up\n\n"
-        f"Took {seconds:.0f} s. For research until cleared where it is used.",
+        f"Took {seconds:.0f} s. {RESEARCH_ONLY}",
         highlight=False,
         soft_wrap=True,
     )

@@ -13,7 +13,8 @@ _END_OF_IMAGE = b"\xff\xd9"
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """SOF markers of JPEG (ITU-T T.81 table B.1), less DHT, JPG and DAC; F7 is JPEG-LS' SOF55."""
 _JPEG_START = b"\xff\xd8"
-_J2K_START = b"\xff\x4f\xff\x51"
+START_OF_JPEG_2000 = b"\xff\x4f\xff\x51"
+"""SOC and SIZ; in a JP2 file they stand in a box."""
 _JP2_CODESTREAM_BOX = b"jp2c"
 
 
@@ -48,7 +49,7 @@ def describe(stream: bytes) -> Codestream | None:
     try:
         if stream.startswith(_JPEG_START):
             return _describe_jpeg(stream)
-        start = stream.find(_J2K_START, 0, 4096)
+        start = stream.find(START_OF_JPEG_2000, 0, 4096)
         if start == 0 or _JP2_CODESTREAM_BOX in stream[: max(start, 0)]:
             return _describe_j2k(stream, start)
     except (struct.error, IndexError):

@@ -25,6 +25,8 @@ from worker.imaging.frames import (
     native_frame,
     truncated,
 )
+from worker.imaging.jpeg2000_tiles import check_tiles
+from worker.imaging.jpeg_scan import check_scan, check_whole
 from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.refusals import RefusedInstance, Step, refused
 from worker.imaging.rle import decode_rle
@@ -52,7 +54,7 @@ class Decoder:
 def _jpeg(*, lossy: bool) -> Decoder:
     return Decoder(
         name="imagecodecs.jpeg8",
-        decode=lambda stream, _: imagecodecs.jpeg8_decode(stream),
+        decode=_decode_jpeg,
         fallback="pillow" if lossy else None,
         lossy=lossy,
     )
@@ -70,10 +72,22 @@ def _jpeg_ls(*, lossy: bool) -> Decoder:
 def _j2k(*, lossy: bool) -> Decoder:
     return Decoder(
         name="imagecodecs.jpeg2k",
-        decode=lambda stream, _: imagecodecs.jpeg2k_decode(stream, numthreads=1),
+        decode=_decode_jpeg2000,
         fallback="pylibjpeg",
         lossy=lossy,
     )
+
+
+def _decode_jpeg(stream: bytes, _: PixelLayout) -> np.ndarray:
+    scan = check_scan(stream)
+    picture = imagecodecs.jpeg8_decode(stream)
+    check_whole(picture, stream, scan, imagecodecs.jpeg8_decode)
+    return picture
+
+
+def _decode_jpeg2000(stream: bytes, _: PixelLayout) -> np.ndarray:
+    check_tiles(stream)
+    return imagecodecs.jpeg2k_decode(stream, numthreads=1)
 
 
 NATIVE = Decoder(name="native", has_codestream=False)

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from worker.imaging.deflated import is_deflated, read_deflated
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.unreadable import unreadable
 
 Source = Path | str | BinaryIO
 
@@ -50,20 +51,14 @@ def _read(file: BinaryIO, **options: Any) -> FileDataset:
         raise
     except OSError as error:
         if error.errno is None:  # pydicom's own, of a sequence that cannot be parsed
-            raise _unreadable() from None
+            raise _unparsable() from None
         raise
     except Exception:  # noqa: BLE001  pydicom raises of every kind, and quotes values in the text
-        raise _unreadable() from None
+        raise _unparsable() from None
 
 
-def _unreadable() -> RefusedInstance:
-    return refused(
-        "HEADER_UNREADABLE",
-        step=Step.HEADER,
-        found="elements that cannot be parsed",
-        expected="a DICOM file (PS3.10)",
-        advice="Send the instance again; if it stays so, its source writes broken files.",
-    )
+def _unparsable() -> RefusedInstance:
+    return unreadable(found="elements that cannot be parsed", expected="a DICOM file (PS3.10)")
 
 
 def _with_transfer_syntax(dataset: FileDataset) -> FileDataset:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from worker.imaging.cautions import CAUTIONS, EligibilityWarning
 from worker.imaging.header import InstanceHeader
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
-from worker.imaging.refusals import Refusal
+from worker.imaging.refusals import Refusal, Step
 from worker.imaging.rules import RULES
+from worker.imaging.unreadable import refusal_of
 
 __all__ = [
     "CAUTIONS",
@@ -47,7 +48,20 @@ class EligibilityResult:
 def check_eligibility(
     header: InstanceHeader, policy: EligibilityPolicy = _DEFAULT_POLICY
 ) -> EligibilityResult:
-    """Hold a header against every rule. Pure; never raises."""
+    """Hold a header against every rule. Pure; raises nothing but MemoryError.
+
+    A rule that fails on a value that nobody foresaw refuses the instance as HEADER_UNREADABLE.
+    """
+    try:
+        return _apply_rules(header, policy)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  one header must not stop the others
+        refusal = refusal_of(error, Step.ELIGIBILITY).refusal
+        return EligibilityResult(refusals=(refusal,), warnings=(), frame_numbers=())
+
+
+def _apply_rules(header: InstanceHeader, policy: EligibilityPolicy) -> EligibilityResult:
     refusals = tuple(rule.refusal(header) for rule in RULES if not rule.passes(header, policy))
     warnings = tuple(
         EligibilityWarning(code=c.code, tag=c.tag, sentence=c.sentence(header, policy))

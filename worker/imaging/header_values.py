@@ -1,63 +1,207 @@
-"""Tag values as Python values. A value that makes no sense is None, never an error with its text."""
+"""Tag values as Python values. A value that makes no sense is None, never an error with its text.
+
+An element of another kind than its keyword (text where a sequence belongs), or a number beyond all
+bounds, is no slip of a console: such a header is refused as HEADER_UNREADABLE.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import MutableSequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.valuerep import BYTES_VR, VR
 
 from worker.imaging import vocabulary
+from worker.imaging.refusals import RefusedInstance
+from worker.imaging.unreadable import unreadable
 
+LEAST, GREATEST = -(2**31), 2**32 - 1
+"""Of every whole number that an element can hold: IS and SL reach down, UL reaches up (PS3.5 6.2)."""
+_ITEMS, _BYTES, _VALUES = "a sequence of items", "bytes", "a value or several"
+"""The kinds of content that an element can have."""
+DEEPEST = 16
+"""Levels of sequences in sequences; the standard's own objects have about half as many."""
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""NUL pads UIDs; surrogates are no characters."""
 _AGE = re.compile(r"(\d{3})([DWMY])")
 _DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The element's value, or None if it is absent, empty or cannot be parsed."""
+    """The element's value, or None if it is absent, empty or cannot be parsed.
+
+    Raises RefusedInstance HEADER_UNREADABLE if it is a sequence of items, bytes or values and should be
+    another of these, and if it is nested deeper than it can be read.
+    """
     try:
         value = dataset.get(keyword)
-    except Exception:  # noqa: BLE001  any parse error: pydicom parses on access and quotes the value in its text
+        empty = value is None or (isinstance(value, str | bytes | Sequence) and not len(value))
+    except MemoryError:
+        raise
+    except RecursionError:
+        raise unreadable(
+            keyword=keyword, found="items nested too deep", expected="a value that can be read"
+        ) from None
+    except Exception:  # noqa: BLE001  pydicom parses on access and quotes the value in its text
         return None
-    return None if value is None or value == "" else value
+    if empty:
+        return None
+    _check_kind(value, keyword)
+    return value
+
+
+def _check_kind(value: Any, keyword: str) -> None:
+    found, meant = _kind_of(value), _kind_meant(keyword)
+    if meant not in (found, None):
+        raise unreadable(keyword=keyword, found=found, expected=meant)
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, Sequence):
+        return _ITEMS
+    return _BYTES if isinstance(value, bytes) else _VALUES
+
+
+def _kind_meant(keyword: str) -> str | None:
+    """What the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
+    vr = dictionary_VR(keyword)
+    if vr == VR.SQ:
+        return _ITEMS
+    return None if " or " in vr else _BYTES if vr in BYTES_VR else _VALUES
+
+
+def drop_unreadable(dataset: Dataset) -> Dataset:
+    """The same dataset less what cannot be read: for whoever tells of an image without judging it.
+
+    An element goes if it cannot be parsed, is of another kind than its keyword, is a number string that is
+    no number, holds such an element, or is nested deeper than `DEEPEST`.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            readable = _is_readable(dataset[tag], DEEPEST)
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001  pydicom parses on access and quotes the value in its text
+            readable = False
+        if not readable:
+            del dataset[tag]
+    return dataset
+
+
+def _is_readable(element: DataElement, deepest: int) -> bool:
+    kind = _kind_of(element.value)
+    if (
+        element.keyword
+        and not element.is_empty
+        and _kind_meant(element.keyword) not in (kind, None)
+    ):
+        return False
+    if kind != _ITEMS:
+        # pydicom leaves a number string as it is if it is no number, and then cannot write it.
+        numeric = element.VR in (VR.DS, VR.IS)
+        return not (numeric and any(isinstance(v, str) for v in values_of(element.value)))
+    return deepest > 0 and all(
+        _is_readable(inner, deepest - 1) for item in element.value for inner in item
+    )
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
-    """The stripped text of an element; of several values, all, with backslashes between."""
+    """The stripped text of an element; of several values, all, with backslashes between.
+
+    Without NUL and surrogates, which no database and no encoding takes. Raises RefusedInstance
+    HEADER_UNREADABLE as `value_of`.
+    """
     value = value_of(dataset, keyword)
     if value is None:
         return None
-    several = isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue"
-    joined = "\\".join(str(v) for v in value) if several else str(value)
-    return joined.strip(" \0") or None
+    joined = "\\".join(str(v) for v in values_of(value))
+    return _NO_TEXT.sub("", joined).strip() or None
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """A whole number (US, IS); None for several values or none."""
+    """A whole number (US, SS, IS, UL); None for several values or none.
+
+    Raises RefusedInstance HEADER_UNREADABLE as `value_of`, and of a number that no such VR can hold.
+    """
     value = value_of(dataset, keyword)
     try:
-        return int(value) if value is not None else None
+        whole = int(value) if value is not None else None
+    except OverflowError:
+        raise _beyond_bounds(keyword) from None
     except (TypeError, ValueError):
         return None
+    if whole is not None and not LEAST <= whole <= GREATEST:
+        raise _beyond_bounds(keyword)
+    return whole
+
+
+def number_of_frames(dataset: Dataset) -> int:
+    """(0028,0008), 1 where it is absent, empty or 0: consoles write 0 of a single frame.
+
+    Raises RefusedInstance HEADER_UNREADABLE of anything else that is no whole number: how many frames
+    there are decides what is predicted, and is not guessed.
+    """
+    found = integer(dataset, "NumberOfFrames")
+    if found is None and is_filled(dataset, "NumberOfFrames"):
+        raise unreadable(
+            keyword="NumberOfFrames", found="a value that is no number", expected="a whole number"
+        )
+    return found or 1
+
+
+def is_filled(dataset: Dataset, keyword: str) -> bool:
+    """Whether an element is there and has a value, if only one that cannot be parsed."""
+    if keyword not in dataset:
+        return False
+    try:
+        return not dataset[keyword].is_empty
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  pydicom parses on access
+        return True
+
+
+def _beyond_bounds(keyword: str) -> RefusedInstance:
+    return unreadable(
+        keyword=keyword,
+        found="a number beyond all bounds",
+        expected=f"a whole number from {LEAST} to {GREATEST}",
+    )
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values of a numeric element (DS, VM 1-n); empty if absent or if one is no number."""
+    """All values of a numeric element (DS, US, VM 1-n); empty if absent or if one is no number.
+
+    They may be infinite or no number, as the element says. Raises RefusedInstance HEADER_UNREADABLE as
+    `value_of`.
+    """
     value = value_of(dataset, keyword)
-    if value is None:
+    if value is None or isinstance(value, bytes):
         return ()
-    several = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
     try:
-        return tuple(float(v) for v in several)
+        return tuple(float(v) for v in values_of(value))
+    except OverflowError:  # a whole number of 400 digits
+        return (math.inf,)
     except (TypeError, ValueError):
         return ()
 
 
+def values_of(value: Any) -> list[Any]:
+    """The values of an element, one or several, as a list."""
+    return list(value) if isinstance(value, list | tuple | MutableSequence) else [value]
+
+
 def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The first item of a sequence, or None."""
-    value = value_of(dataset, keyword)
-    return value[0] if value is not None and not isinstance(value, str) and len(value) else None
+    """The first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
+    items = value_of(dataset, keyword)
+    return items[0] if items else None
 
 
 def printable(value: str | None, *, at_most: int = 64) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from worker.imaging.header_values import numbers, value_of
+from worker.imaging.header_values import numbers, value_of, values_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +37,7 @@ def lookup_table(
     """
     descriptor = numbers(item, "LUTDescriptor")
     data = value_of(item, "LUTData")
-    if len(descriptor) != 3 or data is None:
+    if len(descriptor) != 3 or data is None or not all(map(_is_word, descriptor)):
         return None
     count = (int(descriptor[0]) & 0xFFFF) or 65_536  # 0 means 2**16
     first, bits = int(descriptor[1]), int(descriptor[2])
@@ -60,10 +60,17 @@ def _entries(data: object, count: int, *, little_endian: bool) -> np.ndarray | N
     if isinstance(data, bytes):
         raw = data
     else:
-        several = data if hasattr(data, "__len__") else [data]
-        raw = (np.asarray(several, dtype=np.int64) & 0xFFFF).astype(f"{order}u2").tobytes()
+        words = values_of(data)
+        if not all(isinstance(word, int) and _is_word(word) for word in words):
+            return None
+        raw = (np.asarray(words, dtype=np.int64) & 0xFFFF).astype(f"{order}u2").tobytes()
     if len(raw) >= 2 * count:
         return np.frombuffer(raw, dtype=f"{order}u2", count=count)
     if len(raw) >= count:
         return np.frombuffer(raw, dtype=np.uint8, count=count)
     return None
+
+
+def _is_word(value: float) -> bool:
+    """Whether this is what US or SS can hold; infinity and no number are not."""
+    return -0x8000 <= value <= 0xFFFF and value == int(value)

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
-from worker.imaging.header_values import first_item, numbers, value_of
+from worker.imaging.header_values import first_item, is_filled, numbers, value_of
 from worker.imaging.lookup_tables import lookup_table
 from worker.imaging.refusals import Step, refused
 
 Curve = Callable[[np.ndarray], np.ndarray]
+
+GREATEST, LEAST_STEP = 1e12, 1e-12
+"""Bounds of modality values and windows, and of the step between two neighbours. No physical quantity of
+a radiograph comes near, and double precision carries all arithmetic in between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class Modality:
     """Whether modality values can be negative."""
 
 
+_RESCALE = "(0028,1053) Rescale Slope, (0028,1052) Rescale Intercept"
+
+
 def modality_of(dataset: Dataset, *, signed: bool) -> Modality:
     """The modality step of a dataset whose stored values are `signed` or not.
 
@@ -44,7 +51,10 @@ def modality_of(dataset: Dataset, *, signed: bool) -> Modality:
         _number(dataset, "RescaleIntercept", 0.0),
     )
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0.0:
-        raise _invalid("(0028,1053) Rescale Slope", "a rescale that maps all values to one or none")
+        raise _invalid(_RESCALE, "a rescale that maps all values to one or none")
+    greatest = abs(slope) * 0xFFFF + abs(intercept)
+    if greatest > GREATEST or abs(slope) < LEAST_STEP:
+        raise _invalid(_RESCALE, "a rescale beyond all bounds")
     if (slope, intercept) == (1.0, 0.0):
         return Modality(kind="identity", curve=lambda stored: stored, signed=signed)
     return Modality(
@@ -69,19 +79,10 @@ def _by_lut(dataset: Dataset, *, signed: bool) -> Modality:
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
     """The value, `default` if absent, NaN if it is there but no number."""
-    if value_of(dataset, keyword) is None and keyword not in dataset:
-        return default
     found = numbers(dataset, keyword)
     if found:
         return found[0]
-    return default if _is_empty(dataset, keyword) else math.nan
-
-
-def _is_empty(dataset: Dataset, keyword: str) -> bool:
-    try:
-        return dataset[keyword].is_empty
-    except Exception:  # noqa: BLE001  unparsable: pydicom parses on access
-        return False
+    return math.nan if is_filled(dataset, keyword) else default
 
 
 def _invalid(tag: str, found: str) -> Exception:
@@ -90,6 +91,7 @@ def _invalid(tag: str, found: str) -> Exception:
         step=Step.NORMALISE,
         tag=tag,
         found=found,
-        expected="a usable modality LUT or rescale (PS3.3 C.11.1)",
+        expected="a usable modality LUT or rescale (PS3.3 C.11.1), with values that differ by "
+        f"{LEAST_STEP:g} or more and lie within {GREATEST:g} of 0",
         advice="Its source must be set right.",
     )

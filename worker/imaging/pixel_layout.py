@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from worker.imaging import vocabulary
-from worker.imaging.header_values import integer, text
+from worker.imaging.header_values import integer, number_of_frames, text
 from worker.imaging.refusals import Step, refused
 
 
@@ -71,7 +71,7 @@ _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
 def pixel_layout(dataset: Dataset) -> PixelLayout:
-    """The layout of a dataset's pixels; raises RefusedInstance PIXEL_HEADER_INVALID."""
+    """The layout of a dataset's pixels; raises RefusedInstance PIXEL_HEADER_INVALID, HEADER_UNREADABLE."""
     seen: dict[str, int] = {}
     for name, keyword, tag, accepts, expected in _TABLE:
         value = integer(dataset, keyword)
@@ -91,7 +91,7 @@ def pixel_layout(dataset: Dataset) -> PixelLayout:
         high_bit=seen["high_bit"],
         signed=bool(seen["signed"]),
         photometric_interpretation=photometric,
-        number_of_frames=max(1, integer(dataset, "NumberOfFrames") or 1),
+        number_of_frames=max(1, number_of_frames(dataset)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from worker.imaging.decode_budget import PROCESS_BUDGET
 from worker.imaging.decoders import decode_frame
 from worker.imaging.frame_values import FrameValues
 from worker.imaging.modality import Modality, modality_of
@@ -21,6 +22,7 @@ from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.unreadable import refuses_the_unforeseen
 from worker.imaging.voi import Voi, voi_of
 
 _ROWS_AT_ONCE = 64
@@ -37,15 +39,25 @@ class NormalisedFrame:
     """What was done."""
 
 
+@refuses_the_unforeseen(Step.NORMALISE)
 def normalise_frame(
     dataset: Dataset, spec: PreprocessingSpec, frame_number: int = 1
 ) -> NormalisedFrame:
     """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
 
-    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, CONSTANT_IMAGE. Safe in
-    many threads at once as long as each has its own dataset.
+    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
+    CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE. Waits while other threads'
+    frames fill the memory that decoding may take. Safe in many threads at once as long as each has
+    its own dataset.
     """
     layout = pixel_layout(dataset)
+    with PROCESS_BUDGET.reserved(layout.rows * layout.columns):
+        return _normalised(dataset, layout, spec, frame_number)
+
+
+def _normalised(
+    dataset: Dataset, layout: PixelLayout, spec: PreprocessingSpec, frame_number: int
+) -> NormalisedFrame:
     stored, decoder = decode_frame(dataset, frame_number)
     domain, padding = stored_domain(layout), padding_range(dataset, layout)
     values = FrameValues(stored=stored, domain=domain, padding=is_padding(domain, padding))
@@ -59,6 +71,7 @@ def normalise_frame(
 
     table = transfer_table(domain, modality, voi, inverted=inverted)
     table[values.padding] = 0.0
+    refuse_not_finite(table)
     return NormalisedFrame(
         pixels=look_up(table, values.index),
         record=NormalisationRecord(
@@ -112,6 +125,20 @@ def _refuse_blank(shown: np.ndarray) -> None:
     """A window or table that misses the picture leaves all black or all white."""
     if shown.min() == shown.max():
         raise _constant("one value in all pixels after modality LUT and VOI")
+
+
+def refuse_not_finite(values: np.ndarray) -> None:
+    """No step gives such values of a header within bounds; one such frame would spoil a whole batch."""
+    if np.isfinite(values).all():
+        return
+    raise refused(
+        "FRAME_NOT_FINITE",
+        step=Step.NORMALISE,
+        tag="(7FE0,0010) Pixel Data",
+        found="pixels that are no finite numbers after modality LUT and VOI",
+        expected="numbers from 0 to 1",
+        advice="Its source must be set right.",
+    )
 
 
 def _constant(found: str) -> RefusedInstance:

@@ -18,9 +18,18 @@ from worker.errors import Rejected
 from worker.imaging import vocabulary
 from worker.imaging.dicom_files import Source, open_dataset
 from worker.imaging.header import InstanceHeader, PixelSize
-from worker.imaging.header_values import age_years, integer, numbers, printable, snomed_code, text
+from worker.imaging.header_values import (
+    age_years,
+    integer,
+    number_of_frames,
+    numbers,
+    printable,
+    snomed_code,
+    text,
+)
 from worker.imaging.identifiers import REQUIRED_KEYWORDS, required_uids
 from worker.imaging.refusals import Step, refused
+from worker.imaging.unreadable import refuses_the_unforeseen
 
 __all__ = ["InstanceHeader", "Studies", "group_by_study", "read_dataset", "read_header"]
 
@@ -58,7 +67,7 @@ _PIXEL_SIZES = {
     "PixelSpacing": "Pixel Spacing",
     "NominalScannedPixelSpacing": "Nominal Scanned Pixel Spacing",
 }
-_HEADER_KEYWORDS = [
+HEADER_KEYWORDS = [
     *REQUIRED_KEYWORDS,
     *_NUMBERS.values(),
     *(keyword for keyword, _, _ in _TERMS.values()),
@@ -79,6 +88,7 @@ class Studies(NamedTuple):
     """The files that are no DICOM instance, each with the reason."""
 
 
+@refuses_the_unforeseen(Step.HEADER)
 def read_header(source: Source) -> InstanceHeader:
     """The header of one instance; reading stops before the pixels.
 
@@ -86,7 +96,7 @@ def read_header(source: Source) -> InstanceHeader:
     (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
     and OSError.
     """
-    dataset = open_dataset(source, stop_before_pixels=True, specific_tags=_HEADER_KEYWORDS)
+    dataset = open_dataset(source, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
     uids = required_uids(dataset)
     return InstanceHeader(
         study_instance_uid=uids["StudyInstanceUID"],
@@ -105,11 +115,12 @@ def read_header(source: Source) -> InstanceHeader:
         view_code=_view_code(dataset),
         patient_orientation=_orientation(dataset),
         pixel_sizes=tuple(_pixel_sizes(dataset)),
-        number_of_frames=integer(dataset, "NumberOfFrames") or 1,
+        number_of_frames=number_of_frames(dataset),
         **_numbers_and_terms(dataset),
     )
 
 
+@refuses_the_unforeseen(Step.DECODE)
 def read_dataset(source: Source) -> Dataset:
     """The whole instance with its pixel data, ready for `normalise_frame`.
 

@@ -17,7 +17,8 @@ from pydicom.dataset import Dataset
 from worker.imaging.frame_values import FrameValues
 from worker.imaging.header_values import first_item, numbers, text, value_of
 from worker.imaging.lookup_tables import lookup_table
-from worker.imaging.modality import Curve, Modality
+from worker.imaging.modality import GREATEST, Curve, Modality
+from worker.imaging.refusals import Step, refused
 
 
 class VoiKind(StrEnum):
@@ -58,7 +59,10 @@ class Voi:
 def voi_of(
     dataset: Dataset, modality: Modality, values: FrameValues, percentiles: tuple[float, float]
 ) -> Voi:
-    """The VOI step: table, else window, else a stretch between the frame's own percentiles."""
+    """The VOI step: table, else window, else a stretch between the frame's own percentiles.
+
+    Raises RefusedInstance WINDOW_OUT_OF_BOUNDS, HEADER_UNREADABLE.
+    """
     luts = len(value_of(dataset, "VOILUTSequence") or ())
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     windows = min(len(centers), len(widths))
@@ -71,6 +75,7 @@ def voi_of(
             )
         passed_over = "the VOI LUT contradicts its descriptor"
     if windows:
+        _refuse_beyond_bounds(centers[0], widths[0])
         function = (text(dataset, "VOILUTFunction") or "LINEAR").upper()
         if is_allowed(centers[0], widths[0], function):
             return Voi(
@@ -92,6 +97,21 @@ def voi_of(
         luts_present=luts,
         passed_over=passed_over,
         stretch=(low, high),
+    )
+
+
+def _refuse_beyond_bounds(center: float, width: float) -> None:
+    """Passing over is for what consoles get wrong; such numbers come of a broken or forged header."""
+    # NaN compares false, so it is refused as well.
+    if abs(center) <= GREATEST and abs(width) <= GREATEST:
+        return
+    raise refused(
+        "WINDOW_OUT_OF_BOUNDS",
+        step=Step.NORMALISE,
+        tag="(0028,1050) Window Center, (0028,1051) Window Width",
+        found="a window beyond all bounds",
+        expected=f"finite numbers within {GREATEST:g} of 0",
+        advice="Its source must be set right.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The selected model: which row is active, which folder holds it, and the thing that predicts."""
+"""The active model: its row, its bundle's folder, and the predictor loaded from it."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ class ActiveModel:
     record: ModelRecord
     """Its row."""
     manifest: BundleManifest
-    """What the bundle says of itself."""
+    """The bundle's manifest."""
     predictor: Predictor
     """Weights on the device."""
     batcher: MicroBatcher
-    """The one inference thread before which decoding threads queue."""
+    """The only inference thread, which serves the decoding threads' queue."""
     policy: EligibilityPolicy
-    """Eligibility as this model's intended population asks for."""
+    """Eligibility by this model's intended population."""
     assessment: Assessment
     """Which frames it scores."""
     shadow: Shadow | None
-    """What predicts beside it, if it could be loaded."""
+    """The shadow, if one was selected and could be loaded."""
     selected_shadow: str | None
     """Name of the version that was selected as shadow when this was loaded."""
 
     def close(self, *, finish: bool = False) -> None:
-        """End its threads; `finish`: answer what is queued first."""
+        """End its threads; `finish`: answer the queue first."""
         self.batcher.close(finish=finish)
         if self.shadow:
             self.shadow.close()
@@ -69,17 +69,20 @@ class ActiveModel:
 
 
 def name_of(manifest: BundleManifest) -> str:
-    """The model version's name, e.g. `resnet50-0.2.0`."""
+    """Return the model version's name, e.g. `resnet50-0.2.0`."""
     return f"{manifest.model_name}-{manifest.model_version}"
 
 
 def register_bundle(
     database: Database, settings: Settings, folder: Path, *, actor: str
 ) -> ModelRecord:
-    """Verify the bundle in `folder`, copy it under `models_dir` and write its row.
+    """Verify the bundle in `folder`, copy it under `models_dir` and store its row.
 
-    Raises `Rejected` (BundleRefused) with the check that failed, or `ModelConflict` when this name
-    is registered with another digest. Registering the same bundle again changes nothing.
+    Registering the same bundle again changes nothing.
+
+    Raises:
+        Rejected: (BundleRefused) A check failed.
+        ModelConflict: This name is registered with another digest.
     """
     manifest = load_bundle(folder).manifest
     name = name_of(manifest)
@@ -98,18 +101,20 @@ def register_bundle(
 
 
 def ensure_default_model(database: Database, settings: Settings) -> ModelRecord:
-    """The active model; on a new installation the packaged bundles are registered, the default one
-    activated, and the other set beside it as its shadow.
+    """Return the active model's row.
+
+    On a new installation, register the packaged bundles, activate the default one and select the
+    other as its shadow.
     """
     record = in_transaction(database, active_model)
     if record is not None:
         return record
     registered = register_bundle(database, settings, default_bundle(), actor="installation")
-    beside = shadow_bundle()
-    shadow = register_bundle(database, settings, beside, actor="installation") if beside else None
+    folder = shadow_bundle()
+    shadow = register_bundle(database, settings, folder, actor="installation") if folder else None
 
     def select(session: Session) -> ModelRecord:
-        # Of several workers that start at once the first decides; the others find an active model.
+        # Of several workers that start at the same time the first decides for all.
         before = active_model(session)
         if before is not None:
             return before
@@ -123,7 +128,7 @@ def ensure_default_model(database: Database, settings: Settings) -> ModelRecord:
 
 
 def load_active_model(database: Database, settings: Settings) -> ActiveModel:
-    """Load the active model onto the site's device, ready to predict."""
+    """Load the active model onto the configured device, ready to predict."""
     record = ensure_default_model(database, settings)
     bundle = load_bundle(find_bundle(record, settings))
     predictor = Predictor(
@@ -158,9 +163,11 @@ def load_active_model(database: Database, settings: Settings) -> ActiveModel:
 def load_shadow(
     database: Database, settings: Settings, record: ModelRecord, *, active_manifest: BundleManifest
 ) -> Shadow | None:
-    """The shadow on the site's device, on one core of a CPU; None, and a warning, if it will not.
+    """Load the shadow onto the configured device, of a CPU on one core.
 
-    Whatever goes wrong, the active model works on without it.
+    Returns:
+        None, after a warning in the log, if it cannot be loaded for whatever reason: the active model
+        works without it.
     """
     try:
         bundle = load_bundle(find_bundle(record, settings))
@@ -181,18 +188,21 @@ def load_shadow(
 
 
 def _require_same_input(shadow: BundleManifest, active: BundleManifest) -> None:
-    """It is handed the active model's tensors, which must mean the same to it."""
+    """Refuse a shadow with another preprocessing: it gets the active model's tensors."""
     if shadow.preprocessing != active.preprocessing:
         raise Rejected(
             "SHADOW_INPUT_DIFFERS",
-            f"{name_of(shadow)} was trained on pictures of side {shadow.preprocessing.size} with a "
-            f"recipe of its own, and {name_of(active)} on side {active.preprocessing.size}; a "
-            "shadow needs the active model's recipe. Choose another with `pneumo model shadow`.",
+            f"{name_of(shadow)} was trained on pictures of side {shadow.preprocessing.size}, and "
+            f"{name_of(active)} on side {active.preprocessing.size}, or with another recipe; a shadow "
+            "needs the active model's preprocessing. Choose another with `pneumo model shadow`.",
         )
 
 
 def find_bundle(record: ModelRecord, settings: Settings) -> Path:
-    """The folder on this machine whose manifest carries the registered digest."""
+    """Return the folder on this machine whose manifest has the registered digest.
+
+    Raises Rejected MODEL_BUNDLE_MISSING.
+    """
     for folder in [settings.models_dir / record.location, *packaged_bundles()]:
         if is_whole(folder, record.bundle_digest):
             return folder
@@ -205,11 +215,11 @@ def find_bundle(record: ModelRecord, settings: Settings) -> Path:
 
 
 def _copy_once(folder: Path, target: Path, digest: str) -> None:
-    """Copy a bundle so that a half-made copy is never taken for one, however many copy at once.
+    """Copy a bundle so that no process ever sees an incomplete copy, however many copy at once.
 
-    Each process copies aside under a name of its own; the first to rename it wins, and the others
-    find a complete copy there. (On a new installation all workers start at the same moment.) A copy
-    that is damaged is put aside for good.
+    Each process copies to a folder with its own name; the first one renames it, and the others find a
+    complete copy. (On a new installation all workers start at the same time.) A damaged copy is
+    renamed and kept.
     """
     if is_whole(target, digest):
         return
@@ -234,6 +244,6 @@ def _copy_once(folder: Path, target: Path, digest: str) -> None:
 def _rename_unless_there(partial: Path, target: Path) -> None:
     try:
         partial.rename(target)
-    except OSError:  # a folder that is not empty cannot be replaced: another process was first
+    except OSError:  # a non-empty folder cannot be replaced: another process was first
         if not target.is_dir():
             raise

@@ -1,4 +1,4 @@
-"""Whether a frame is assessed at all: what is unlike all training images gets no score."""
+"""The wrong-image guard: a frame that is unlike all training images gets no score."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NOT_ASSESSED = "NOT_ASSESSED_UNLIKE_TRAINING"
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What a model assesses, and what it says of the rest."""
+    """Which frames a model assesses, and how the others are reported."""
 
     model_name: str
     """e.g. `resnet50-0.2.0`."""
     cut_off: float | None
     """Greatest distance from the training set at which a frame is assessed; None: no guard."""
     assess_unlike: bool = False
-    """Score frames beyond it all the same, with a warning (PNEUMO_WRONG_IMAGES=warn)."""
+    """Score frames beyond the cut-off nevertheless, with a warning (PNEUMO_WRONG_IMAGES=warn)."""
 
     def is_unlike(self, score: Score) -> bool:
-        """Whether the frame lies beyond the cut-off; exactly on it is within."""
+        """Whether the frame is beyond the cut-off; exactly on it is within."""
         return self.cut_off is not None and (score.distance or 0.0) > self.cut_off
 
     def leaves_out(self, score: Score) -> bool:
@@ -32,7 +32,7 @@ class Assessment:
         return self.is_unlike(score) and not self.assess_unlike
 
     def warnings_of(self, score: Score) -> list[dict[str, object]]:
-        """What goes with a score that was given although the frame is unlike the training set."""
+        """Return the warning for a frame that was scored although it is unlike the training set."""
         if not self.is_unlike(score):
             return []
         return [
@@ -43,14 +43,16 @@ class Assessment:
         ]
 
     def warnings_of_left_out(self, frame_numbers: Sequence[int]) -> list[dict[str, object]]:
-        """What goes with the other frames of an instance of which these were left out."""
+        """Return the warning for the scored frames of an instance of which these were left out."""
         if not frame_numbers:
             return []
-        which = ", ".join(map(str, frame_numbers))
-        return [_warning(f"Of this image, not assessed as unlike the training set: frame {which}.")]
+        numbers = ", ".join(map(str, frame_numbers))
+        return [
+            _warning(f"Of this image, not assessed as unlike the training set: frame {numbers}.")
+        ]
 
     def refusal_of(self, score: Score) -> Refusal:
-        """Why an instance gets no score although its header is in order."""
+        """Return why an instance with a valid header gets no score."""
         found, expected = self._found(score), self._expected()
         return Refusal(
             code=NOT_ASSESSED,

@@ -1,4 +1,4 @@
-"""The model that a worker process predicts with, swapped when another one is activated."""
+"""The loaded model of a worker process, replaced when another one is activated."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 SWAP_RETRY_INTERVAL_S = 60.0
-"""Between two tries to load an active model that this worker cannot load."""
+"""Between two attempts to load an active model that this worker cannot load."""
 
 
 class ModelHolder:
-    """Holds the loaded model; whoever works with it takes `current` once and keeps it to the end."""
+    """Holds the loaded model; a caller reads `current` once and uses that to the end of its work."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class ModelHolder:
         self.current: ActiveModel = load_active_model(database, settings)
 
     def follow(self) -> None:
-        """Swap to a newly selected model or shadow; frames already queued finish on the old one."""
+        """Load a newly selected model or shadow; frames already queued finish on the old one."""
         with self._database.reading() as session:
             record = active_model(session)
             shadow = shadow_model(session) if self._settings.shadow else None
@@ -46,7 +46,7 @@ class ModelHolder:
             )
             return
         log.info("model_swapped", before=before.record.name, after=record.name)
-        # In a thread of its own: an old batch that hangs must not stop the caller.
+        # In its own thread: an old batch that hangs must not stop the caller.
         threading.Thread(target=before.close, kwargs={"finish": True}, daemon=True).start()
 
     def close(self) -> None:

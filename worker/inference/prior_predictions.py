@@ -1,8 +1,8 @@
-"""What an earlier model said of images whose files have left since.
+"""Predictions by an earlier model of images whose files were removed since.
 
-New images can come to a study whose first files left by the retention rule. The active model sees the
-new ones alone. What was found in the others stands, by the model that found it: a positive must not
-vanish because its file did.
+New images can come to a study whose first files the retention rule removed. The active model sees
+only the new ones. The earlier predictions of the others remain valid: a positive must not disappear
+because its file did.
 """
 
 from __future__ import annotations
@@ -18,22 +18,25 @@ from worker.inference.verdict import frame_verdict
 def latest_prior_predictions(
     instances: Sequence[ClaimedInstance], *, excluding_model: int
 ) -> list[PriorPrediction]:
-    """Of each instance without file those by its last model, unless that is model `excluding_model`."""
-    stand: list[PriorPrediction] = []
+    """Return, of each instance without a file, the predictions by its last model.
+
+    Those by the model `excluding_model` are left out.
+    """
+    latest: list[PriorPrediction] = []
     for instance in instances:
         if instance.file_removed and instance.prior:
             last = instance.prior[-1].model_version_id
-            stand += [p for p in instance.prior if last == p.model_version_id != excluding_model]
-    return stand
+            latest += [p for p in instance.prior if last == p.model_version_id != excluding_model]
+    return latest
 
 
 def with_prior_predictions(
     outcome: StudyOutcome, earlier: Sequence[PriorPrediction]
 ) -> StudyOutcome:
-    """The study's outcome with what stands: an earlier positive, or all that there is.
+    """Return the outcome, with an earlier prediction that is positive or the only one there is.
 
-    The study then has probability, threshold and model of that prediction, so that the three go
-    together. Where both models say the same the active one's numbers stay.
+    The study then has probability, threshold and model of that prediction, so that the three belong
+    together. If both models agree, the active one's numbers remain.
     """
     if not earlier:
         return outcome

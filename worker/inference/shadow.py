@@ -1,8 +1,7 @@
-"""The shadow: a second model version that says what it would have said, and decides nothing.
+"""The shadow: a second model version whose predictions are stored and decide nothing.
 
-It looks at the very tensors that the active model was given, after the study's result is stored,
-one study after the other in a thread of its own. Whatever happens to it is counted and logged, and
-touches no result.
+It gets the same tensors as the active model, after the study's result is stored, one study after the
+other in its own thread. Its failures are counted and logged, and affect no result.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from worker.transactions import in_transaction
 log = get_logger(__name__)
 
 MAX_PENDING_STUDIES = 16
-"""Studies that may wait for the shadow; more would fill the memory, so they are passed over."""
+"""Studies that may wait for the shadow; further ones are skipped, since they would fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,11 +39,11 @@ class ShadowFrame:
     frame_number: int
     """From 1."""
     tensor: torch.Tensor
-    """float32 (3, S, S), as the active model got it."""
+    """float32 (3, S, S), as given to the active model."""
 
 
 class Shadow:
-    """A verified bundle on its device, with the thread that asks it."""
+    """A verified bundle on its device, and the thread that predicts with it."""
 
     def __init__(
         self, record: ModelRecord, bundle: Bundle, predictor: Predictor, database: Database
@@ -63,7 +62,7 @@ class Shadow:
         self._thread.start()
 
     def status(self) -> ShadowStatus:
-        """How it fares since it was loaded."""
+        """Return how many studies it stored, failed on and skipped since it was loaded."""
         return ShadowStatus(
             model_name=self.record.name,
             stored=self._stored,
@@ -72,7 +71,7 @@ class Shadow:
         )
 
     def submit_study(self, claim: Claim, frames: Sequence[ShadowFrame]) -> None:
-        """Take a finished study, or pass it over when too many wait; never blocks."""
+        """Enqueue a finished study, or skip it if too many wait; never blocks."""
         if not frames or self._closing.is_set():
             return
         try:
@@ -81,9 +80,11 @@ class Shadow:
             self._skipped += 1
 
     def close(self) -> None:
-        """End its thread after the study in hand; what waits is passed over."""
+        """End its thread after the present study; those that wait are skipped."""
         self._closing.set()
-        with contextlib.suppress(queue.Full):  # then the thread sees the event at its next study
+        with contextlib.suppress(
+            queue.Full
+        ):  # then the thread sees the event before its next study
             self._waiting.put_nowait(None)
         self._thread.join(timeout=10)
         self._predictor.close()
@@ -94,8 +95,8 @@ class Shadow:
             if taken is None:
                 return
             try:
-                self._judge(*taken)
-            except Exception as error:  # noqa: BLE001  a shadow's failure touches nothing
+                self._predict(*taken)
+            except Exception as error:  # noqa: BLE001  a shadow's failure affects no result
                 self._failed += 1
                 log.warning(
                     "shadow_failed", model=self.record.name, error_type=type(error).__name__
@@ -103,7 +104,7 @@ class Shadow:
             else:
                 self._stored += 1
 
-    def _judge(self, claim: Claim, frames: Sequence[ShadowFrame]) -> None:
+    def _predict(self, claim: Claim, frames: Sequence[ShadowFrame]) -> None:
         scores = self._predictor.predict(torch.stack([frame.tensor for frame in frames]))
         predictions = [self._prediction(f, s) for f, s in zip(frames, scores, strict=True)]
         in_transaction(

@@ -1,4 +1,4 @@
-"""From probabilities to a verdict: the one place that says what positive means."""
+"""From probabilities to a verdict: the only place that defines "positive"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from db.vocabulary.enums import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class StudyVerdict:
-    """What a study came to, before it is stored."""
+    """The verdict on a study, before it is stored."""
 
     verdict: Verdict
     """positive, negative, or rejected when nothing in the study was eligible."""
@@ -19,12 +19,12 @@ class StudyVerdict:
 
 
 def frame_verdict(probability: float, threshold: float) -> Verdict:
-    """A calibrated probability in [0, 1] at the model's operating point; equal is positive."""
+    """Return the verdict for a calibrated probability in [0, 1]; at the threshold it is positive."""
     return Verdict.POSITIVE if probability >= threshold else Verdict.NEGATIVE
 
 
 def study_verdict(probabilities: Iterable[float], threshold: float) -> StudyVerdict:
-    """The study's probability is the highest of its frames: one opacity is enough."""
+    """Return the verdict for the highest probability of a study's frames: one opacity is enough."""
     highest = max(probabilities, default=None)
     if highest is None:
         return StudyVerdict(verdict=Verdict.REJECTED, probability=None)

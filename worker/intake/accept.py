@@ -307,7 +307,9 @@ def _keep(
                 )
             )
         except Rejected as error:
-            refused.append(RefusedFile(position=file.position, of=file.of, error=error))
+            refused.append(
+                RefusedFile(position=file.position, of=file.of, error=error, path=file.path)
+            )
         except Resource as error:
             note_disk_failure(error, database)
             raise

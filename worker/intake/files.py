@@ -57,6 +57,8 @@ class RefusedFile:
     """Number of files."""
     error: Rejected
     """The reason; its sentence does not name the position."""
+    path: Path | None = field(default=None, repr=False)
+    """The path as given, for the terminal of whoever gave it; may hold a name."""
 
     def error_with_position(self) -> Rejected:
         """Return the same reason with the file's position in its sentence."""
@@ -111,7 +113,7 @@ def read_headers(
             if candidate.is_searched and error.code in SKIPPED_CODES:
                 skipped += 1
             else:
-                refused.append(RefusedFile(**place, error=error))
+                refused.append(RefusedFile(**place, error=error, path=candidate.source.path))
         else:
             readable.append(ReadableFile(source=candidate.source, header=header, **place))
         on_file()

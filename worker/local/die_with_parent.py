@@ -1,8 +1,8 @@
 """Run a command that dies with its parent: `python -m worker.local.die_with_parent PARENT COMMAND…`.
 
-A supervisor that is killed with -9 cannot stop its children; without this they would go on, hold
-ports and claims, and meet the next installation. Linux kills them by itself when asked to
-(prctl(2), PR_SET_PDEATHSIG); the wish survives exec.
+A supervisor that is killed with -9 cannot stop its children; they would keep running, hold ports and
+claims, and collide with the next installation. Linux kills them by itself when asked to (prctl(2),
+PR_SET_PDEATHSIG); the request survives exec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Tie this process to its parent, then become the command."""
+    """Ask to be killed with the parent, then become the command."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

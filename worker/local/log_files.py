@@ -1,4 +1,4 @@
-"""Logs of `pneumo up` stay below a size, while the processes that write them go on writing."""
+"""Keep the logs of `pneumo up` below a size, while processes keep writing to them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from worker.logging import get_logger
 log = get_logger(__name__)
 
 LOG_LIMIT = 50 * 1024 * 1024
-"""A log larger than this is put aside (NAME.log.1, in place of the one before)."""
+"""A log larger than this is moved to NAME.log.1, which replaces the one before."""
 
 
 def truncate_long_logs(folder: Path, *, limit: int = LOG_LIMIT) -> None:
     """Copy each long log aside and empty it.
 
-    Its writer holds the file open for appending, so it goes on at the new end; what it writes
+    Its writer holds the file open for appending, so it continues at the new end; what it writes
     between copying and emptying is lost. Without room for the copy the log is emptied all the same:
     a log must not fill the disk that it reports on.
     """

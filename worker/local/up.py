@@ -3,69 +3,88 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.status import Status
 
-from worker.local.installation import locked, prepare, process_specs, wait_until_ready
+from worker.local.exclusive import locked, require_free_ports
 from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
+from worker.screens.console import RESEARCH_ONLY
 from worker.settings import Settings
 
 
 def run_up(settings: Settings, *, concurrency: int, console: Console | None = None) -> int:
-    """Prepare, start, say where everything is, keep it alive; 0 after an orderly end."""
+    """Prepare and start all parts, print where everything is, keep it alive; 0 after an orderly stop."""
     console = console or Console()
-    stop = _stop_on_signals()
+    signals = _note_stop_signals()
     with locked(settings), _own_log(settings), console.status("starting") as status:
+        require_free_ports(settings)  # before torch is imported, which takes many seconds
+        from worker.local.installation import prepare, process_specs, wait_until_ready
+
+        def waiting_for(name: str) -> None:
+            status.update(f"starting: waiting for the {name}")
+            _exit_if_stopped(signals)
+
         prepare(settings)
+        _exit_if_stopped(signals)
         supervisor = Supervisor(
             log_dir=settings.log_dir,
             environment=settings.as_environment(),
-            on_death=lambda sentence: _say(console, sentence),
+            on_death=lambda sentence: _print(console, sentence),
         )
         with supervisor:
             for part in process_specs(settings, concurrency=concurrency):
                 supervisor.start(part)
-            wait_until_ready(settings, supervisor, on_wait=lambda name: _still(name, status, stop))
+            wait_until_ready(settings, supervisor, on_wait=waiting_for)
             status.stop()
             console.print(_where_everything_is(settings))
-            supervisor.watch(until=lambda: bool(stop))
-            _say(console, "Stopping; running studies are finished first.")
-    _say(console, "Stopped. `pneumo up` finds everything again.")
+            supervisor.watch(until=lambda: bool(signals))
+            _print(console, "Stopping; running studies are finished first.")
+    _print(console, "Stopped. `pneumo up` continues where this ended.")
     return 0
 
 
 @contextmanager
 def _own_log(settings: Settings) -> Iterator[None]:
-    """What the supervisor does goes into a log of its own, beside those of its parts."""
+    """Write what the supervisor does to a log of its own, beside those of the parts."""
     settings.log_dir.mkdir(parents=True, exist_ok=True)
     with (settings.log_dir / "supervisor.log").open("a", buffering=1) as stream:
         configure_logging(settings.log_level, settings.log_format, stream)
         yield
 
 
-def _say(console: Console, sentence: str) -> None:
-    """Tell whoever watches; a terminal that is gone must not bring the installation down."""
+def _print(console: Console, sentence: str) -> None:
+    """Print a sentence; a terminal that is gone must not stop the installation."""
     with suppress(OSError):
         console.print(sentence, highlight=False)
 
 
-def _stop_on_signals() -> list[int]:
-    """A list that stays empty until Ctrl-C, SIGTERM, or the loss of the terminal."""
+def _note_stop_signals() -> list[int]:
+    """Return a list that stays empty until Ctrl-C, SIGTERM, or the loss of the terminal.
+
+    A script's `pneumo up &` starts with SIGINT ignored; it is obeyed all the same, as servers do, so
+    that `kill -INT` and a Ctrl-C that ends the script stop the installation in order. Only an ignored
+    SIGHUP stays ignored: that is what `nohup` is for.
+    """
     received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, note)
     return received
+
+
+def _exit_if_stopped(signals: Sequence[int]) -> None:
+    """Leave with the shell's code for the signal; what has started is stopped in order."""
+    if signals:
+        raise SystemExit(128 + signals[0])
 
 
 def _where_everything_is(settings: Settings) -> Panel:
@@ -78,14 +97,7 @@ def _where_everything_is(settings: Settings) -> Panel:
         f"logs      {settings.log_dir}\n\n"
         f"next      {pneumo} status\n"
         f"          {pneumo} report\n\n"
-        "Ctrl-C stops everything in order. For research until cleared where it is used.",
+        f"Ctrl-C stops everything in order. {RESEARCH_ONLY}",
         title="pneumo is up",
         expand=False,
     )
-
-
-def _still(missing: str, status: Status, stop: list[int]) -> None:
-    """Say what is waited for; Ctrl-C while starting ends what has started, in order."""
-    status.update(f"starting: waiting for the {missing}")
-    if stop:
-        raise SystemExit(128 + stop[0])

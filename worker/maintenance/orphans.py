@@ -1,9 +1,8 @@
-"""What processes that died left behind: files without a row, half-written files, signs of life.
+"""Remove what dead processes left: files without a row, half-written files, alive files.
 
-Nothing here is ever needed, and nothing here is taken away before it is a day old: whoever wrote it has
-told its row within seconds, or never will. A file is first moved aside and judged there. If a sender
-brought the same content again in that very moment, it is the new file that was moved, which shows in
-its age, and it goes back.
+Nothing is removed before it is a day old: a process that wrote a file commits its row within seconds, or
+never will. A file is first moved aside and checked there. If a sender brought the same content again at
+that very moment, the new file was moved: its age shows it, and it is moved back.
 """
 
 from __future__ import annotations
@@ -12,31 +11,20 @@ import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from db.engine.session import Database
 from db.studies.retention import file_names_in_use
+from worker.maintenance.retention import RemovedFiles
 from worker.settings import Settings
 from worker.storage.intake_folder import IntakeStorage
 
 DAY_S = 24 * 3600.0
 FOLDERS = tuple(f"{number:02x}" for number in range(256))
-"""Inner folders of the intake: files lie by the first two digits of their names."""
+"""Inner folders of the intake folder; each file is in that of the first two digits of its name."""
 KEPT_NAME = re.compile(r"[0-9a-f]{64}\.dcm")
 ASIDE = "leaving"
-"""Inner folder for a file that is being judged; what a death leaves there is judged next time."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweptFiles:
-    """How many files, and their bytes."""
-
-    files: int = 0
-    size: int = 0
-
-    def __add__(self, other: SweptFiles) -> SweptFiles:
-        return SweptFiles(files=self.files + other.files, size=self.size + other.size)
+"""Inner folder for files that are being checked; what a dead process leaves there is checked next time."""
 
 
 def sweep_orphans(
@@ -46,11 +34,11 @@ def sweep_orphans(
     *,
     older_than_s: float = DAY_S,
     dry_run: bool = False,
-) -> SweptFiles:
+) -> RemovedFiles:
     """Remove the files of one inner folder ("ab") that no row needs and that are old enough.
 
-    A death between file and row leaves them, and one between a row that says that its file left and
-    the file. Raises OSError if the folder cannot be written.
+    A process leaves them if it dies after writing a file and before its row, or after marking a row
+    as removed and before removing the file. Raises OSError if the folder cannot be written.
     """
     if not dry_run:
         _resolve_aside(settings, database, older_than_s=older_than_s)
@@ -67,16 +55,13 @@ def sweep_orphans(
     return _resolve_aside(settings, database, older_than_s=older_than_s)
 
 
-def _resolve_aside(settings: Settings, database: Database, *, older_than_s: float) -> SweptFiles:
-    """Remove what lies aside, or put it back: what is young, and what a row came to need."""
+def _resolve_aside(settings: Settings, database: Database, *, older_than_s: float) -> RemovedFiles:
+    """Remove the files moved aside; move back those that are young or that a row needs by now."""
     paths = {f"{path.name[:2]}/{path.name}": path for path in _files(settings.intake_dir / ASIDE)}
     if not paths:
-        return SweptFiles()
-    needed, oldest, swept = (
-        _needed(database, paths.keys()),
-        time.time() - older_than_s,
-        SweptFiles(),
-    )
+        return RemovedFiles()
+    needed = _needed(database, paths.keys())
+    oldest, swept = time.time() - older_than_s, RemovedFiles()
     for name, path in paths.items():
         with suppress(FileNotFoundError):
             if name in needed or path.stat().st_mtime >= oldest:
@@ -88,12 +73,12 @@ def _resolve_aside(settings: Settings, database: Database, *, older_than_s: floa
 
 
 def sweep_part_files(settings: Settings, *, older_than_s: float = DAY_S) -> int:
-    """Remove what writers left that died in mid-write; says how many."""
+    """Remove the half-written files of dead writers; return how many."""
     return IntakeStorage(settings.intake_dir).sweep_part_files(older_than_s=older_than_s)
 
 
 def sweep_alive_files(settings: Settings, *, older_than_s: float = DAY_S) -> int:
-    """Remove the files of processes that have not beaten for so long; says how many."""
+    """Remove the alive files of processes without a heartbeat for so long; return how many."""
     oldest, swept = time.time() - older_than_s, 0
     for path in settings.alive_dir.glob("*.alive"):
         with suppress(FileNotFoundError):
@@ -104,7 +89,7 @@ def sweep_alive_files(settings: Settings, *, older_than_s: float = DAY_S) -> int
 
 
 def _files(folder: Path, oldest: float | None = None) -> Iterator[Path]:
-    """Files under names of their content, those older than `oldest` if it is given."""
+    """Yield the files that are named by their content; `oldest`: only those modified before it."""
     with suppress(FileNotFoundError):
         for path in sorted(folder.iterdir()):
             with suppress(FileNotFoundError):
@@ -119,9 +104,9 @@ def _needed(database: Database, names: Collection[str]) -> set[str]:
         return file_names_in_use(session, names)
 
 
-def _measured(paths: Iterable[Path]) -> SweptFiles:
-    swept = SweptFiles()
+def _measured(paths: Iterable[Path]) -> RemovedFiles:
+    swept = RemovedFiles()
     for path in paths:
         with suppress(FileNotFoundError):
-            swept += SweptFiles(files=1, size=path.stat().st_size)
+            swept += RemovedFiles(files=1, size=path.stat().st_size)
     return swept

@@ -7,7 +7,6 @@ The parameter names are torchvision's, so that any ImageNet file in its layout l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import nn
@@ -30,7 +29,18 @@ class ResNet50(ResNet):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) standardised -> logits (N,)."""
-        return super().forward(x).squeeze(1)
+        return self.logits_from(self.activations(x))
+
+    def activations(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) standardised -> what the last convolutional block gives, (N, C, h, w)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+        return x
+
+    def logits_from(self, activations: torch.Tensor) -> torch.Tensor:
+        """What `activations` gave, (N, C, h, w) -> logits (N,): the rest of `forward`."""
+        return self.fc(torch.flatten(self.avgpool(activations), 1)).squeeze(1)
 
     def features_and_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, 3, S, S) standardised -> pooled features float32 (N, F) and logits (N,), in one pass.
@@ -42,18 +52,17 @@ class ResNet50(ResNet):
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = layer(x)
             pooled.append(_pooled(x))
-        logits = self.fc(torch.flatten(self.avgpool(x), 1)).squeeze(1)
-        return torch.cat(pooled, dim=1), logits
-
-    def cam_layer(self) -> nn.Module:
-        """Whose activations a class activation map is made of: the last convolutional block."""
-        return cast(nn.Module, self.layer4[-1])
+        return torch.cat(pooled, dim=1), self.logits_from(x)
 
     def stages(self) -> dict[str, nn.Module]:
         """The network as a chain of named stages, sharing this model's parameters."""
         stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
         body = {f"layer{i}": getattr(self, f"layer{i}") for i in (1, 2, 3, 4)}
         return {"stem": stem, **body, "head": nn.Sequential(self.avgpool, nn.Flatten(1), self.fc)}
+
+
+LAST_POOLING = 30
+"""Place of the max pooling that ends VGG16's features, after the last rectified convolution."""
 
 
 class VGG16(nn.Module):
@@ -74,7 +83,15 @@ class VGG16(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) standardised -> logits (N,)."""
-        pooled = self.pool(self.features(x)).flatten(1)  # (N, 512)
+        return self.logits_from(self.activations(x))
+
+    def activations(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) standardised -> what the last convolution gives, rectified, (N, 512, h, w)."""
+        return self.features[:LAST_POOLING](x)
+
+    def logits_from(self, activations: torch.Tensor) -> torch.Tensor:
+        """What `activations` gave, (N, 512, h, w) -> logits (N,): the rest of `forward`."""
+        pooled = self.pool(self.features[LAST_POOLING](activations)).flatten(1)  # (N, 512)
         return self.classifier(pooled).squeeze(1)
 
     def features_and_logits(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,10 +109,6 @@ class VGG16(nn.Module):
         logits = self.classifier(self.pool(x).flatten(1)).squeeze(1)
         return torch.cat(pooled, dim=1), logits
 
-    def cam_layer(self) -> nn.Module:
-        """Whose activations a class activation map is made of: the last convolution's, rectified."""
-        return self.features[29]
-
     def stages(self) -> dict[str, nn.Module]:
         """The network as a chain of named stages, sharing this model's parameters."""
         ends = (0, 5, 10, 17, 24, 31)  # each block ends with its max pooling
@@ -109,7 +122,8 @@ def _pooled(x: torch.Tensor) -> torch.Tensor:
 
 
 Network = ResNet50 | VGG16
-"""What `build_model` gives: an nn.Module with `stages()`, `features_and_logits()`, `cam_layer()`."""
+"""What `build_model` gives: an nn.Module with `stages()`, `features_and_logits()`, and `forward` in two
+parts, `activations()` and `logits_from()`."""
 
 BUILDERS: dict[str, Callable[[], Network]] = {"resnet50": ResNet50, "vgg16": VGG16}
 

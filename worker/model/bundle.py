@@ -92,7 +92,7 @@ def save_bundle(
 
     The folder appears only when it is complete. The golden logits are those of the rounded
     weights, as every later load has them. `reference`: the tensors of the reference file, see
-    wrong_image.py and training/reference.py.
+    wrong_image.py and training/release/reference_statistics.py.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

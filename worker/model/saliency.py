@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch.nn.functional import interpolate
 
-from worker.model.architectures import Network
+
+class Splittable(Protocol):
+    """A network whose forward pass is known in two parts, so that nothing need listen in on it."""
+
+    def activations(self, x: torch.Tensor) -> torch.Tensor:
+        """Standardised inputs (N, 3, S, S) -> activations (N, C, h, w)."""
+
+    def logits_from(self, activations: torch.Tensor) -> torch.Tensor:
+        """Activations (N, C, h, w) -> logits (N,)."""
 
 
-def grad_cam(model: Network, inputs: torch.Tensor) -> torch.Tensor:
+def grad_cam(model: Splittable, inputs: torch.Tensor) -> torch.Tensor:
     """Standardised inputs float32 (N, 3, S, S) -> maps float32 (N, S, S) in [0, 1].
 
     Bright where the picture spoke for PNEUMONIA; each map's greatest value is 1, or the map is 0
     all over where nothing spoke for it. The model must be in evaluation mode; its parameters need
-    no gradients and get none.
+    no gradients and get none. A function of network and input alone: it leaves nothing on the
+    network, so that many threads may share one, and does not depend on the caller's grad mode.
     """
-    kept: list[torch.Tensor] = []
-    handle = model.cam_layer().register_forward_hook(lambda _m, _i, output: kept.append(output))
-    try:
+    with torch.inference_mode(mode=False):
+        with torch.no_grad():
+            activations = model.activations(inputs.clone())  # a copy is no inference tensor
         with torch.enable_grad():
-            logits = model(inputs.detach().clone().requires_grad_())
-            (slopes,) = torch.autograd.grad(logits.sum(), kept)
-    finally:
-        handle.remove()
-    weights = slopes.mean(dim=(2, 3), keepdim=True)
-    maps = (weights * kept[0]).sum(dim=1, keepdim=True).relu().detach()
+            logits = model.logits_from(activations.requires_grad_())
+            (slopes,) = torch.autograd.grad(logits.sum(), activations)
+        weights = slopes.mean(dim=(2, 3), keepdim=True)
+        maps = (weights * activations.detach()).sum(dim=1, keepdim=True).relu()
     size = (inputs.shape[-2], inputs.shape[-1])
     large = interpolate(maps, size=size, mode="bilinear", align_corners=False)[:, 0]
     highest = large.amax(dim=(1, 2), keepdim=True)

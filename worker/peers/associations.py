@@ -1,7 +1,7 @@
-"""Opening a DICOM association with a peer, and finding out why there is none.
+"""Open a DICOM association with a peer, or find out why that fails.
 
-Each room puts its own codes and words to a `AssociationFailureCause`: an archive that is away holds up studies, a
-destination that is away holds up results.
+Each room reports an `AssociationFailureCause` under its own codes and in its own words: an archive
+that is away delays studies, a destination that is away delays results.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from worker.peers.tls import client_context
 from worker.settings import Settings
 
 CONNECT_TIMEOUT_S = 10.0
-"""For a connection; a system that is there takes it at once."""
+"""For a connection; a system that is up accepts it at once."""
 LARGE_PDU_BYTES = 131_072
-"""Where images come to us: a radiograph has 15 MB, and each piece costs a turn."""
+"""For associations that receive images: a radiograph has 15 MB, and each PDU costs time."""
 SMALL_PDU_BYTES = 16_382
-"""Most that we take at once where nothing large comes to us."""
+"""For associations that receive nothing large."""
 REJECTED_TRANSIENT = 2
-"""Result of an A-ASSOCIATE-RJ that says "later" (PS3.8 9.3.4)."""
+"""Result "rejected-transient" of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
 
 
 class AssociationFailureCause(StrEnum):
-    """Why there is no association."""
+    """Why an association could not be opened."""
 
     NO_ADDRESS = "no_address"
-    """The file of peers does not say where it is."""
+    """The file of peers lacks its address."""
     OUR_CERTIFICATE = "our_certificate"
     """Our own files for TLS cannot be used."""
     AWAY = "away"
-    """Nobody takes a connection at its address."""
+    """Nothing accepts a connection at its address."""
     TLS = "tls"
-    """TLS does not come about."""
+    """The TLS handshake fails."""
     REJECTED = "rejected"
     """It answers with an A-ASSOCIATE-RJ."""
     NOTHING_ACCEPTED = "nothing_accepted"
-    """It would talk with us, and about none of what we propose."""
+    """It accepts the association, but none of the presentation contexts that we propose."""
     BROKE_OFF = "broke_off"
-    """It takes the connection and says nothing that we understand."""
+    """It accepts the connection, but does not answer as a DICOM system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Rejection:
 
     @property
     def is_transient(self) -> bool:
-        """Whether it says "later"."""
+        """Whether the same request may be accepted later."""
         return self.result == REJECTED_TRANSIENT
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Rejection:
 
 
 class AssociationFailed(Exception):
-    """There is none, for this cause."""
+    """The association could not be opened, for this cause."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class AssociationFailed(Exception):
         super().__init__(cause.value)
         self.cause = cause
         self.error = error
-        """Of TLS, or of our own files."""
+        """The error of TLS, or of our own files."""
         self.rejection = rejection
-        """What it said."""
+        """The peer's answer, if it rejected the association."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,31 +96,43 @@ class AssociationTimeouts:
     association: float
     """For the answer to our A-ASSOCIATE-RQ."""
     answer: float
-    """For one message."""
+    """For one DIMSE message."""
 
 
 def open_association(
     peer: Peer,
     settings: Settings,
     contexts: Sequence[PresentationContext],
-    patience: AssociationTimeouts,
+    timeouts: AssociationTimeouts,
     *,
     roles: Sequence[Any] = (),
     handlers: Sequence[Any] = (),
     max_pdu: int = SMALL_PDU_BYTES,
 ) -> Any:
-    """An established association with at least one context accepted; the caller ends it.
+    """Open an association with at least one accepted context; the caller ends it.
 
-    Raises NoAssociation.
+    Args:
+        peer: The system, by its entry in the file of peers.
+        settings: Our AE title and certificates.
+        contexts: Presentation contexts to propose.
+        timeouts: How long to wait for what.
+        roles: SCP/SCU role selections to negotiate.
+        handlers: pynetdicom's event handlers.
+        max_pdu: Largest PDU that we accept, in bytes.
+
+    Raises:
+        AssociationFailed: With the cause.
     """
     silence_noisy_libraries()
-    _config.LOG_HANDLER_LEVEL = "none"  # its handlers would format every message for closed loggers
+    _config.LOG_HANDLER_LEVEL = (
+        "none"  # its handlers would format every message even for silenced loggers
+    )
     if not (peer.host and peer.port and peer.ae_title):
         raise AssociationFailed(AssociationFailureCause.NO_ADDRESS)
     context = _tls_context(peer, settings) if peer.tls else None
     ae = AE(ae_title=settings.ae_title)
-    ae.connection_timeout, ae.acse_timeout = patience.connection, patience.association
-    ae.dimse_timeout = ae.network_timeout = patience.answer
+    ae.connection_timeout, ae.acse_timeout = timeouts.connection, timeouts.association
+    ae.dimse_timeout = ae.network_timeout = timeouts.answer
     association = ae.associate(
         peer.host,
         peer.port,
@@ -134,7 +146,7 @@ def open_association(
     if association.is_established:
         return association
     close_socket(association)
-    raise _diagnose(association, (peer.host, peer.port), context, patience.connection)
+    raise _diagnose(association, (peer.host, peer.port), context, timeouts.connection)
 
 
 def _tls_context(peer: Peer, settings: Settings) -> ssl.SSLContext:
@@ -145,13 +157,13 @@ def _tls_context(peer: Peer, settings: Settings) -> ssl.SSLContext:
 
 
 def close_socket(association: Any) -> None:
-    """pynetdicom leaves that of an association that failed to the garbage collector."""
+    """Close the socket of a failed association, which pynetdicom leaves to the garbage collector."""
     with suppress(OSError, AttributeError):
         association.dul.socket.close()
 
 
 def tls_failure_reason(error: BaseException) -> str:
-    """The reason by OpenSSL's name for it, which quotes no name of anybody."""
+    """Return OpenSSL's name of the reason, which holds no personal name."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _VERIFICATION.get(error.verify_code, f"verification code {error.verify_code}")
     reason = getattr(error, "reason", None)
@@ -175,7 +187,7 @@ def _diagnose(
 def _probe(
     address: tuple[str, int], context: ssl.SSLContext | None, within_s: float
 ) -> AssociationFailed | None:
-    """pynetdicom only says that there is no association: ask the network why."""
+    """Find out by a connection of our own why pynetdicom opened no association."""
     try:
         with socket.create_connection(address, timeout=within_s) as plain:
             return _diagnose_tls(plain, address[0], context) if context else None
@@ -188,7 +200,7 @@ def _diagnose_tls(
 ) -> AssociationFailed | None:
     try:
         with context.wrap_socket(plain, server_hostname=host) as secured:
-            # With TLS 1.3 a peer that does not like our certificate says so after the handshake.
+            # With TLS 1.3 a peer reports that it refuses our certificate after the handshake.
             secured.settimeout(1.0)
             with suppress(TimeoutError):
                 secured.recv(1)

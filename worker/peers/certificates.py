@@ -1,4 +1,4 @@
-"""When a certificate begins and ends, read from its PEM file; Python's ssl tells that only of peers."""
+"""Validity of a certificate, from its PEM file; Python's ssl module gives it only for peers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VERSION_TAG, _UTC_TIME = 0xA0, 0x17
 
 
 def first_certificate(path: Path) -> str:
-    """The first certificate of a PEM file: one's own; what follows is its chain.
+    """Return the first certificate of a PEM file: the owner's; its chain follows.
 
     Raises OSError, and ValueError if there is none.
     """
@@ -23,12 +23,12 @@ def first_certificate(path: Path) -> str:
 
 
 def not_before_of(path: Path) -> datetime:
-    """notBefore of a PEM file's first certificate. Raises OSError, ValueError."""
+    """Return notBefore of a PEM file's first certificate. Raises OSError, ValueError."""
     return _validity(path)[0]
 
 
 def not_after_of(path: Path) -> datetime:
-    """notAfter of a PEM file's first certificate. Raises OSError, ValueError."""
+    """Return notAfter of a PEM file's first certificate. Raises OSError, ValueError."""
     return _validity(path)[1]
 
 
@@ -40,7 +40,7 @@ def _validity(path: Path) -> tuple[datetime, datetime]:
 
 
 def _not_before_and_after(der: bytes) -> tuple[datetime, datetime]:
-    """RFC 5280 4.1: Certificate > TBSCertificate > ..., signature, issuer, Validity."""
+    """Parse RFC 5280 4.1: Certificate > TBSCertificate > ..., signature, issuer, Validity."""
     to_be_signed = _value(der, _value(der, 0)[0])
     at = to_be_signed[0]
     if der[at] == _VERSION_TAG:
@@ -60,7 +60,7 @@ def _time(der: bytes, at: int) -> datetime:
 
 
 def _value(der: bytes, at: int) -> tuple[int, int]:
-    """Where the value of the element at `at` begins and ends (X.690 8.1.3)."""
+    """Return begin and end of the value of the element at `at` (X.690 8.1.3)."""
     length, begin = der[at + 1], at + 2
     if length & 0x80:
         begin += length & 0x7F

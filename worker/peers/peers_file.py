@@ -1,4 +1,4 @@
-"""The systems around us: archives that we ask and fetch from, destinations of results.
+"""The file of peers: archives that we query and fetch from, and destinations of results.
 
 One TOML file (`PNEUMO_PEERS`), a table each:
 
@@ -9,8 +9,8 @@ One TOML file (`PNEUMO_PEERS`), a table each:
     retrieve = "c-get"
     results = "c-store"
 
-What a peer does for us is said by `search`, `count`, `retrieve` and `results`; what is not said it
-is never asked. Secrets stand in files of their own, which are named here.
+`search`, `count`, `retrieve` and `results` say what a peer does for us; it gets no other requests.
+Secrets are in separate files, which are named here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.ae_titles import AETitle
 from worker.errors import Rejected
 
 PeerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-"""How a peer is called in commands, rows and logs: never by its address."""
+"""The name of a peer in commands, rows and logs, which never show its address."""
 
 
 class ResultObjectKind(StrEnum):
@@ -46,23 +46,23 @@ class Peer(BaseModel):
 
     name: PeerName
 
-    # How it is reached by DIMSE (PS3.7)
+    # DIMSE (PS3.7)
     ae_title: AETitle | None = None
     """Its AE title."""
     host: str | None = Field(None, min_length=1)
     port: int | None = Field(None, ge=1, le=65535)
     tls: bool = False
-    """DICOM TLS (PS3.15 B.9): we verify its certificate and show ours, if we have one."""
+    """Use DICOM TLS (PS3.15 B.9): we verify its certificate and show ours, if we have one."""
 
-    # How it is reached by DICOMweb (PS3.18)
+    # DICOMweb (PS3.18)
     dicomweb: str | None = Field(None, pattern=r"^https?://[^/@\s]+(/\S*)?$")
     """Base URL of its services, without name or password."""
     token_file: Path | None = None
-    """Holds a bearer token; read at each use, so that it may be renewed."""
+    """Holds a bearer token; read at each use, so that it can be renewed."""
 
     # Certificates, for both
     authorities: Path | None = None
-    """PEM of those who may sign its certificate; else PNEUMO_TLS_AUTHORITIES, else the system's."""
+    """PEM of authorities that may sign its certificate; else PNEUMO_TLS_AUTHORITIES, else the system's."""
     certificate: Path | None = None
     """PEM that we show it; else PNEUMO_TLS_CERTIFICATE."""
     key: Path | None = None
@@ -72,17 +72,17 @@ class Peer(BaseModel):
     search: Literal["c-find", "qido-rs"] | None = None
     """Lists its studies (`pneumo backfill`, `pneumo coverage`)."""
     search_limit: int | None = Field(None, ge=1)
-    """It lists so many at most; where that is not said, round numbers are taken for a limit."""
+    """How many studies it lists at most; without it, round numbers are taken for a limit."""
     count: Literal["c-find", "qido-rs"] | None = None
-    """Says how many instances a study has, which closes the study without an idle window."""
+    """Reports how many instances a study has, which closes the study without an idle window."""
     retrieve: Literal["c-get", "c-move", "wado-rs"] | None = None
-    """Gives us the images of a study that we name."""
+    """Sends us the images of a study that we name."""
     results: Literal["c-store", "stow-rs"] | None = None
-    """Gets the results."""
+    """Receives the results."""
     result_objects: tuple[ResultObjectKind, ...] = (ResultObjectKind.SR, ResultObjectKind.CAPTURE)
-    """Which objects of a result it takes."""
+    """Which objects of a result it receives."""
     storage_commitment: bool = False
-    """Is asked to confirm that it keeps the results (PS3.4 annex J)."""
+    """We request that it confirms that it keeps the results (PS3.4 annex J)."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -92,7 +92,7 @@ class Peer(BaseModel):
         return self
 
     def roles(self) -> set[str]:
-        """All that it does for us."""
+        """Return all that it does for us."""
         return {way for way in (self.search, self.count, self.retrieve, self.results) if way}
 
 
@@ -142,33 +142,34 @@ _RULES: tuple[tuple[Callable[[Peer], bool], str], ...] = (
         "a bearer token must not travel without TLS; dicomweb must be https",
     ),
 )
-"""What does not fit together, and the sentence that says so."""
+"""Contradictions, each with the sentence that reports it."""
 
 
 class Peers(tuple[Peer, ...]):
-    """All of them, in the order of the file."""
+    """All peers in the order of the file."""
 
     __slots__ = ()
 
     def named(self, name: str) -> Peer:
-        """Raises Rejected PEER_UNKNOWN."""
+        """Return the peer with this name. Raises Rejected PEER_UNKNOWN."""
         for peer in self:
             if peer.name == name:
                 return peer
         known = ", ".join(peer.name for peer in self) or "none"
         raise Rejected(
             "PEER_UNKNOWN",
-            f"No system is called {name!r}; the file that PNEUMO_PEERS names has: {known}.",
+            f"No system has the name {name!r}; the file that PNEUMO_PEERS names has: {known}. Use "
+            "one of these, or add the system to the file.",
         )
 
     def with_role(self, does: Literal["search", "count", "retrieve", "results"]) -> Peers:
-        """Those that do this for us."""
+        """Return the peers that do this for us."""
         return Peers(peer for peer in self if getattr(peer, does))
 
     def single_with_role(
         self, does: Literal["search", "count", "retrieve", "results"], name: str | None = None
     ) -> Peer:
-        """The one called `name`, or else the only one that does this.
+        """Return the peer called `name`, or without a name the only one that does this.
 
         Raises Rejected PEER_UNKNOWN, PEER_CANNOT, PEER_AMBIGUOUS.
         """
@@ -185,7 +186,7 @@ class Peers(tuple[Peer, ...]):
         if not able:
             raise Rejected(
                 "PEER_CANNOT",
-                f"No system with `{does}` stands in the file that PNEUMO_PEERS names. Add one "
+                f"No system in the file that PNEUMO_PEERS names has `{does}`. Add one "
                 "(docs/hospital.md).",
             )
         if len(able) > 1:
@@ -195,9 +196,12 @@ class Peers(tuple[Peer, ...]):
 
 
 def read_peers(path: Path | None) -> Peers:
-    """The peers of a file; none without one. Raises Rejected PEERS_INVALID, told by peer and word.
+    """Read the peers of a file; none without a file.
 
-    Relative paths in it are meant from the folder of the file.
+    Relative paths in it start from the folder of the file.
+
+    Raises:
+        Rejected: PEERS_INVALID, which names the peer and the key.
     """
     if path is None:
         return Peers()
@@ -205,7 +209,7 @@ def read_peers(path: Path | None) -> Peers:
 
 
 def authorization(peer: Peer) -> dict[str, str]:
-    """The HTTP header with its bearer token, read at each use, so that it may be renewed.
+    """Return the HTTP header with its bearer token, read at each use, so that it can be renewed.
 
     Raises Rejected TOKEN_FILE_UNREADABLE.
     """
@@ -218,8 +222,8 @@ def authorization(peer: Peer) -> dict[str, str]:
     if not token or any(not sign.isprintable() for sign in token):
         raise Rejected(
             "TOKEN_FILE_UNREADABLE",
-            f"The token_file of {peer.name} holds no bearer token that this process can read: one "
-            "line of ASCII is expected.",
+            f"The token_file of {peer.name} holds no bearer token that this process can read; "
+            "expected one line of ASCII. Correct the file or its permissions.",
         )
     return {"Authorization": f"Bearer {token}"}
 
@@ -227,7 +231,7 @@ def authorization(peer: Peer) -> dict[str, str]:
 def _peers(path: Path) -> Iterator[Peer]:
     for name, values in _tables(path).items():
         if not isinstance(values, dict):
-            raise _invalid(f"{name} stands outside of a table. Begin with [name-of-the-system].")
+            raise _invalid(f"{name} is outside of a table. Begin with [name-of-the-system].")
         try:
             peer = Peer(name=name, **values)
         except ValidationError as error:
@@ -241,9 +245,9 @@ def _tables(path: Path) -> dict[str, object]:
     except OSError as error:
         raise _invalid(f"it cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise _invalid("it is no text in UTF-8.") from None
+        raise _invalid("it is not UTF-8 text.") from None
     except tomllib.TOMLDecodeError as error:
-        raise _invalid(f"it is no TOML: {error}.") from None
+        raise _invalid(f"it is not TOML: {error}.") from None
 
 
 def _from(folder: Path, peer: Peer) -> dict[str, Path]:
@@ -252,7 +256,7 @@ def _from(folder: Path, peer: Peer) -> dict[str, Path]:
 
 
 def _sentences(name: str, error: ValidationError) -> Iterator[str]:
-    """One for each wrong value, which is not shown: it may hold a password."""
+    """Yield a sentence for each wrong value, without the value: it may hold a password."""
     for item in error.errors(include_input=False, include_url=False):
         where = ".".join(str(part) for part in (name, *item["loc"]))
         yield f"{where}: {item['msg'].removeprefix('Value error, ')}"

@@ -1,6 +1,6 @@
-"""TLS on both sides: contexts from the certificates that the site names.
+"""TLS contexts for both sides, from the certificates in the settings.
 
-TLS 1.2 at least, and the system's OpenSSL chooses ciphers: what PS3.15 B.9 and B.10 (BCP 195) ask.
+TLS 1.2 at least, with the ciphers of the system's OpenSSL, as PS3.15 B.9 and B.10 (BCP 195) require.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from worker.settings import Settings
 
 
 def server_context(settings: Settings) -> ssl.SSLContext:
-    """For connections that come to us; with `listen_tls` "mutual" the caller shows a certificate.
+    """Create the context of our listener; with `listen_tls` "mutual" the caller shows a certificate.
 
     Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE.
     """
@@ -34,7 +34,7 @@ def server_context(settings: Settings) -> ssl.SSLContext:
 
 
 def probe_context(settings: Settings) -> ssl.SSLContext:
-    """For our own question whether our listener answers: asked by address, so no name is checked.
+    """Create the context of the health check of our own listener: by address, so no name is checked.
 
     Raises Rejected TLS_FILE_UNUSABLE.
     """
@@ -48,16 +48,16 @@ def probe_context(settings: Settings) -> ssl.SSLContext:
 
 
 def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
-    """For our connections to `peer`: its name and signature are checked, our certificate is shown.
+    """Create the context of connections to `peer`: check its name and signature, show our certificate.
 
     Raises Rejected TLS_FILE_UNUSABLE.
     """
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if authorities := peer.authorities or settings.tls_authorities:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         _trust(context, authorities)
+    else:
+        context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if peer.certificate and peer.key:
         _show(context, peer.certificate, peer.key)
     elif settings.tls_certificate and settings.tls_key:
@@ -89,9 +89,9 @@ def _trust(context: ssl.SSLContext, authorities: Path) -> None:
 
 
 def _trust_ourselves(context: ssl.SSLContext, settings: Settings) -> None:
-    """`pneumo health listener` shows our certificate, which another authority may have signed.
+    """Trust our certificate, which `pneumo health listener` shows.
 
-    The certificate alone is trusted, and not who signed it.
+    Another authority may have signed it: only the certificate is trusted, not its issuer.
     """
     ours = _named(settings.tls_certificate, "PNEUMO_TLS_CERTIFICATE")
     context.load_verify_locations(cadata=first_certificate(ours))
@@ -99,7 +99,7 @@ def _trust_ourselves(context: ssl.SSLContext, settings: Settings) -> None:
 
 
 def _no_password() -> str:
-    """OpenSSL would ask at the terminal, where nobody sits."""
+    """Refuse a password: OpenSSL would prompt at a terminal, where nobody is."""
     raise ValueError("the key is encrypted")
 
 

@@ -1,45 +1,43 @@
-"""HTTP to one peer by `requests`: its certificates, its bearer token, and nothing of the machine's."""
+"""HTTP sessions to one peer: its certificates and bearer token, and nothing from the machine."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from worker.peers.peers_file import Peer, authorization
 from worker.peers.tls import client_context
 from worker.settings import Settings
 
 
-def web_session(
-    peer: Peer, settings: Settings, on_connected: Callable[[], None] = lambda: None
-) -> requests.Session:
-    """A session for requests to `peer`; the caller closes it.
+def web_session(peer: Peer, settings: Settings) -> requests.Session:
+    """Open a session for requests to `peer`; the caller closes it.
 
-    `on_connected` is called when a connection stands, TLS included, before anything is said on it;
-    what it raises ends the request and comes through. Raises Rejected TLS_FILE_UNUSABLE,
-    TOKEN_FILE_UNREADABLE.
+    Args:
+        peer: The system.
+        settings: Whose certificates are used if the peer has none of its own.
+
+    Raises:
+        Rejected: TLS_FILE_UNUSABLE, TOKEN_FILE_UNREADABLE.
     """
     context = None
     if (peer.dicomweb or "").startswith("https://"):
         context = client_context(settings, peer)
     token = authorization(peer)
     session = requests.Session()
-    session.trust_env = False  # no .netrc, no proxy: what is asked stands in the file of peers
-    session.max_redirects = 0  # nor is it carried to where somebody else says
+    session.trust_env = False  # no .netrc, no proxy: the file of peers has all that is needed
+    session.max_redirects = 0  # and no request follows a redirection elsewhere
     session.headers.update(token)
     for scheme in ("http://", "https://"):
-        session.mount(scheme, _PeerAdapter(context, on_connected))
+        session.mount(scheme, _PeerAdapter(context))
     return session
 
 
 def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
-    """The ssl module's own error, within those that libraries put around it."""
+    """Return the ssl module's error inside the libraries' errors; None without one."""
     for _ in range(8):
         if error is None or isinstance(error, ssl.SSLError):
             return error
@@ -50,16 +48,11 @@ def tls_error_in(error: BaseException | None) -> ssl.SSLError | None:
 
 
 class _PeerAdapter(HTTPAdapter):
-    """Connections by the TLS context that the site's certificates make, and by nothing else."""
+    """Connects with our TLS context alone."""
 
-    def __init__(self, context: ssl.SSLContext | None, on_connected: Callable[[], None]) -> None:
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._on_connected = on_connected
         super().__init__()
-
-    def init_poolmanager(self, *args: Any, **values: Any) -> None:
-        super().init_poolmanager(*args, **values)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._on_connected)
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
@@ -68,24 +61,4 @@ class _PeerAdapter(HTTPAdapter):
         return host, {"ssl_context": self._context} if self._context else {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """requests would add the public authorities to ours; the context verifies alone."""
-
-
-def _pools(on_connected: Callable[[], None]) -> dict[str, type[HTTPConnectionPool]]:
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class Secured(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            on_connected()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecuredPool(HTTPSConnectionPool):
-        ConnectionCls = Secured
-
-    return {"http": PlainPool, "https": SecuredPool}
+        """Do nothing: requests would add the public authorities, but only the context verifies."""

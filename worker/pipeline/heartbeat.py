@@ -1,7 +1,7 @@
-"""A worker's sign of life: a row for the operator, a file for the container's health check.
+"""A worker's heartbeat: a row for the operator, a file for the container's health check.
 
-The beat also looks after what nobody else sees: an inference thread that stopped making progress,
-and an active model that was changed by `pneumo model activate`.
+Each beat also checks whether the inference thread makes progress, and whether another model was
+activated by `pneumo model activate`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from db.engine.session import Database
 from db.ledger.heartbeats import record_heartbeat
 from worker.inference.model_holder import ModelHolder
 from worker.logging import get_logger
+from worker.messaging.dropped import DROPPED
 from worker.pipeline.process_exit import exit_process
 from worker.pipeline.worker_identity import WorkerIdentity
 
 log = get_logger(__name__)
 
 INTERVAL_S = 5.0
-"""Between two beats; a worker not seen for three of them counts as gone."""
+"""Between two beats; a worker that misses three counts as gone."""
 STUCK_AFTER_S = 300.0
-"""No batch on any device takes so long; a thread that does will not come back."""
+"""No batch on any device takes so long; a thread that does will not return."""
 
 
 class Heartbeat:
@@ -38,7 +39,7 @@ class Heartbeat:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop beating and take the file away."""
+        """Stop beating and remove the file."""
         self._stop.set()
         self._thread.join(timeout=5)
         self._file.unlink(missing_ok=True)
@@ -54,7 +55,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         model = self._models.current
-        # The file first: a database that is away says nothing about this process.
+        # The file first: this process is healthy even if the database is away.
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.touch()
         with self._database.transaction() as session:
@@ -66,6 +67,7 @@ class Heartbeat:
                 model_name=model.record.name,
                 shadow=model.shadow.status() if model.shadow else None,
             )
+            DROPPED.note(session)
 
     def _exit_if_stuck(self) -> None:
         if self._models.current.batcher.stuck_for() > STUCK_AFTER_S:
@@ -73,5 +75,5 @@ class Heartbeat:
 
 
 def alive_file(folder: Path, worker_name: str) -> Path:
-    """The file that a living worker touches."""
+    """Return the file that a running worker touches."""
     return folder / f"{worker_name}.alive"

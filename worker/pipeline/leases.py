@@ -1,4 +1,4 @@
-"""Keeping the claims of a living worker alive, so that only a dead worker's studies are taken over."""
+"""Renew the leases of a running worker, so that only a dead worker's studies are reclaimed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = get_logger(__name__)
 class LeaseKeeper:
     """One thread that renews every held claim, `renewal_s` apart.
 
-    A claim that is held for `limit_s` is no longer renewed in good faith: a thread cannot be ended
-    from outside, so the process leaves, its leases run out, and the study that hung it counts as
-    having crashed a worker (db/studies/publication.py), which in the end parks it.
+    When a claim has been held for `limit_s`, its study hangs. A thread cannot be ended from outside,
+    so the process exits, its leases expire, and the study counts as having crashed a worker
+    (db/studies/publication.py), which parks it in the end.
 
-    It renews by (study, token): a claim that was taken over in the meantime is not taken back, and
-    the fencing check at the end refuses to store it.
+    Leases are renewed by (study, token): a claim that another worker took over meanwhile is not taken
+    back, and the fencing check at the end refuses to store its result.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LeaseKeeper:
                 self._held.pop(held, None)
 
     def close(self) -> None:
-        """Stop renewing; what is still held runs out by itself."""
+        """Stop renewing; leases that are still held expire by themselves."""
         self._stop.set()
         self._thread.join(timeout=5)
 
@@ -76,6 +76,6 @@ class LeaseKeeper:
             log.warning("lease_renewal_failed", error_type=type(error).__qualname__)
             return
         with self._lock:
-            lost &= self._held.keys()  # what ended while we asked was not lost
+            lost &= self._held.keys()  # a claim that ended meanwhile was not lost
         for study_id, token in sorted(lost):
             log.warning("lease_lost", study_id=study_id, attempt=token)

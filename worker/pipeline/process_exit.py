@@ -1,4 +1,4 @@
-"""Ending a worker process that can do no good any more."""
+"""End a worker process that cannot recover."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from worker.logging import get_logger
 log = get_logger(__name__)
 
 EXIT_SOFTWARE = 70
-"""EX_SOFTWARE: the supervisor starts a fresh process, leases bring the studies back."""
+"""EX_SOFTWARE: the supervisor starts a new process; studies return when their leases expire."""
 
 
 def exit_process(event: str, **details: object) -> NoReturn:
-    """Say why, show where every thread stands, and end at once: no clean-up could be trusted."""
+    """Log why, print every thread's stack, and exit at once: no clean-up could be trusted."""
     log.critical(event, exit_code=EXIT_SOFTWARE, **details)
     faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
     os._exit(EXIT_SOFTWARE)

@@ -1,10 +1,10 @@
-"""The whole story of a study: claimed, fetched if need be, read, judged, normalised, inferred, stored."""
+"""Process a study: claim it, fetch it if necessary, read, check, normalise, predict, store."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
 import torch
@@ -26,6 +26,7 @@ from db.vocabulary.enums import InstanceState, Lane, Verdict
 from db.vocabulary.errors import StaleClaim
 from worker.errors import Rejected, Transient
 from worker.imaging.eligibility import check_eligibility
+from worker.imaging.guarded_decoding import is_costly, normalise_in_child
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import preprocess
@@ -46,27 +47,27 @@ from worker.transactions import in_transaction
 log = get_logger(__name__)
 
 FRAMES_FOR_SHADOW = 32
-"""Frames of a study whose input is kept for the shadow: a large one must not fill the memory."""
+"""Frames of a study whose input is kept for the shadow: a large study must not fill the memory."""
 
 
 class ProcessingOutcome(StrEnum):
-    """What came of one message."""
+    """The outcome of one message."""
 
     STORED = "stored"
-    """A result was written by this claim."""
+    """This claim stored a result."""
     DROPPED = "dropped"
-    """Somebody else has the study, or it is finished: a message that came twice."""
+    """Another worker has the study, or it is finished: the message came twice."""
     OVERTAKEN = "overtaken"
-    """The claim ran out and was taken over; nothing of this attempt was written."""
+    """The claim expired and another worker took over; nothing of this attempt was stored."""
     RETRY = "retry"
-    """The study will be tried again when it is due."""
+    """The study is tried again when it is due."""
     PARKED = "parked"
-    """The study waits for a person, with code, sentence and reference."""
+    """The study waits for a person; its row has code, sentence and reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueuedFrame:
-    """A frame on its way through the network."""
+    """A frame in the network's queue."""
 
     frame_number: int
     record: NormalisationRecord
@@ -87,7 +88,15 @@ class PreparedInstance:
 
 
 def process_study(study_key: str, runtime: Runtime) -> ProcessingOutcome:
-    """Bring one study to its result; every failure ends in a row, none in silence."""
+    """Process one study to its result; every failure is recorded in a row.
+
+    Args:
+        study_key: The opaque key from the message.
+        runtime: The resources of this process.
+
+    Returns:
+        What happened; the study's row says more.
+    """
     claimed = in_transaction(
         runtime.database,
         lambda session: claim(
@@ -105,12 +114,12 @@ def process_study(study_key: str, runtime: Runtime) -> ProcessingOutcome:
         try:
             claimed = runtime.retriever.ensure_images(claimed)
             model = runtime.model
-            outcome, watch, judged = read_study(claimed, runtime, model)
+            outcome, watch, prepared = read_study(claimed, runtime, model)
             store(claimed, outcome, runtime)
         except StaleClaim:
             log.warning("claim_overtaken", attempt=claimed.token)
             return ProcessingOutcome.OVERTAKEN
-        except Exception as error:  # noqa: BLE001  settled by kind: retried, parked, never lost
+        except Exception as error:  # noqa: BLE001  retried or parked by kind, never lost
             return ProcessingOutcome(
                 handle_failure(claimed, error, runtime.database, runtime.settings).value
             )
@@ -121,47 +130,58 @@ def process_study(study_key: str, runtime: Runtime) -> ProcessingOutcome:
         seconds=round(watch.total(), 3),
     )
     if model.shadow:
-        model.shadow.submit_study(claimed, frames_for_shadow(judged))
+        model.shadow.submit_study(claimed, frames_for_shadow(prepared))
     return ProcessingOutcome.STORED
 
 
 def read_study(
     claimed: Claim, runtime: Runtime, model: ActiveModel
 ) -> tuple[StudyOutcome, Stopwatch, list[PreparedInstance]]:
-    """Judge and infer every instance of a claimed study that this model has not predicted yet.
+    """Check and predict every instance of a claimed study that this model has not predicted yet.
 
-    An instance whose file has left keeps its earlier outcome.
+    An instance whose file was removed keeps its earlier outcome.
+
+    Returns:
+        The study's outcome, the time of its steps, and the instances that were read.
+
+    Raises:
+        Rejected: NOTHING_CAME, for a study without instances.
+        Transient: FILE_MISSING.
     """
-    if not claimed.instances:  # no images are no negative
+    if not claimed.instances:  # no images are not a negative
         raise Rejected(NOTHING_CAME, NOTHING_CAME_SENTENCE)
     watch = Stopwatch()
-    stat = claimed.lane is Lane.STAT
+    stat, suspect = claimed.lane is Lane.STAT, claimed.lane is Lane.SUSPECT
     known = [p for instance in claimed.instances for p in existing_predictions(instance, model)]
-    judged: list[PreparedInstance] = []
+    prepared: list[PreparedInstance] = []
     for instance in claimed.instances:
         if is_assessable(instance) and not existing_predictions(instance, model):
-            room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in judged)
+            room = FRAMES_FOR_SHADOW - sum(len(item.frames) for item in prepared)
             keep = room if model.shadow else 0
-            judged.append(prepare_instance(instance, model, runtime, watch, stat=stat, keep=keep))
+            prepared.append(
+                prepare_instance(
+                    instance, model, runtime, watch, stat=stat, keep=keep, suspect=suspect
+                )
+            )
     with watch.step("inference"):
-        instances = tuple(outcome_of(item, model) for item in judged)
-    stands = latest_prior_predictions(claimed.instances, excluding_model=model.record.id)
+        instances = tuple(outcome_of(item, model) for item in prepared)
+    earlier = latest_prior_predictions(claimed.instances, excluding_model=model.record.id)
     return (
-        with_prior_predictions(study_outcome(instances, known, model, watch), stands),
+        with_prior_predictions(study_outcome(instances, known, model, watch), earlier),
         watch,
-        judged,
+        prepared,
     )
 
 
 def is_assessable(instance: ClaimedInstance) -> bool:
-    """Whether an instance may still be assessed: what a model refused, another may not."""
+    """Whether an instance can be assessed; another model may accept what one refused."""
     if instance.file_removed:
         return False
     return instance.state is not InstanceState.REFUSED or instance.refusal_code == NOT_ASSESSED
 
 
 def existing_predictions(instance: ClaimedInstance, model: ActiveModel) -> list[PriorPrediction]:
-    """What this model said of the instance in an earlier revision; that stands and is not redone."""
+    """Return this model's predictions of the instance in an earlier revision, which remain valid."""
     version = model.manifest.preprocessing.version
     return [
         prior
@@ -178,10 +198,12 @@ def prepare_instance(
     *,
     stat: bool,
     keep: int,
+    suspect: bool = False,
 ) -> PreparedInstance:
-    """Read one file, apply the eligibility table, put its frames before the network.
+    """Read one file, apply the eligibility table, and queue its frames for the network.
 
-    `keep`: of so many frames the network's input is kept for the shadow.
+    `keep`: for how many frames the network's input is kept for the shadow. `suspect`: a worker died of
+    this study, so its frames are decoded in a process of their own, as costly ones always are.
     """
     try:
         with watch.step("read"):
@@ -190,12 +212,17 @@ def prepare_instance(
             judgement = check_eligibility(header, model.policy)
             if judgement.refusals:
                 return PreparedInstance(instance=instance, refusals=judgement.refusals)
-            dataset = read_dataset(path)
+            dataset = None if suspect or is_costly(header) else read_dataset(path)
         frames: list[QueuedFrame] = []
         for number in judgement.frame_numbers:
             with watch.step("normalise"):
-                normalised = normalise_frame(dataset, model.manifest.preprocessing, number)
-                tensor = preprocess(normalised.pixels, model.manifest.preprocessing)
+                spec = model.manifest.preprocessing
+                normalised = (
+                    normalise_in_child(path, spec, number, within_s=runtime.settings.decode_limit_s)
+                    if dataset is None
+                    else normalise_frame(dataset, spec, number)
+                )
+                tensor = preprocess(normalised.pixels, spec)
             score = model.batcher.submit(tensor, stat=stat)
             kept = tensor if len(frames) < keep else None
             frames.append(
@@ -206,7 +233,7 @@ def prepare_instance(
     except FileNotFoundError:
         raise Transient(
             "FILE_MISSING",
-            "A file of this study is not in the intake folder. Check that this worker sees the "
+            "A file of this study is not in the intake folder. Check that this worker can read the "
             "intake folder of the listener (PNEUMO_STATE_DIR), then run `pneumo retry`.",
         ) from None
     return PreparedInstance(
@@ -216,21 +243,21 @@ def prepare_instance(
     )
 
 
-def outcome_of(judged: PreparedInstance, model: ActiveModel) -> InstanceOutcome:
-    """Wait for the network's answers about one instance."""
-    if judged.refusals:
+def outcome_of(prepared: PreparedInstance, model: ActiveModel) -> InstanceOutcome:
+    """Wait for the network's scores of one instance, and return its outcome."""
+    if prepared.refusals:
         return InstanceOutcome(
-            instance_id=judged.instance.id, refusal=refusal_record(judged.refusals)
+            instance_id=prepared.instance.id, refusal=RefusalRecord(**asdict(prepared.refusals[0]))
         )
-    answered = [(frame, frame.score.result()) for frame in judged.frames]
+    answered = [(frame, frame.score.result()) for frame in prepared.frames]
     left_out = {f.frame_number: s for f, s in answered if model.assessment.leaves_out(s)}
     if answered and len(left_out) == len(answered):
         nearest = min(left_out.values(), key=lambda score: score.distance or 0.0)
-        refusal = refusal_record((model.assessment.refusal_of(nearest),))
-        return InstanceOutcome(instance_id=judged.instance.id, refusal=refusal)
-    warnings = (*judged.warnings, *model.assessment.warnings_of_left_out(sorted(left_out)))
+        refusal = RefusalRecord(**asdict(model.assessment.refusal_of(nearest)))
+        return InstanceOutcome(instance_id=prepared.instance.id, refusal=refusal)
+    warnings = (*prepared.warnings, *model.assessment.warnings_of_left_out(sorted(left_out)))
     return InstanceOutcome(
-        instance_id=judged.instance.id,
+        instance_id=prepared.instance.id,
         predictions=tuple(
             prediction_of(frame, score, warnings, model)
             for frame, score in answered
@@ -239,13 +266,13 @@ def outcome_of(judged: PreparedInstance, model: ActiveModel) -> InstanceOutcome:
     )
 
 
-def frames_for_shadow(judged: Sequence[PreparedInstance]) -> list[ShadowFrame]:
-    """What the shadow is to look at: every frame that went before the active model."""
+def frames_for_shadow(prepared: Sequence[PreparedInstance]) -> list[ShadowFrame]:
+    """Return the frames for the shadow: those whose network input was kept."""
     return [
         ShadowFrame(
             instance_id=item.instance.id, frame_number=frame.frame_number, tensor=frame.tensor
         )
-        for item in judged
+        for item in prepared
         for frame in item.frames
         if frame.tensor is not None
     ]
@@ -257,7 +284,7 @@ def prediction_of(
     warnings: Sequence[dict[str, object]],
     model: ActiveModel,
 ) -> NewPrediction:
-    """One row's worth: the score, the operating point, and what was done to the pixels."""
+    """Return one prediction: the score, the operating point, and what was done to the pixels."""
     threshold = model.manifest.threshold
     return NewPrediction(
         frame_number=frame.frame_number,
@@ -280,7 +307,7 @@ def study_outcome(
     model: ActiveModel,
     watch: Stopwatch,
 ) -> StudyOutcome:
-    """The study's result from those of its instances, new and known."""
+    """Return the study's outcome from the new and the known predictions of its instances."""
     new = [p.probability for instance in instances for p in instance.predictions]
     study = study_verdict([*new, *(p.probability for p in known)], model.manifest.threshold)
     return StudyOutcome(
@@ -290,34 +317,14 @@ def study_outcome(
         model_version_id=model.record.id,
         device=model.predictor.device_name,
         instances=instances,
-        seconds=seconds_of(watch),
-    )
-
-
-def seconds_of(watch: Stopwatch) -> StepSeconds:
-    """Seconds by step, as the attempt's row keeps them."""
-    return StepSeconds(
-        read=watch.seconds("read"),
-        normalise=watch.seconds("normalise"),
-        inference=watch.seconds("inference"),
-    )
-
-
-def refusal_record(refusals: tuple[Refusal, ...]) -> RefusalRecord:
-    """The first rule that refused, in the table's order, as the instance's row keeps it."""
-    first = refusals[0]
-    return RefusalRecord(
-        code=first.code,
-        tag=first.tag,
-        found=first.found,
-        expected=first.expected,
-        sentence=first.sentence,
-        step=first.step,
+        seconds=StepSeconds(
+            **{step.name: watch.seconds(step.name) for step in fields(StepSeconds)}
+        ),
     )
 
 
 def store(claimed: Claim, outcome: StudyOutcome, runtime: Runtime) -> None:
-    """Write result and audit in one transaction, under the claim's fencing token."""
+    """Store result and audit records in one transaction, under the claim's fencing token."""
     in_transaction(
         runtime.database,
         lambda session: store_result(session, claimed, outcome),

@@ -1,7 +1,7 @@
-"""What a worker process holds while it lives: database, model, leases, heartbeat.
+"""The resources of a worker process: database, model, leases, heartbeat.
 
-There is one `Runtime` in a process, made where studies are processed: never before a fork, since a
-CUDA context and a database connection do not survive one.
+A process has one `Runtime`, created where studies are processed and never before a fork, since a CUDA
+context and a database connection do not survive one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from db.engine.session import Database
 from db.vocabulary.enums import Lane
 from worker.archive.retrieve.retriever import Retriever
+from worker.imaging.decode_budget import PROCESS_BUDGET, DecodeLimits
 from worker.inference.active_model import ActiveModel
 from worker.inference.model_holder import ModelHolder
-from worker.maintenance.disk_maintenance import DiskMaintenance
+from worker.maintenance.housekeeping import DiskMaintenance
 from worker.pipeline.heartbeat import Heartbeat
 from worker.pipeline.leases import LeaseKeeper
 from worker.pipeline.worker_identity import WorkerIdentity
@@ -24,12 +25,17 @@ from worker.storage.storage_factory import retrieve_storage
 
 
 class Runtime:
-    """Everything `worker.pipeline.process_study` needs, with one `close`."""
+    """Everything that `worker.pipeline.process_study` needs, with one `close`."""
 
     def __init__(self, settings: Settings, identity: WorkerIdentity) -> None:
         self.pid = os.getpid()
         self.settings = settings
         self.identity = identity
+        PROCESS_BUDGET.limit(
+            DecodeLimits.of_megabytes(
+                frame=settings.decode_frame_mb, process=settings.decode_memory_mb
+            )
+        )
         self.database = Database(settings.database_url)
         self.storage = retrieve_storage(settings, self.database)
         self.retriever = Retriever(settings, self.database, self.storage)
@@ -45,11 +51,11 @@ class Runtime:
 
     @property
     def model(self) -> ActiveModel:
-        """The model that is loaded now; a study is predicted by one from beginning to end."""
+        """The model that is loaded now; one model predicts a study from beginning to end."""
         return self.models.current
 
     def close(self) -> None:
-        """Finish what runs, give back threads and connections."""
+        """Finish running work, and end threads and connections."""
         self.heartbeat.close()
         self.disk_keeper.close()
         self.leases.close()
@@ -63,18 +69,18 @@ _lanes: tuple[Lane, ...] = (Lane.STAT, Lane.ROUTINE)
 
 
 def announce_lanes(lanes: Iterable[Lane]) -> None:
-    """Say, before the runtime is made, which lanes this process consumes."""
+    """Set the lanes that this process consumes, before its runtime is created."""
     global _lanes  # noqa: PLW0603  one process, one worker
     _lanes = tuple(lanes)
 
 
 def announced_lanes() -> tuple[Lane, ...]:
-    """The lanes that this process consumes; none in a worker that delivers."""
+    """Return the lanes that this process consumes; none in a delivery worker."""
     return _lanes
 
 
 def runtime() -> Runtime:
-    """This process's runtime, made at the first call; a forked child makes its own."""
+    """Return this process's runtime, created at the first call; a forked child creates its own."""
     global _runtime  # noqa: PLW0603  one process, one worker
     with _making:
         if _runtime is None or _runtime.pid != os.getpid():

@@ -1,4 +1,4 @@
-"""Where a study's time went, in seconds per step."""
+"""Measure the seconds that a study spends in each step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by step; steps may be entered many times."""
+    """Sums wall-clock seconds by step; steps may be entered many times."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -17,7 +17,7 @@ class Stopwatch:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Count the block's duration towards step `name`, also when it raises."""
+        """Add the block's duration to step `name`, even if it raises."""
         started = time.perf_counter()
         try:
             yield
@@ -25,9 +25,9 @@ class Stopwatch:
             self._seconds[name] += time.perf_counter() - started
 
     def seconds(self, name: str) -> float:
-        """Seconds spent in step `name` so far; 0 if it was never entered."""
+        """Return the seconds in step `name` so far; 0 if it was never entered."""
         return self._seconds[name]
 
     def total(self) -> float:
-        """Seconds since the watch was made."""
+        """Return the seconds since the stopwatch was created."""
         return time.perf_counter() - self._started

@@ -1,4 +1,4 @@
-"""How a worker process is named in rows and logs, and which lanes it consumes."""
+"""The name of a worker process in rows and logs, and the lanes that it consumes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from db.vocabulary.enums import Lane
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerIdentity:
-    """How this process is named in rows and logs."""
+    """The identity of this process in rows and logs."""
 
     name: str
     """Opaque and unique, e.g. `w-3f9c2a81d0b4`; never a host name."""
     lanes: tuple[Lane, ...]
-    """What it consumes; it claims nothing that goes through another lane."""
+    """Lanes that it consumes; it claims no study that goes through another one."""
 
     @classmethod
     def new(cls, lanes: Iterable[Lane]) -> WorkerIdentity:
-        """A fresh name for this process."""
+        """Create an identity with a new name."""
         return cls(name=f"w-{uuid.uuid4().hex[:12]}", lanes=tuple(lanes))

@@ -1,9 +1,8 @@
-"""The relay: rows that are due become messages, and nothing that stops is forgotten.
+"""The relay: it publishes rows that are due as messages, and takes back the work of dead workers.
 
 Once a second it takes back the studies of dead workers, closes studies whose sender fell silent,
 lets no routine study starve, and publishes what is due: studies, folders that a bridge left, and
-results on their way to the PACS. It publishes first and marks afterwards: a death in between makes a
-second message, which the claim drops, and never a missing one. Any number of relays may run.
+results for the PACS. Any number of relays may run.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
 from db.engine.session import Database
+from db.ledger.conditions import end_quiet_condition
 from db.studies.intake import close_idle_studies
 from db.studies.publication import (
     age_routine,
@@ -44,21 +44,25 @@ from worker.celery import (
 from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
 from worker.maintenance.housekeeping import Housekeeping
+from worker.messaging.dropped import SUBJECT as FOREIGN_MESSAGES
 from worker.relay.deliveries import DeliveryRelay
+from worker.relay.publish import publish
 from worker.settings import Settings
 from worker.storage.disk_condition import DiskCondition
 
 log = get_logger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 2.0
-"""How long an archive that is being asked may hold up our leaving."""
+"""How long an archive that is being asked may delay our exit."""
 BATCH = 200
-"""Most studies published in one turn; the next turn follows at once while there are more."""
+"""Most studies published at once; the next batch follows while there are more."""
+FOREIGN_QUIET_S = 3600.0
+"""So long after the last foreign message their condition ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelayPass:
-    """What one turn of the relay did."""
+    """What one pass of the relay did."""
 
     taken_back: int = 0
     closed: int = 0
@@ -80,35 +84,35 @@ class Broker:
         self._marker = f"{self._prefix}relay-marker"
 
     def was_wiped(self) -> bool:
-        """True if the marker of an earlier turn is gone, and with it every message."""
+        """Return True if the marker of an earlier pass is gone, and with it every message."""
         return self._client.get(self._marker) is None
 
     def leave_marker(self) -> None:
-        """Say that everything due has been published since the last wipe."""
+        """Record that everything due has been published since the last wipe."""
         self._client.set(self._marker, uuid.uuid4().hex, nx=True)
 
     def waiting(self) -> dict[Lane, int]:
-        """Messages that wait in each lane."""
+        """Count the messages that wait in each lane."""
         return {lane: int(self._client.llen(self._prefix + lane.value)) for lane in Lane}
 
     def publish(self, study_key: str, lane: Lane) -> None:
-        """One message: the study's key and nothing else."""
+        """Send a message: the study's key and nothing else."""
         self._app.send_task(PROCESS_STUDY, args=[study_key], queue=lane.value, argsrepr="[key]")
 
     def publish_handover(self, name: str) -> None:
-        """One message: the opaque name of a folder and nothing else."""
+        """Send a message: the opaque name of a folder and nothing else."""
         lane = Lane.STAT if priority_of(name) is Priority.STAT else Lane.ROUTINE
         self._app.send_task(ACCEPT, args=[name], queue=lane.value, argsrepr="[name]")
 
     def deliveries_waiting(self) -> dict[Urgency, int]:
-        """Messages that wait for a delivery worker."""
+        """Count the messages that wait for a delivery worker."""
         return {
             urgency: int(self._client.llen(self._prefix + key_of_priority(DELIVERY, priority)))
             for urgency, priority in DELIVERY_PRIORITY.items()
         }
 
     def publish_delivery(self, delivery_key: str, urgency: Urgency) -> None:
-        """One message: the delivery's key and nothing else."""
+        """Send a message: the delivery's key and nothing else."""
         self._app.send_task(
             DELIVER,
             args=[delivery_key],
@@ -118,13 +122,13 @@ class Broker:
         )
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close all connections."""
         self._client.close()
         self._app.close()
 
 
 class Relay:
-    """One relay; `turn` does everything once."""
+    """One relay; `run_once` does everything once."""
 
     def __init__(self, settings: Settings, database: Database, broker: Broker) -> None:
         self._settings = settings
@@ -136,12 +140,13 @@ class Relay:
         self._deliveries = DeliveryRelay(settings, database, broker)
 
     def run_once(self) -> RelayPass:
-        """Look at the disk, sweep, close, age, tidy, publish."""
+        """Check the disk, sweep, close, age, clean up, publish."""
         self._disk.run_once()
         with self._database.transaction() as session:
             swept = sweep_expired_leases(session)
-        for study in swept:
-            log.warning("claim_ran_out", study_key=study.study_key, action=study.action.value)
+            end_quiet_condition(session, FOREIGN_MESSAGES, quiet_s=FOREIGN_QUIET_S)
+        for claim in swept:
+            log.warning("claim_ran_out", study_key=claim.key, action=claim.action.value)
         with self._database.transaction() as session:
             closed = close_idle_studies(session)
             aged = age_routine(session, after_s=self._settings.stat_after_s)
@@ -156,21 +161,21 @@ class Relay:
         )
 
     def _republish_handovers(self) -> int:
-        """A message for each folder whose own was lost; at most one for each `requeue_after_s`."""
-        lying = overdue_folders(self._settings, older_than_s=self._settings.handover_patience_s)
+        """Send a message for each folder whose own was lost; at most one for each `requeue_after_s`."""
+        overdue = overdue_folders(self._settings, older_than_s=self._settings.handover_patience_s)
         now = time.monotonic()
         due = [
             name
-            for name in lying
+            for name in overdue
             if now - self._republished.get(name, -math.inf) >= self._settings.requeue_after_s
         ]
         for name in due:
             self._broker.publish_handover(name)
-        self._republished = {n: now if n in due else self._republished[n] for n in lying}
+        self._republished = {n: now if n in due else self._republished[n] for n in overdue}
         return len(due)
 
     def _publish_due(self) -> int:
-        """Publish, then mark. The database is not locked while the broker is spoken to."""
+        """Publish every due study; all of them, if the broker was wiped."""
         wiped = self._broker.was_wiped()
         if wiped:
             log.warning("broker_empty", action="publishing all that waits")
@@ -192,16 +197,11 @@ class Relay:
                 broker_was_wiped=broker_was_wiped,
                 waiting_in_broker=waiting,
             )
-        for study_key, lane in due:
-            self._broker.publish(study_key, lane)
-        if due:
-            with self._database.transaction() as session:
-                mark_published(session, [study_key for study_key, _ in due])
-        return len(due)
+        return publish(self._database, due, self._broker.publish, mark_published)
 
 
 def run(settings: Settings) -> None:
-    """Turn until SIGTERM or SIGINT; an outage of database or broker is waited out."""
+    """Run until SIGTERM or SIGINT; wait while database or broker is away."""
     stop = threading.Event()
 
     def leave(_signal: int, _frame: FrameType | None) -> None:
@@ -222,7 +222,7 @@ def run(settings: Settings) -> None:
                 log.info("relay_turn", **turn.__dict__)
         except (BrokerError, redis.RedisError) as error:
             log.warning("broker_away", error_type=type(error).__qualname__)
-        except Exception as error:  # noqa: BLE001  one bad turn must not end the relay
+        except Exception as error:  # noqa: BLE001  one failed pass must not end the relay
             log.warning("relay_turn_failed", error_type=type(error).__qualname__)
         stop.wait(settings.relay_interval_s)
     if counting is not None:
@@ -233,5 +233,5 @@ def run(settings: Settings) -> None:
 
 
 def alive_file(settings: Settings) -> Path:
-    """The file that a living relay touches each turn."""
+    """Return the file that a living relay touches at each pass."""
     return settings.alive_dir / "relay.alive"

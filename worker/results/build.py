@@ -1,4 +1,4 @@
-"""From a result to the objects that go to the PACS, and to their bytes."""
+"""Build the objects of a result for the PACS, and their bytes."""
 
 from __future__ import annotations
 
@@ -16,27 +16,34 @@ from worker.results.study_result import StudyResult
 
 def build_results(
     result: StudyResult,
-    words: ResultSettings,
+    settings: ResultSettings,
     picture_of: PictureOf,
     *,
     report: bool = True,
     captures: bool = True,
 ) -> list[Dataset]:
-    """The structured report, then the captures; the same result gives the same bytes each time.
+    """Build the structured report, then the captures; the same result always gives the same bytes.
 
-    `picture_of` is asked for the deciding frame of each predicted instance, one after another; what
-    it raises (RefusedInstance, OSError) comes through. Without `report` or `captures` the others
-    come out as they are with it. Raises Rejected RESULT_PATIENTS_DIFFER.
+    Args:
+        result: The result of one revision of a study.
+        settings: The site's choices for its objects.
+        picture_of: Called for the deciding frame of each predicted instance, one after another;
+            what it raises (RefusedInstance, OSError) is passed on.
+        report: Whether to build the report; the captures are the same without it.
+        captures: Whether to build the captures; the report is the same without them.
+
+    Raises:
+        Rejected: RESULT_PATIENTS_DIFFER.
     """
     check_one_patient(result)
     return [
-        *([build_report(result, words)] if report else []),
-        *(build_captures(result, words, picture_of) if captures else []),
+        *([build_report(result, settings)] if report else []),
+        *(build_captures(result, settings, picture_of) if captures else []),
     ]
 
 
 def to_bytes(dataset: Dataset) -> bytes:
-    """One of our objects as a DICOM file (PS3.10)."""
+    """Return one of our objects as a DICOM file (PS3.10)."""
     file = BytesIO()
     dcmwrite(file, dataset, enforce_file_format=True)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a capture says, in words; how it looks is in capture_drawing.py."""
+"""The text of a capture; capture_drawing.py draws it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.results.study_result import FrameResult, InstanceResult, ResultVerdi
 
 
 class Tone(Enum):
-    """The colour of what was found, as RGB: apart for those who do not see red from green, too."""
+    """The colour of a verdict, as RGB; people with red-green blindness can tell them apart, too."""
 
     PRESENT = (255, 178, 64)
     """Amber."""
@@ -26,7 +26,7 @@ class Tone(Enum):
 
 
 MAX_DIGITS = 6
-"""After the point; more do not fit, and nobody reads them."""
+"""Maximum digits after the decimal point; more do not fit, and nobody reads them."""
 _TAG = re.compile(r"\([0-9A-F]{4},[0-9A-F]{4}\) ")
 _FOUND = {
     ResultVerdict.POSITIVE: ("Pneumonia present", Tone.PRESENT),
@@ -45,26 +45,26 @@ _UNMARKED = {
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureText:
-    """Everything that is written on one capture."""
+    """All text on one capture."""
 
     headline: str
-    """What was found."""
+    """The verdict in settings."""
     tone: Tone
     """Its colour."""
     probability: float | None
-    """Of this image; None if nothing was evaluated."""
+    """This image's probability; None if nothing was evaluated."""
     threshold: float
     """Operating point."""
     details: tuple[str, ...]
-    """Sentences in order of weight: what does not fit is left to the structured report."""
+    """Sentences, the most important first: what does not fit is in the structured report."""
     disclaimer: str
-    """The site's words."""
+    """From the result settings."""
     legend: str = ""
-    """What the marking of the radiograph means, or why there is none; never left away."""
+    """What the marking of the radiograph means, or why there is none; never left out."""
 
     @property
     def numbers(self) -> tuple[str, str]:
-        """Probability and threshold with as many digits as it takes to see which is greater."""
+        """Probability and threshold, with enough digits to show which is greater."""
         if self.probability is None:
             return "", f"{self.threshold:.3f}"
         for digits in range(3, MAX_DIGITS + 1):
@@ -75,17 +75,17 @@ class CaptureText:
 
 
 def image_text(
-    result: StudyResult, item: InstanceResult, words: ResultSettings, *, marked: bool
+    result: StudyResult, item: InstanceResult, settings: ResultSettings, *, marked: bool
 ) -> CaptureText:
-    """What stands under the radiograph. `marked`: whether any of it is tinted."""
+    """Return the text under a radiograph. `marked`: whether any of it is tinted."""
     frame = item.leading_frame
-    clock = StudyClock.of(item.header, words)
+    clock = StudyClock.of(item.header, settings)
     headline, tone = _FOUND[frame.verdict]
     details = (
         f"{result.model.name} {result.model.version}  ·  {clock.for_display(frame.predicted_at)}",
         _which(result, item, frame),
         *map(_without_tag, frame.warnings),
-        *_of_the_study(result, words, clock),
+        *_of_the_study(result, settings, clock),
     )
     return CaptureText(
         headline=headline,
@@ -94,13 +94,13 @@ def image_text(
         threshold=result.model.threshold,
         details=details,
         legend=_MARKED if marked else _UNMARKED[frame.verdict],
-        disclaimer=words.disclaimer,
+        disclaimer=settings.disclaimer,
     )
 
 
-def notice_text(result: StudyResult, words: ResultSettings) -> CaptureText:
-    """What stands on the one capture of a study of which nothing was evaluated."""
-    clock = StudyClock.of(header_of_report(result), words)
+def notice_text(result: StudyResult, settings: ResultSettings) -> CaptureText:
+    """Return the text of the only capture of a study of which nothing was evaluated."""
+    clock = StudyClock.of(header_of_report(result), settings)
     headline, tone = _FOUND[ResultVerdict.REJECTED]
     reasons = [
         f"Image {number}: {_without_tag(item.not_evaluated.sentence)}"
@@ -115,20 +115,20 @@ def notice_text(result: StudyResult, words: ResultSettings) -> CaptureText:
         details=(
             f"{result.model.name} {result.model.version}  ·  {clock.for_display(result.finished_at)}",
             "This says neither that there is pneumonia nor that there is none.",
-            *replaced_sentences(result, words, clock),
+            *replaced_sentences(result, settings, clock),
             *reasons,
         ),
-        disclaimer=words.disclaimer,
+        disclaimer=settings.disclaimer,
     )
 
 
 def _without_tag(sentence: str) -> str:
-    """Tag numbers are for those who read the structured report."""
+    """Return the sentence without tag numbers, which are for readers of the structured report."""
     return _TAG.sub("", sentence)
 
 
 def _which(result: StudyResult, item: InstanceResult, frame: FrameResult) -> str:
-    """Which image this is; the same number as in the structured report."""
+    """Identify the image by the number that it has in the structured report."""
     number = result.in_order.index(item) + 1
     parts = [f"Image {number} of {len(result.instances)}"]
     frames = integer(item.header, "NumberOfFrames") or 1
@@ -138,13 +138,13 @@ def _which(result: StudyResult, item: InstanceResult, frame: FrameResult) -> str
     return "  ·  ".join(parts)
 
 
-def _of_the_study(result: StudyResult, words: ResultSettings, clock: StudyClock) -> list[str]:
-    """What the reader of one image must know of the others."""
-    said = replaced_sentences(result, words, clock)
+def _of_the_study(result: StudyResult, settings: ResultSettings, clock: StudyClock) -> list[str]:
+    """Return what the reader of one image must know about the others."""
+    sentences = replaced_sentences(result, settings, clock)
     if len(result.evaluated) > 1:
         headline, _ = _FOUND[result.verdict]
-        said.append(f"All images together: {headline} ({result.probability:.3f}).")
+        sentences.append(f"All images together: {headline} ({result.probability:.3f}).")
     if result.left_out:
-        left, all_of_them = len(result.left_out), len(result.instances)
-        said.append(f"{left} of {all_of_them} images not evaluated: see the structured report.")
-    return said
+        left_out, total = len(result.left_out), len(result.instances)
+        sentences.append(f"{left_out} of {total} images not evaluated: see the structured report.")
+    return sentences

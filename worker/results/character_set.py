@@ -1,4 +1,4 @@
-"""Which Specific Character Set (0008,0005) an object of ours has."""
+"""Choose the Specific Character Set (0008,0005) of our objects."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _EXTENSIONS = {
 """Tables C.12-3 and C.12-4: code extensions."""
 
 
-def character_set_for(source: Dataset, *our_words: str) -> tuple[str, ...]:
-    """The source's own, so that names reach the PACS in the very bytes that it knows; else UTF-8.
+def character_set_for(source: Dataset, *our_texts: str) -> tuple[str, ...]:
+    """Return the source's character set, so that the PACS gets names in the bytes that it knows.
 
-    UTF-8 when the source names none that the standard knows, or when ours would not fit into it.
+    UTF-8 if the source declares none that the standard knows, or if it cannot encode our texts.
     Empty: the default repertoire, without the element.
     """
     declared = _declared(source)
-    if not _is_known(declared) or not all(_fits(words, declared) for words in our_words):
+    if not _is_known(declared) or not all(_fits(ours, declared) for ours in our_texts):
         return UNICODE
     return declared
 
@@ -47,16 +47,16 @@ def _is_known(terms: tuple[str, ...]) -> bool:
     return all(term in _EXTENSIONS or (term == "" and i == 0) for i, term in enumerate(terms))
 
 
-def _fits(words: str, terms: tuple[str, ...]) -> bool:
-    """Whether one of the declared code pages has all the letters; ASCII is in each of them."""
-    if words.isascii() or not terms:
-        return words.isascii()
-    return any(_can_encode(words, encoding) for encoding in convert_encodings(list(terms)))
+def _fits(ours: str, terms: tuple[str, ...]) -> bool:
+    """Whether one of the declared code pages has all characters; ASCII is in each of them."""
+    if ours.isascii() or not terms:
+        return ours.isascii()
+    return any(_can_encode(ours, encoding) for encoding in convert_encodings(list(terms)))
 
 
-def _can_encode(words: str, encoding: str) -> bool:
+def _can_encode(ours: str, encoding: str) -> bool:
     try:
-        words.encode(encoding)
+        ours.encode(encoding)
     except (UnicodeError, LookupError):
         return False
     return True

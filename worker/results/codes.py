@@ -1,6 +1,6 @@
-"""Every coded concept that our objects use, with where it stands.
+"""Every coded concept that our objects use, with its place in PS3.16 (CID, TID).
 
-CID and TID are those of PS3.16. pydicom's dictionary has no concept of pneumonia, so it is spelt out.
+pydicom's dictionary has no concept of pneumonia, so it is defined here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from enum import Enum
 
 from pydicom.sr.coding import Code
 
-# What is looked for, and where
+# The finding and its site
 PNEUMONIA = Code("233604007", "SCT", "Pneumonia")
 LUNG = Code("39607008", "SCT", "Lung")
 PRESENT = Code("52101004", "SCT", "Present")  # CID 240
@@ -31,7 +31,7 @@ SOURCE_IMAGE = Code(  # CID 7202
 )
 SOURCE = Code("260753009", "SCT", "Source")
 
-# How it went
+# Outcome of the analysis
 SUMMARY = Code("111017", "DCM", "CAD Processing and Findings Summary")
 ANALYSES = Code("111065", "DCM", "Summary of Analyses")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")  # TID 1500
@@ -39,7 +39,7 @@ COMMENT = Code("121106", "DCM", "Comment")
 
 
 class Summary(Enum):
-    """CID 6047: without it, no finding could not be told from never ran."""
+    """CID 6047: without it a reader could not tell "no finding" from "not run"."""
 
     WITHOUT_FINDINGS = Code("111241", "DCM", "All algorithms succeeded; without findings")
     """Everything was evaluated; no pneumonia."""
@@ -52,11 +52,11 @@ class Summary(Enum):
     PARTLY_WITH_FINDINGS = Code("111244", "DCM", "Not all algorithms succeeded; with findings")
     """An image was left out; pneumonia on another."""
     NOT_EVALUATED = Code("111245", "DCM", "No algorithms succeeded; without findings")
-    """Nothing was evaluated: neither pneumonia nor its absence is said."""
+    """Nothing was evaluated: neither pneumonia nor its absence is reported."""
 
 
 class Status(Enum):
-    """CID 6042: of the analysis of one image, or of the study."""
+    """CID 6042: status of the analysis of one image, or of the study."""
 
     SUCCEEDED = Code("111222", "DCM", "Succeeded")
     """Evaluated."""

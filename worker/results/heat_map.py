@@ -1,4 +1,4 @@
-"""The overlay: a tint and a contour where the picture spoke for pneumonia, over grey anatomy."""
+"""The overlay: a tint and a contour where the picture indicates pneumonia, over grey anatomy."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from worker.results.picture import resized
 Colour = tuple[int, int, int]
 
 MAX_OPACITY = 0.45
-"""Share of colour at the hottest place: the anatomy stays visible below it."""
+"""Share of colour at the hottest place: the anatomy remains visible below it."""
 STARTS, FULL = 0.35, 0.95
 """Heat at which the tint begins, and at which it is strongest."""
 CONTOUR = 0.6
 """Heat that the contour follows: lower, it runs around half of the chest."""
 _GRID = 7
-"""Such is the network's last map; bicubic from there is smooth and invents nothing."""
+"""Side of the network's last map; bicubic interpolation from there is smooth and adds no detail."""
 _LEVELS = 32
-"""Steps of heat that are told apart. Another processor adds up in another order, and the last digits
-of a map must not decide about the pixels of an object whose UID stays the same (PS3.5 9.1)."""
+"""Number of distinct heat levels. Another processor sums in another order, and the last digits of a
+map must not change the pixels of an object whose UID stays the same (PS3.5 9.1)."""
 
 
 def with_heat(pixels: np.ndarray, heat: np.ndarray, colour: Colour) -> np.ndarray:
-    """Grey float32 (H, W) and heat float32 (S, S), both in [0, 1] -> RGB float32 (H, W, 3) in [0, 1]."""
+    """Tint grey float32 (H, W) by heat float32 (S, S); all in [0, 1]. Returns RGB (H, W, 3)."""
     grey = np.repeat(pixels[:, :, None], 3, axis=2)
     if not heat.any():
         return grey
@@ -42,13 +42,13 @@ def _smooth(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high`, without corners in between."""
+    """Return 0 up to `low`, 1 from `high`, and a smooth transition in between."""
     t = ((values - low) / (high - low)).clip(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _contour(smooth: np.ndarray) -> np.ndarray:
-    """A line three pixels wide along CONTOUR, its edge softened: distance is difference over slope."""
+    """Return a soft line, three pixels wide, along CONTOUR: distance is difference over slope."""
     down, right = np.gradient(smooth)
     slope = np.hypot(down, right)
     distance = np.abs(smooth - CONTOUR) / np.maximum(slope, 1e-4)

@@ -1,4 +1,4 @@
-"""TID 1501: what is said of one frame, or why nothing is said of an image. By highdicom."""
+"""Build TID 1501 with highdicom: the result of one frame, or why an image was not evaluated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IMAGE_NOT_KEPT = "Assessed before, and not kept: there is no picture of it with 
 def measurement_groups(
     result: StudyResult, uids: ResultUids, clock: StudyClock
 ) -> Iterator[MeasurementsAndQualitativeEvaluations]:
-    """One group for each predicted frame and for each image that was left out, in order."""
+    """Yield one group for each predicted frame and for each image that was left out, in order."""
     for number, item in enumerate(result.in_order, start=1):
         for frame in item.frames:
             yield _evaluated(item, frame, f"Image {number}", result.model, uids, clock)
@@ -48,7 +48,7 @@ def measurement_groups(
 
 
 def algorithm(model: ModelUsed) -> AlgorithmIdentification:
-    """TID 4019: name, version, and everything by which the number can be traced."""
+    """Return TID 4019: name, version, and everything by which the number can be traced."""
     return AlgorithmIdentification(
         name=model.name,
         version=model.version,
@@ -62,16 +62,16 @@ def algorithm(model: ModelUsed) -> AlgorithmIdentification:
 
 
 def code_item(name: Code, value: Code) -> CodeContentItem:
-    """A coded statement inside a container."""
+    """Return a coded statement inside a container."""
     return CodeContentItem(
         name=name, value=value, relationship_type=RelationshipTypeValues.CONTAINS
     )
 
 
-def comment(words: str) -> TextContentItem:
-    """A sentence inside a container."""
+def comment(sentence: str) -> TextContentItem:
+    """Return a sentence inside a container."""
     return TextContentItem(
-        name=codes.COMMENT, value=words, relationship_type=RelationshipTypeValues.CONTAINS
+        name=codes.COMMENT, value=sentence, relationship_type=RelationshipTypeValues.CONTAINS
     )
 
 
@@ -110,7 +110,7 @@ def _evaluated(
 def _not_evaluated(
     item: InstanceResult, name: str, model: ModelUsed, uids: ResultUids
 ) -> MeasurementsAndQualitativeEvaluations:
-    """No finding, no probability: an image of which nothing is known must not look like a negative."""
+    """Return a group without finding and probability: an unassessed image must not look negative."""
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(item, 1, name, uids),
         algorithm_id=algorithm(model),
@@ -134,7 +134,7 @@ def _tracking(
 
 
 def _source(item: InstanceResult, frame_number: int | None) -> ContentItem:
-    """The image; something that is none (a report, a presentation state) as a composite object."""
+    """Reference the image; a non-image (a report, a presentation state) as a composite object."""
     sop_class_uid = text(item.header, "SOPClassUID") or ""
     if not is_image(sop_class_uid):
         return CompositeContentItem(

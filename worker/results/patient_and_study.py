@@ -1,8 +1,8 @@
-"""Whose study it is: the patient and study modules of the source, copied into an object of ours.
+"""Copy the patient and study modules of the source into our objects.
 
-Names, ids and descriptions are taken as they stand, for a PACS files by them. What has a form that
-the standard lays down (dates, sexes, codes) is copied only if it has that form, or the PACS would
-refuse our object for a fault of the modality's.
+Names, ids and descriptions are copied unchanged, since a PACS files by them. Values whose form the
+standard defines (dates, sexes, codes) are copied only if they have that form; otherwise the PACS
+would refuse our object for a fault of the modality.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPTIONAL = (
     *("Occupation", "AdmissionID", "IssuerOfAdmissionIDSequence", "ReasonForVisit"),
 )
 CLINICAL_TRIAL = (
-    # C.7.1.3 and C.7.2.3: as one, since their required elements are meaningless without the sponsor
+    # C.7.1.3 and C.7.2.3 together: their required elements are meaningless without the sponsor
     *("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialProtocolName"),
     *("ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
     *("ClinicalTrialSubjectReadingID", "ClinicalTrialTimePointID"),
@@ -43,7 +43,7 @@ CLINICAL_TRIAL = (
 )
 
 _FORMS: dict[str, re.Pattern[str]] = {
-    # VR: what PS3.5 6.2 asks of a value
+    # VR: what PS3.5 6.2 requires of a value
     "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
     "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
     "AS": re.compile(r"\d{3}[DWMY]"),
@@ -60,7 +60,7 @@ _TERMS: dict[str, frozenset[str]] = {
 
 
 def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
-    """Copy the modules; type 2 elements that are missing or malformed come out empty."""
+    """Copy the modules; type 2 elements that are missing or malformed become empty."""
     target.StudyInstanceUID = source.StudyInstanceUID
     for keyword in TYPE_2:
         target.add(valid_element(source, keyword) or _empty(keyword))
@@ -72,7 +72,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
 
 
 def valid_element(source: Dataset, keyword: str) -> DataElement | None:
-    """A copy of the element if it is there, has a value, and the value has its form."""
+    """Return a copy of the element if it has a value of the required form; None otherwise."""
     try:
         element = deepcopy(source[keyword])
         _read_to_the_end(element)
@@ -83,7 +83,7 @@ def valid_element(source: Dataset, keyword: str) -> DataElement | None:
 
 
 def _read_to_the_end(element: DataElement) -> None:
-    """Parse what lies inside a sequence now, while its own character set is known."""
+    """Parse the contents of a sequence now, while its own character set is known."""
     if element.VR == "SQ":
         for item in element.value:
             for inner in item:
@@ -93,17 +93,17 @@ def _read_to_the_end(element: DataElement) -> None:
 def _has_form(element: DataElement, keyword: str) -> bool:
     values = element.value if element.VM > 1 else [element.value]
     terms, form = _TERMS.get(keyword), _FORMS.get(element.VR)
-    asks: tuple[Callable[[str], bool], ...] = (
+    checks: tuple[Callable[[str], bool], ...] = (
         lambda value: terms is None or value in terms,
         lambda value: form is None or form.fullmatch(value) is not None,
     )
     if element.VR == "SQ":
         return True
-    return all(ask(_as_text(value)) for ask in asks for value in values)
+    return all(check(_as_text(value)) for check in checks for value in values)
 
 
 def _as_text(value: object) -> str:
-    """Numbers as the source wrote them."""
+    """Return the value as text; numbers as the source wrote them."""
     return str(getattr(value, "original_string", value)).strip()
 
 

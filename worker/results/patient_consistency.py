@@ -1,7 +1,7 @@
-"""Whose result it is, when the images of a study do not say the same of the patient.
+"""Choose the patient of a result when the images of a study differ about the patient.
 
-A patient who comes without a name gets a temporary id; the RIS corrects it, and an image that is taken
-later carries the new one under the same Study Instance UID. Which of them is right, no program knows.
+A patient who arrives unnamed gets a temporary id; the RIS corrects it, and an image that is taken
+later has the new one under the same Study Instance UID. No program can know which of them is right.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from worker.results.patient_and_study import TYPE_2, valid_element
 from worker.results.study_result import StudyResult
 
 _NAMES = ("PatientID", "IssuerOfPatientID")
-"""By which a PACS tells patients apart (PS3.3 C.7.1.1)."""
+"""By which a PACS distinguishes patients (PS3.3 C.7.1.1)."""
 _PERSON = (*_NAMES, "PatientName", "PatientBirthDate", "PatientSex")
 _FILLED = (*TYPE_2, "IssuerOfPatientID")
 
 
 def check_one_patient(result: StudyResult) -> None:
-    """Refuse objects about several patients, since they would be filed under one of them.
+    """Refuse a result about several patients, since a PACS would file it under one of them.
 
-    Blanks around an id are padding, capitals count (PS3.5 6.2, LO); images without an id agree with
+    Spaces around an id are padding, case matters (PS3.5 6.2, LO); images without an id agree with
     every other. Raises Rejected RESULT_PATIENTS_DIFFER.
     """
     headers = [item.header for item in result.instances]
@@ -36,16 +36,16 @@ def check_one_patient(result: StudyResult) -> None:
             raise Rejected(
                 "RESULT_PATIENTS_DIFFER",
                 f"{tag}: found {len(found)} different values in the {len(headers)} images of the "
-                "study; expected one. Nothing was sent, since it would be filed under a wrong patient. "
-                "Correct the images in the archive and send all of them again.",
+                "study; expected one. Nothing was sent, since the archive would file it under a wrong "
+                "patient. Correct the images in the archive and send all of them again.",
             )
 
 
 def header_of_report(result: StudyResult) -> Dataset:
-    """Patient and study as the report and the notice have them.
+    """Return the header whose patient and study the report and the notice get.
 
-    Of an image whose file is here, with a Patient ID if there is such a one, of an evaluated one
-    rather than of another.
+    It comes from an image whose file is here, preferably one with a Patient ID, then preferably an
+    evaluated one.
     """
     items = sorted(
         result.in_order,
@@ -59,9 +59,9 @@ def header_of_report(result: StudyResult) -> Dataset:
 
 
 def fill_missing(header: Dataset, result: StudyResult) -> Dataset:
-    """The header with what it leaves empty of patient and study taken from the other images.
+    """Return the header with its empty patient and study elements filled in from the other images.
 
-    Of such alone as speak of the same person, and in letters that it can write.
+    Only images about the same person are used, and only values that its character set can encode.
     """
     whole = deepcopy(header)
     for other in (item.header for item in result.in_order):
@@ -74,12 +74,12 @@ def fill_missing(header: Dataset, result: StudyResult) -> Dataset:
 
 
 def _may_be_one_person(one: Dataset, other: Dataset) -> bool:
-    """Whether nothing that both of them say speaks against it."""
+    """Whether no element that both of them have differs."""
     said = ((text(one, keyword), text(other, keyword)) for keyword in _PERSON)
     return all(a is None or b is None or a == b for a, b in said)
 
 
 def _is_writable(element: DataElement, source: Dataset, target: Dataset) -> bool:
-    """Letters beyond ASCII mean something under their own character set alone."""
+    """Whether the target can hold the value: other than ASCII needs its source's character set."""
     sets = [text(dataset, "SpecificCharacterSet") for dataset in (source, target)]
     return sets[0] == sets[1] or str(element.value).isascii()

@@ -1,4 +1,4 @@
-"""What a capture shows of a frame: the radiograph as the network saw it, and where it looked."""
+"""The picture of a frame for a capture: the radiograph as the network saw it, and its saliency."""
 
 from __future__ import annotations
 
@@ -15,28 +15,36 @@ from worker.model.architectures import Network
 from worker.model.saliency import grad_cam
 
 LONGEST_SIDE = 1024
-"""Of a radiograph that waits to be drawn; a detector's 3000 x 2500 need not lie in memory for that."""
+"""Of a radiograph that waits to be drawn; a detector's 3000 x 2500 would only fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """One frame, ready to be drawn."""
+    """One frame, ready for drawing."""
 
     pixels: np.ndarray
     """float32 (H, W) in [0, 1], white where the body absorbs, in the frame's own proportions."""
     heat: np.ndarray
-    """float32 (S, S) in [0, 1] over the whole frame: Grad-CAM, bright where the picture spoke for
-    pneumonia; its greatest value is 1 whatever the probability."""
+    """float32 (S, S) in [0, 1] over the whole frame: Grad-CAM, high where the picture indicates
+    pneumonia; its maximum is 1 whatever the probability."""
 
 
 def picture_of(
     dataset: Dataset, frame_number: int, model: Network, spec: PreprocessingSpec
 ) -> Picture:
-    """Normalise one frame, counted from 1, as for prediction, and ask where the network looked.
+    """Normalise one frame as for prediction, and compute where the network looked.
 
-    `model`: on the CPU. From here on torch computes on one core in this process: with another number
-    of them it adds up in another order, and the answer is another in its last digits. Raises
-    RefusedInstance, as `normalise_frame` does.
+    From here on torch computes on one core in this process: with another number of cores it sums in
+    another order, and the last digits of the result change.
+
+    Args:
+        dataset: The instance with its pixels.
+        frame_number: From 1.
+        model: The network, on the CPU.
+        spec: The model's preprocessing.
+
+    Raises:
+        RefusedInstance: As from `normalise_frame`.
     """
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
@@ -46,15 +54,15 @@ def picture_of(
 
 
 def shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
-    """float32 (H, W) -> the same proportions with no side above `longest`; smaller ones stay."""
+    """Shrink float32 (H, W) in its proportions until no side exceeds `longest`."""
     scale = min(1.0, longest / max(pixels.shape))
     return resized(pixels, tuple(max(1, round(side * scale)) for side in pixels.shape))
 
 
 def resized(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """float32 (H, W) -> (*size), without folding detail into noise where it shrinks.
+    """Resize float32 (H, W) to `size` without aliasing.
 
-    By Pillow, which adds up in one order on every processor.
+    Pillow does it, since it sums in the same order on every processor.
     """
     if pixels.shape == size:
         return pixels

@@ -1,4 +1,4 @@
-"""What was done, as a code: a report on a tibia must not say that it is about a chest."""
+"""The code of the reported procedure: a report on a tibia must not claim to be about a chest."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LONGEST = {"CodeValue": 16, "CodingSchemeDesignator": 16, "CodeMeaning": 64}
 
 
 def procedures_reported(result: StudyResult, source: Dataset) -> list[Code]:
-    """A chest radiograph if anything was evaluated as one; else the source's codes; else what the
-    modality tells.
+    """Return "chest radiography" if anything was evaluated, else the source's codes, else a general
+    code by modality.
     """
     if result.evaluated:
         return [codes.PLAIN_CHEST_RADIOGRAPHY]
@@ -29,7 +29,7 @@ def procedures_reported(result: StudyResult, source: Dataset) -> list[Code]:
 
 
 def _codes_of(source: Dataset) -> Iterator[Code]:
-    """The items of Procedure Code Sequence (0008,1032) that are whole (PS3.3 8.8)."""
+    """Yield the complete items of Procedure Code Sequence (0008,1032) (PS3.3 8.8)."""
     element = valid_element(source, "ProcedureCodeSequence")
     for item in element.value if element is not None else ():
         parts = {keyword: text(item, keyword) or "" for keyword in _LONGEST}

@@ -1,4 +1,4 @@
-"""What a site may choose about the objects that we send: words, names, clock, letters."""
+"""What a site can choose about our objects: disclaimer, names, time zone, font."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class ResultSettings:
     """The settings PNEUMO_RESULT_*, checked."""
 
     disclaimer: str
-    """Stands in every report and at the foot of every capture."""
+    """Appears in every report and at the foot of every capture."""
     manufacturer: str
     """(0008,0070)."""
     device_name: str
     """(0008,1090), and the name of the observing device."""
     time_zone: ZoneInfo
-    """Whose clock our dates and times show, unless the source names its own offset."""
+    """Time zone of our dates and times, unless the source states an offset."""
     font: Path | None = None
     """A TrueType or OpenType font for the captures; None: DejaVu Sans."""
 
     @classmethod
     def of(cls, settings: Settings) -> ResultSettings:
-        """From a site's settings.
+        """Check and return the result settings.
 
         Raises Rejected TIME_ZONE_UNKNOWN, FONT_UNREADABLE, LETTER_NOT_IN_FONT.
         """
@@ -43,7 +43,7 @@ class ResultSettings:
 
     @property
     def as_strings(self) -> tuple[str, ...]:
-        """All of it, for the names that our UIDs are made from."""
+        """All of them as strings, from which our UIDs are derived."""
         chosen = (self.disclaimer, self.manufacturer, self.device_name)
         return (*chosen, self.time_zone.key, self.font.name if self.font else "")
 
@@ -54,6 +54,6 @@ def _zone(name: str) -> ZoneInfo:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise Rejected(
             "TIME_ZONE_UNKNOWN",
-            f"PNEUMO_RESULT_TIME_ZONE: found {name!r}; expected a name of the time zone database, "
+            f"PNEUMO_RESULT_TIME_ZONE: found {name!r}; expected a name from the time zone database, "
             "e.g. Europe/Berlin. Correct the variable and start again.",
         ) from None

@@ -1,7 +1,7 @@
-"""The result as a picture that any viewer shows: Secondary Capture, one for each predicted image.
+"""Build Secondary Captures, which any viewer can show: one for each predicted image.
 
-A study of which nothing was evaluated gets a notice instead, so that a radiologist who looks for the
-result finds out that there is none, and why.
+A study of which nothing was evaluated gets a notice instead, which tells the radiologist that there
+is no result, and why.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSNearLossless,
-    SecondaryCaptureImageStorage,
 )
 
 from worker.imaging.header_values import text
 from worker.results.capture_drawing import draw
 from worker.results.capture_text import CaptureText, image_text, notice_text
 from worker.results.codes import SOURCE_IMAGE
-from worker.results.common_modules import ObjectPlacement, base_dataset, coded, reference
+from worker.results.common_modules import ObjectKind, base_dataset, coded, reference
 from worker.results.patient_and_study import valid_element
 from worker.results.patient_consistency import fill_missing, header_of_report
 from worker.results.picture import Picture
@@ -33,82 +32,72 @@ from worker.results.sop_classes import frame_to_reference
 from worker.results.study_result import InstanceResult, ResultVerdict, StudyResult
 from worker.results.uids import ResultUids
 
-SERIES_NUMBER = 9102
 LOSSY = {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K}
 
 PictureOf = Callable[[InstanceResult, int], Picture]
-"""Gives the picture of an instance's frame, counted from 1; asked for one at a time."""
+"""Return the picture of an instance's frame, counted from 1; called for one at a time."""
 
 
 def build_captures(
-    result: StudyResult, words: ResultSettings, picture_of: PictureOf
+    result: StudyResult, settings: ResultSettings, picture_of: PictureOf
 ) -> Iterator[Dataset]:
-    """The captures of one result, in order; of each instance the frame that decides about it.
+    """Yield the captures of one result in order: of each instance the frame that decides its result.
 
-    There is none of an image whose file has left.
+    There is none of an image whose file was removed.
     """
     if not result.evaluated:
-        yield _notice(result, words)
+        yield _notice(result, settings)
     for number, item in enumerate(result.in_order, start=1):
         if item.frames and item.is_here:
             picture = picture_of(item, item.leading_frame.frame_number)
-            yield _capture(result, words, item, number, picture)
+            yield _capture(result, settings, item, number, picture)
 
 
 def _capture(
-    result: StudyResult, words: ResultSettings, item: InstanceResult, number: int, picture: Picture
+    result: StudyResult,
+    settings: ResultSettings,
+    item: InstanceResult,
+    number: int,
+    picture: Picture,
 ) -> Dataset:
-    uid = ResultUids.of(result, words).capture(item.uid)
+    uid = ResultUids.of(result, settings).capture(item.uid)
     marked = item.leading_frame.verdict is ResultVerdict.POSITIVE and bool(picture.heat.any())
-    said = image_text(result, item, words, marked=marked)
+    content = image_text(result, item, settings, marked=marked)
     source = fill_missing(item.header, result)
-    dataset = base_dataset(result, source, words, _place(result, words, uid, number))
+    dataset = base_dataset(result, source, settings, ObjectKind.CAPTURE, uid, number)
     dataset.BodyPartExamined = "CHEST"
     what = "Grad-CAM of {} over the radiograph" if marked else "Radiograph as {} saw it"
-    _add_image(dataset, said, what.format(result.model.label))
+    _add_image(dataset, content, what.format(result.model.label))
     _add_source(dataset, item)
-    # Heat is relative to its own picture: below the threshold its peak points at a finding that is none.
+    # Heat is relative to its picture: below the threshold its peak would suggest a finding.
     shown = picture if marked else replace(picture, heat=np.zeros_like(picture.heat))
-    _add_pixels(dataset, draw(said, shown, words.font))
+    _add_pixels(dataset, draw(content, shown, settings.font))
     return dataset
 
 
-def _notice(result: StudyResult, words: ResultSettings) -> Dataset:
-    uid = ResultUids.of(result, words).capture()
-    said = notice_text(result, words)
-    dataset = base_dataset(result, header_of_report(result), words, _place(result, words, uid, 1))
-    _add_image(dataset, said, f"Notice that {result.model.label} evaluated nothing")
+def _notice(result: StudyResult, settings: ResultSettings) -> Dataset:
+    uid = ResultUids.of(result, settings).capture()
+    content = notice_text(result, settings)
+    dataset = base_dataset(result, header_of_report(result), settings, ObjectKind.CAPTURE, uid)
+    _add_image(dataset, content, f"Notice that {result.model.label} evaluated nothing")
     dataset.Laterality = dataset.PatientOrientation = None
     dataset.BurnedInAnnotation = "NO"
-    _add_pixels(dataset, draw(said, None, words.font))
+    _add_pixels(dataset, draw(content, None, settings.font))
     return dataset
 
 
-def _place(result: StudyResult, words: ResultSettings, uid: str, number: int) -> ObjectPlacement:
-    return ObjectPlacement(
-        sop_class_uid=SecondaryCaptureImageStorage,
-        sop_instance_uid=uid,
-        series_instance_uid=ResultUids.of(result, words).capture_series,
-        series_number=SERIES_NUMBER,
-        series_description=f"Pneumonia, picture of {result.model.label}",
-        # Not CR or DX: whatever routes radiographs to us must not send this back to be read.
-        modality="OT",
-        instance_number=number,
-    )
-
-
-def _add_image(dataset: Dataset, said: CaptureText, derivation: str) -> None:
+def _add_image(dataset: Dataset, content: CaptureText, derivation: str) -> None:
     """PS3.3 C.7.6.1 General Image, C.8.6.1 SC Equipment, C.8.6.2 SC Image."""
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.ConversionType = "WSD"
     dataset.DateOfSecondaryCapture = dataset.ContentDate
     dataset.TimeOfSecondaryCapture = dataset.ContentTime
     dataset.DerivationDescription = derivation
-    dataset.ImageComments = f"{said.headline}. {said.disclaimer}"
+    dataset.ImageComments = f"{content.headline}. {content.disclaimer}"
 
 
 def _add_source(dataset: Dataset, item: InstanceResult) -> None:
-    """The image that it shows, and what is true of it because it is true of that one."""
+    """Reference the image that the capture shows, and copy what holds for both."""
     header = item.header
     source = reference(text(header, "SOPClassUID") or "", item.uid)
     frame = frame_to_reference(header, item.leading_frame.frame_number)
@@ -125,7 +114,7 @@ def _add_source(dataset: Dataset, item: InstanceResult) -> None:
 
 
 def _add_loss(dataset: Dataset, header: Dataset) -> None:
-    """PS3.3 C.7.6.1.1.5: once lossy, always lossy, however it is stored now."""
+    """PS3.3 C.7.6.1.1.5: once lossy, always lossy, however it is stored later."""
     syntax = text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
     if text(header, "LossyImageCompression") != "01" and syntax not in LOSSY:
         return

@@ -1,4 +1,4 @@
-"""What the name of a SOP class tells about its instances (PS3.6 A)."""
+"""What the name of a SOP class says about its instances (PS3.6 A)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _OF_SEVERAL_FRAMES = ("Multi-frame", "Enhanced", "Angiographic", "Radiofluorosco
 
 
 def is_image(sop_class_uid: str) -> bool:
-    """Whether its instances are images; a private class is none that anybody knows."""
+    """Whether its instances are images; of a private class nobody knows, so False."""
     return "Image Storage" in UID(sop_class_uid).name
 
 
 def frame_to_reference(header: Dataset, frame_number: int) -> int | None:
-    """The frame as a reference to it names it (PS3.3 10.3); None where it must not.
+    """Return the frame number for a reference (PS3.3 10.3); None if it must be left out.
 
-    A class of single frames (CR, DX) may not be referenced by frame, however many an instance has.
+    Single-frame classes (CR, DX) must not be referenced by frame, however many an instance has.
     """
     name = UID(text(header, "SOPClassUID") or "").name
     several = (integer(header, "NumberOfFrames") or 1) > 1

@@ -1,7 +1,7 @@
-"""The result as a DICOM Structured Report: Comprehensive 3D SR, TID 1500 Measurement Report.
+"""Build the DICOM Structured Report: Comprehensive 3D SR, TID 1500 Measurement Report.
 
-The content tree is highdicom's; the document around it is ours, since highdicom's document classes ask
-the clock, refuse sources whose type 2 elements are missing, and know no private SOP classes.
+highdicom builds the content tree. The document around it is built here, since highdicom's document
+classes read the clock, refuse sources that lack type 2 elements, and know no private SOP classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from worker.imaging.header_values import text
 from worker.results import codes
-from worker.results.common_modules import ObjectPlacement, base_dataset, reference
+from worker.results.common_modules import ObjectKind, base_dataset, reference
 from worker.results.measurement_groups import code_item, comment, measurement_groups
 from worker.results.patient_consistency import header_of_report
 from worker.results.procedure import procedures_reported
@@ -34,25 +34,23 @@ from worker.results.study_clock import StudyClock
 from worker.results.study_result import Predecessor, ResultVerdict, StudyResult
 from worker.results.uids import ResultUids, device_uid
 
-SERIES_NUMBER = 9101
-
 Instance = tuple[str, str, str]
 """Series Instance UID, SOP Class UID, SOP Instance UID."""
 
 
-def build_report(result: StudyResult, words: ResultSettings) -> Dataset:
-    """The structured report of one result, ready to be sent or written."""
-    uids = ResultUids.of(result, words)
+def build_report(result: StudyResult, settings: ResultSettings) -> Dataset:
+    """Build the structured report of one result, ready for sending or writing."""
+    uids = ResultUids.of(result, settings)
     source = header_of_report(result)
-    report = base_dataset(result, source, words, _place(result, uids))
-    _add_document(report, result, words)
-    for element in _content(result, source, words, uids):
+    report = base_dataset(result, source, settings, ObjectKind.REPORT, uids.report)
+    _add_document(report, result, settings)
+    for element in _content(result, source, settings, uids):
         report.add(element)
     return report
 
 
 def summary_of(result: StudyResult) -> codes.Summary:
-    """Of the whole study (CID 6047)."""
+    """Return the summary of the whole study (CID 6047)."""
     return _SUMMARIES[(result.verdict, bool(result.left_out) and bool(result.evaluated))]
 
 
@@ -66,68 +64,61 @@ _SUMMARIES = {
 }
 
 
-def replaced_by(result: StudyResult, words: ResultSettings) -> list[Predecessor]:
-    """The reports that this one takes the place of.
+def replaced_by(result: StudyResult, settings: ResultSettings) -> list[Predecessor]:
+    """Return the reports that this one replaces.
 
-    Of its own earlier forms those that were begun before it, so that it says the same at each try.
+    Of its own earlier forms only those that were begun before it, so that each attempt builds the
+    same.
     """
     before = [result.supersedes] if result.supersedes else []
-    own = ResultUids.of(result, words).report
+    own = ResultUids.of(result, settings).report
     return [*before, *takewhile(lambda form: form.sop_instance_uid != own, result.earlier_forms)]
 
 
-def replaced_sentences(result: StudyResult, words: ResultSettings, clock: StudyClock) -> list[str]:
-    """What this result takes the place of, in words."""
-    said = [
+def replaced_sentences(
+    result: StudyResult, settings: ResultSettings, clock: StudyClock
+) -> list[str]:
+    """Return sentences that say what this result replaces."""
+    sentences = [
         f"Replaces the result of {clock.for_display(before.finished_at)} "
         f"({before.model}, revision {before.revision} of the study)."
-        for before in replaced_by(result, words)
+        for before in replaced_by(result, settings)
         if before is result.supersedes
     ]
-    if len(replaced_by(result, words)) > len(said):
-        said.append("Replaces the same result in other words, which may have been sent before.")
-    return said
-
-
-def _place(result: StudyResult, uids: ResultUids) -> ObjectPlacement:
-    return ObjectPlacement(
-        sop_class_uid=Comprehensive3DSRStorage,
-        sop_instance_uid=uids.report,
-        series_instance_uid=uids.report_series,
-        series_number=SERIES_NUMBER,
-        series_description=f"Pneumonia, report of {result.model.label}",
-        modality="SR",
-        instance_number=1,
-    )
+    if len(replaced_by(result, settings)) > len(sentences):
+        sentences.append(
+            "Replaces the same result in other words, which may have been sent before."
+        )
+    return sentences
 
 
 # --- the document (PS3.3 C.17.1 and C.17.2) ---------------------------------------------------------
 
 
-def _add_document(report: Dataset, result: StudyResult, words: ResultSettings) -> None:
+def _add_document(report: Dataset, result: StudyResult, settings: ResultSettings) -> None:
     study_uid = report.StudyInstanceUID
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
     report.CompletionFlag = "COMPLETE"
     report.VerificationFlag = "UNVERIFIED"
-    # No radiologist has seen it: it is not what communicates the findings.
+    # No radiologist has seen it, so it does not communicate the findings.
     report.PreliminaryFlag = "PRELIMINARY"
     sources = [
-        (_uid(item.header, "SeriesInstanceUID"), _uid(item.header, "SOPClassUID"), item.uid)
+        (
+            text(item.header, "SeriesInstanceUID") or "",
+            text(item.header, "SOPClassUID") or "",
+            item.uid,
+        )
         for item in result.in_order
     ]
     report.CurrentRequestedProcedureEvidenceSequence = _hierarchy(study_uid, sources)
     older = [
         (before.series_instance_uid, Comprehensive3DSRStorage, before.sop_instance_uid)
-        for before in replaced_by(result, words)
+        for before in replaced_by(result, settings)
         if before.series_instance_uid and before.sop_instance_uid
     ]
     if older:
         report.PredecessorDocumentsSequence = _hierarchy(study_uid, older)
-
-
-def _uid(header: Dataset, keyword: str) -> str:
-    return text(header, keyword) or ""
 
 
 def _hierarchy(study_uid: str, instances: Iterable[Instance]) -> list[Dataset]:
@@ -152,28 +143,28 @@ def _series_item(series_uid: str, members: Sequence[Instance]) -> Dataset:
 
 
 def _content(
-    result: StudyResult, source: Dataset, words: ResultSettings, uids: ResultUids
+    result: StudyResult, source: Dataset, settings: ResultSettings, uids: ResultUids
 ) -> Dataset:
-    clock = StudyClock.of(source, words)
+    clock = StudyClock.of(source, settings)
     report = MeasurementReport(
         title=codes.MEASUREMENT_REPORT,
-        observation_context=_observer(result, words),
+        observation_context=_observer(result, settings),
         procedure_reported=procedures_reported(result, source),
         imaging_measurements=list(measurement_groups(result, uids, clock)),
     )
     root = report[0]
-    root.ContentSequence.append(_of_the_study(result, words, clock))
+    root.ContentSequence.append(_of_the_study(result, settings, clock))
     return root
 
 
-def _observer(result: StudyResult, words: ResultSettings) -> ObservationContext:
+def _observer(result: StudyResult, settings: ResultSettings) -> ObservationContext:
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=standard.DCM.Device,
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
                 uid=device_uid(result.model),
-                name=words.device_name,
-                manufacturer_name=words.manufacturer,
+                name=settings.device_name,
+                manufacturer_name=settings.manufacturer,
                 model_name=result.model.label,
                 serial_number=result.model.bundle_digest,
             ),
@@ -182,19 +173,21 @@ def _observer(result: StudyResult, words: ResultSettings) -> ObservationContext:
 
 
 def _of_the_study(
-    result: StudyResult, words: ResultSettings, clock: StudyClock
+    result: StudyResult, settings: ResultSettings, clock: StudyClock
 ) -> ContainerContentItem:
-    """TID 1500 "Qualitative Evaluations": the study's verdict, and what goes with all of it."""
+    """Build TID 1500 "Qualitative Evaluations": the study's verdict, and comments on it."""
     container = ContainerContentItem(
         name=CodedConcept.from_code(codes.QUALITATIVE_EVALUATIONS),
         relationship_type=RelationshipTypeValues.CONTAINS,
     )
     presence = _PRESENCE.get(result.verdict)
-    said = [code_item(codes.PNEUMONIA, presence)] if presence else []
-    said += [code_item(codes.SUMMARY, summary_of(result).value)]
-    said += [code_item(codes.ANALYSES, _status(result).value)]
-    sentences = [words.disclaimer, *replaced_sentences(result, words, clock)]
-    container.ContentSequence = ContentSequence([*said, *map(comment, sentences)])
+    evaluations = [code_item(codes.PNEUMONIA, presence)] if presence else []
+    evaluations += [
+        code_item(codes.SUMMARY, summary_of(result).value),
+        code_item(codes.ANALYSES, _status(result).value),
+    ]
+    sentences = [settings.disclaimer, *replaced_sentences(result, settings, clock)]
+    container.ContentSequence = ContentSequence([*evaluations, *map(comment, sentences)])
     return container
 
 

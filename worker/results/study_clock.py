@@ -1,4 +1,4 @@
-"""Moments of the rows (UTC) as dates and times of a DICOM object (local)."""
+"""Convert the rows' times (UTC) into dates and times of a DICOM object (local)."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ _OFFSET = re.compile(r"([+-])(\d\d)([0-5]\d)")
 
 @dataclass(frozen=True, kw_only=True)
 class StudyClock:
-    """The clock by which all dates and times of one object are read."""
+    """The local time of one object: all its dates and times are in it."""
 
     zone: tzinfo
-    """The source's own offset, else the site's zone."""
+    """The source's offset, else the site's time zone."""
     offset: str | None
-    """(0008,0201) Timezone Offset From UTC, if the source states it; then ours must as well, since it
-    is said of every date and time of an object, the copied ones too (PS3.3 C.12.1)."""
+    """(0008,0201) Timezone Offset From UTC, if the source states it; then our objects must state it as
+    well, since it applies to every date and time of an object, copied ones included (PS3.3 C.12.1)."""
 
     @classmethod
-    def of(cls, source: Dataset, words: ResultSettings) -> StudyClock:
-        """The clock of a study."""
+    def of(cls, source: Dataset, settings: ResultSettings) -> StudyClock:
+        """Return the clock for objects of this source."""
         offset = text(source, "TimezoneOffsetFromUTC") or ""
         found = _OFFSET.fullmatch(offset)
         if found is None or (found[2], found[3]) > ("14", "00"):
-            return cls(zone=words.time_zone, offset=None)
+            return cls(zone=settings.time_zone, offset=None)
         distance = timedelta(hours=int(found[2]), minutes=int(found[3]))
         return cls(zone=timezone(-distance if found[1] == "-" else distance), offset=offset)
 
     def date(self, moment: datetime) -> str:
-        """As VR DA."""
+        """Return the date as VR DA."""
         return f"{moment.astimezone(self.zone):%Y%m%d}"
 
     def time(self, moment: datetime) -> str:
-        """As VR TM."""
+        """Return the time as VR TM."""
         return f"{moment.astimezone(self.zone):%H%M%S}"
 
     def date_time(self, moment: datetime) -> str:
-        """As VR DT, with its offset, so that nobody need guess."""
+        """Return date and time as VR DT, with the offset, so that it is unambiguous."""
         return f"{moment.astimezone(self.zone):%Y%m%d%H%M%S.%f%z}"
 
     def for_display(self, moment: datetime) -> str:
-        """e.g. `2026-11-23 10:50 CET`."""
+        """Return date and time for people, e.g. `2026-11-23 10:50 CET`."""
         return f"{moment.astimezone(self.zone):%Y-%m-%d %H:%M %Z}"

@@ -1,7 +1,7 @@
-"""What the rows say of one revision of a study, as the objects for the PACS need it.
+"""The result of one revision of a study, as the objects for the PACS need it.
 
-Values only: whoever delivers reads rows and headers and fills them in. A study that was parked has no
-result and cannot be expressed here; one of which nothing could be assessed can, since that is a result.
+Values only: the delivery reads rows and headers and fills them in. A parked study has no result and
+cannot be expressed here; a study of which nothing could be assessed can, since that is a result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from worker.model.manifest import BundleManifest
 
 
 class ResultVerdict(StrEnum):
-    """What a frame or a study came to, by the words of `db.vocabulary.enums.ResultVerdict`."""
+    """The result of a frame or a study, with the values of `db.vocabulary.enums.Verdict`.
+
+    Its own enum, since this room knows no database (a contract in pyproject.toml), and a parked study
+    (`failed`) has no result.
+    """
 
     POSITIVE = "positive"
     """Probability at or above the operating point."""
@@ -32,14 +36,14 @@ class ResultVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelUsed:
-    """Which network answered."""
+    """The network that gave the result."""
 
     name: str
     """e.g. `resnet50`."""
     version: str
     """e.g. `0.2.0`."""
     bundle_digest: str
-    """SHA-256 of the bundle's manifest, 64 hex digits: it stands for weights, recipe and threshold."""
+    """SHA-256 of the bundle's manifest, 64 hex digits: identifies weights, recipe and threshold."""
     threshold: float
     """Operating point on the calibrated probability."""
     preprocessing_version: str
@@ -47,7 +51,7 @@ class ModelUsed:
 
     @classmethod
     def of(cls, manifest: BundleManifest) -> ModelUsed:
-        """The network of a bundle."""
+        """Return the network of a bundle."""
         return cls(
             name=manifest.model_name,
             version=manifest.model_version,
@@ -58,7 +62,7 @@ class ModelUsed:
 
     @property
     def label(self) -> str:
-        """As in every table: `resnet50-0.2.0`."""
+        """Name and version, as in every table: `resnet50-0.2.0`."""
         return f"{self.name}-{self.version}"
 
 
@@ -73,9 +77,9 @@ class FrameResult:
     verdict: ResultVerdict
     """positive or negative."""
     predicted_at: datetime
-    """When it was recorded, with its time zone."""
+    """When it was stored, with its time zone."""
     warnings: tuple[str, ...] = ()
-    """Sentences that go with the score, e.g. that the patient is older than the training set's."""
+    """Sentences about the score, e.g. that the patient is older than the training set's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ class NotEvaluated:
     code: str
     """The refusal's code."""
     sentence: str
-    """The refusal's sentence, which holds nothing personal."""
+    """The refusal's sentence, without personal data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,13 +97,13 @@ class InstanceResult:
     """One instance of the study: predicted, frame by frame, or not evaluated."""
 
     header: Dataset = field(repr=False)
-    """Its elements as they came; pixels are not needed. Personal, and so never shown."""
+    """Its elements as they came; pixels are not needed. Personal, so never shown."""
     frames: tuple[FrameResult, ...] = ()
-    """What was predicted; empty if it was not evaluated."""
+    """Predictions; empty if it was not evaluated."""
     not_evaluated: NotEvaluated | None = None
     """Why it was not; None if it was."""
     is_here: bool = True
-    """Its file is; else the header holds its UIDs alone, and there is no picture of it."""
+    """Whether its file is here; otherwise the header holds UIDs alone, and there is no picture."""
 
     @property
     def uid(self) -> str:
@@ -108,13 +112,13 @@ class InstanceResult:
 
     @property
     def leading_frame(self) -> FrameResult:
-        """The frame that decides about the instance: the most probable one, the first of equals."""
+        """The frame that decides the instance's result: the most probable one, the first of equals."""
         return max(self.frames, key=lambda frame: (frame.probability, -frame.frame_number))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predecessor:
-    """The result that this one takes the place of, as it was sent."""
+    """A result that this one replaces, as it was sent."""
 
     sop_instance_uid: str | None = field(repr=False)
     """Of its structured report; None if nobody got one."""
@@ -125,7 +129,7 @@ class Predecessor:
     revision: int
     """Revision of the study that it was about."""
     finished_at: datetime
-    """When it came about."""
+    """When it was stored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,18 +141,18 @@ class StudyResult:
     revision: int
     """Revision of the study, from 1."""
     model: ModelUsed
-    """Which network answered."""
+    """The network that gave it."""
     verdict: ResultVerdict
-    """Of the study."""
+    """The study's verdict."""
     finished_at: datetime
-    """When the study's verdict was stored; all our objects carry this moment and never today's."""
+    """When the study's verdict was stored; all our objects carry this time, never the present one."""
     instances: tuple[InstanceResult, ...]
     """Every instance of the study, in any order."""
     supersedes: Predecessor | None = None
     """The result that was sent before; None for the first one."""
     earlier_forms: tuple[Predecessor, ...] = ()
-    """Its own reports that may have arrived, in the order in which they were begun: with other words of
-    the site, or by another version of ours. The one that is made now may be among them."""
+    """Its own reports that may have arrived, in the order in which they were begun: with other result
+    settings, or by another version of pneumo. The one that is built now may be among them."""
 
     def __post_init__(self) -> None:
         for holds, code, sentence in _CONDITIONS:
@@ -157,9 +161,9 @@ class StudyResult:
 
     @property
     def in_order(self) -> tuple[InstanceResult, ...]:
-        """The instances by Instance Number, then by UID: the same whatever order rows come in.
+        """The instances by Instance Number, then by UID, independent of the order of rows.
 
-        Those whose files have left come last, so that the first one says whose study it is.
+        Those whose files were removed come last, so that the first one identifies the patient.
         """
         return tuple(
             sorted(
@@ -206,27 +210,27 @@ _CONDITIONS: tuple[tuple[Callable[[StudyResult], bool], str, str], ...] = (
     (
         lambda r: bool(r.instances),
         "RESULT_WITHOUT_INSTANCE",
-        "A result names the instances of its study; found none. Give every instance's row.",
+        "A result names the instances of its study; found none. Pass every instance's row.",
     ),
     (
         lambda r: all(bool(i.frames) != bool(i.not_evaluated) for i in r.instances),
         "RESULT_UNDECIDED",
-        "An instance has predictions or a reason why it has none; found both or neither. Give one.",
+        "An instance has predictions or a reason why it has none; found both or neither. Pass one.",
     ),
     (
         lambda r: len({text(i.header, "StudyInstanceUID") for i in r.instances}) == 1,
         "RESULT_OF_SEVERAL_STUDIES",
-        "A result is about one study; the headers name several. Give one study's instances.",
+        "A result is about one study; the headers name several. Pass one study's instances.",
     ),
     (
         lambda r: len({i.uid for i in r.instances}) == len(r.instances),
         "RESULT_NAMES_TWICE",
-        "A result names each instance once; found one twice. Give each row once.",
+        "A result names each instance once; found one twice. Pass each row once.",
     ),
     (
         lambda r: all(math.isfinite(f.probability) and 0 <= f.probability <= 1 for f in _frames(r)),
         "RESULT_NO_PROBABILITY",
-        "A probability lies between 0 and 1; found another number. It must not reach a PACS.",
+        "A probability is between 0 and 1; found another number. It must not reach a PACS.",
     ),
     (
         lambda r: (
@@ -234,7 +238,7 @@ _CONDITIONS: tuple[tuple[Callable[[StudyResult], bool], str, str], ...] = (
             and _agrees(r.verdict, r.probability, r.model.threshold)
         ),
         "RESULT_CONTRADICTS_ITSELF",
-        "A verdict follows from probability and threshold; here it does not. Give rows of one result.",
+        "A verdict follows from probability and threshold; here it does not. Pass rows of one result.",
     ),
     (
         lambda r: all(
@@ -247,6 +251,6 @@ _CONDITIONS: tuple[tuple[Callable[[StudyResult], bool], str, str], ...] = (
             )
         ),
         "RESULT_WITHOUT_TIME_ZONE",
-        "A moment carries its time zone; found one without. Rows are in UTC: say so.",
+        "A time has a time zone; found one without. Rows are in UTC: pass aware times.",
     ),
 )

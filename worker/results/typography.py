@@ -1,10 +1,10 @@
-"""Letters in a capture: which font, does it have them, how long is a line."""
+"""Fonts of a capture: which one, whether it has a character, how long a line is."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from enum import Enum
-from functools import cache
 from pathlib import Path
 
 from PIL import ImageFont
@@ -14,14 +14,14 @@ from worker.errors import Rejected
 
 FONTS = Path(__file__).parent / "fonts"
 _IN_NO_FONT = "\uffff"
-"""Unicode promises that this is no letter, so a font shows its box for missing ones."""
+"""Unicode guarantees that this is no character, so a font draws its box for missing glyphs."""
 
 
 class Style(Enum):
-    """The few sizes there are, in pixels of the capture; none is too small once it is 512 high."""
+    """Fonts and sizes, in pixels of the capture; each is readable when the capture is 512 high."""
 
     HEADLINE = ("DejaVuSans-Bold.ttf", 50)
-    """What was found."""
+    """The verdict."""
     BODY = ("DejaVuSans.ttf", 30)
     """Everything else."""
     FOOT = ("DejaVuSans-Bold.ttf", 31)
@@ -29,12 +29,12 @@ class Style(Enum):
 
     @property
     def line_height(self) -> int:
-        """From one line's top to the next."""
+        """Distance from one line's top to the next."""
         return round(self.value[1] * 1.32)
 
 
 def font_for(style: Style, chosen: Path | None) -> FreeTypeFont:
-    """The site's font for what the site writes (the disclaimer), DejaVu Sans for all else.
+    """Return the site's font for its own text (the disclaimer), DejaVu Sans for everything else.
 
     Raises Rejected FONT_UNREADABLE.
     """
@@ -42,10 +42,26 @@ def font_for(style: Style, chosen: Path | None) -> FreeTypeFont:
     return _font(chosen if chosen and style is Style.FOOT else FONTS / name, size)
 
 
-@cache
+class _FontsOfThread(threading.local):
+    """The fonts that a thread has opened: a FreeType face may serve one thread at a time, and Pillow
+    calls back into Python, where another thread may go on, while it draws."""
+
+    def __init__(self) -> None:
+        self.opened: dict[tuple[Path, int], FreeTypeFont] = {}
+
+
+_fonts = _FontsOfThread()
+
+
 def _font(path: Path, size: int) -> FreeTypeFont:
+    if (path, size) not in _fonts.opened:
+        _fonts.opened[path, size] = _open(path, size)
+    return _fonts.opened[path, size]
+
+
+def _open(path: Path, size: int) -> FreeTypeFont:
     try:
-        # The basic layout is in Pillow itself: what it draws does not hang on the machine's libraries.
+        # The basic layout is part of Pillow: what it draws does not depend on the machine's libraries.
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError:
         raise Rejected(
@@ -56,7 +72,7 @@ def _font(path: Path, size: int) -> FreeTypeFont:
 
 
 def check_glyphs(words: str, chosen: Path | None) -> None:
-    """Whether the disclaimer's font has all of its letters; a row of boxes would disclaim nothing.
+    """Check that the disclaimer's font has all its characters; a row of boxes disclaims nothing.
 
     Raises Rejected FONT_UNREADABLE, LETTER_NOT_IN_FONT.
     """
@@ -66,13 +82,13 @@ def check_glyphs(words: str, chosen: Path | None) -> None:
         if not letter.isspace() and bytes(font.getmask(letter)) == unknown:
             raise Rejected(
                 "LETTER_NOT_IN_FONT",
-                f"PNEUMO_RESULT_DISCLAIMER: found the letter U+{ord(letter):04X}, which the font does "
-                "not have. Set PNEUMO_RESULT_FONT to a font that has it, or choose other words.",
+                f"PNEUMO_RESULT_DISCLAIMER: found the character U+{ord(letter):04X}, which the font "
+                "does not have. Set PNEUMO_RESULT_FONT to a font that has it, or choose other words.",
             )
 
 
 def wrapped(words: str, font: FreeTypeFont, width: int) -> Iterator[str]:
-    """Lines of at most `width` pixels, broken between words; a longer word is cut."""
+    """Yield lines of at most `width` pixels, broken between words; a longer word is cut."""
     line = ""
     for word in words.split():
         longer = f"{line} {word}" if line else word
@@ -88,7 +104,7 @@ def wrapped(words: str, font: FreeTypeFont, width: int) -> Iterator[str]:
 
 
 def _pieces(word: str, font: FreeTypeFont, width: int) -> Iterator[str]:
-    """A word as it is, or cut into pieces that fit: Chinese has no spaces."""
+    """Yield a word in pieces that fit, usually one: Chinese has no spaces."""
     piece = ""
     for letter in word:
         if piece and font.getlength(piece + letter) > width:

@@ -1,114 +1,152 @@
-"""`pneumo retry`, `pneumo model register|activate`, `pneumo erase`: what operators change."""
+"""What operators change or verify: retries, model versions, identities, the audit trail."""
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
 from rich.console import Console
+from rich.table import Column, Table
 
 from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
-from db.engine.session import Database
+from db.ledger.audit import verify_chains
 from db.ledger.identity import erase_identity
-from db.ledger.model_registry import activate_model, select_shadow
+from db.ledger.model_registry import activate_model, list_models, select_shadow
 from db.studies.overview import parked_studies
 from db.studies.results import retry_parked
 from worker.errors import Rejected
-from worker.screens.console import resolve_study_key
+from worker.screens.console import (
+    actor,
+    counted,
+    format_time,
+    opened,
+    reading,
+    resolve_study_key,
+    wide_console,
+    writing,
+)
 from worker.settings import Settings
 
-
-def actor() -> str:
-    """Who did it, as the audit trail names them: the login name on this machine."""
-    try:
-        return f"operator:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "operator:unknown"
+FOLLOWED = "running workers follow within seconds."
 
 
 def retry_studies(
-    settings: Settings, studies: Sequence[str], *, all_parked: bool, code: str | None = None
+    settings: Settings, studies: Sequence[str] | None, *, parked: bool, code: str | None = None
 ) -> int:
-    """Send parked studies round again; 1 if one of those named is not parked."""
-    if all_parked == bool(studies):
+    """Retry parked studies; return 1 if one of those named is not parked. Raises Rejected RETRY_WHICH."""
+    if parked == bool(studies):
         raise Rejected(
-            "RETRY_WHICH", "Name the studies to retry, or say --parked for all of them; not both."
+            "RETRY_WHICH", "Name the studies to retry, or give --parked for all of them; not both."
         )
-    console, database = Console(), Database(settings.database_url)
-    if all_parked:
+    console, not_parked = wide_console(), 0
+    with opened(settings) as database:
         with database.reading() as session:
-            keys = parked_studies(session, code=code)
-    else:
-        keys = [resolve_study_key(database, asked) for asked in studies]
-    left_alone = 0
-    for key in keys:
-        with database.transaction() as session:
-            done = retry_parked(session, key, actor=actor())
-        left_alone += not done
-        console.print(f"{key}: {'will be tried again' if done else 'is not parked, left alone'}")
+            keys = (
+                [resolve_study_key(session, asked) for asked in studies]
+                if studies
+                else parked_studies(session, code=code)
+            )
+        for key in keys:
+            with database.transaction() as session:
+                done = retry_parked(session, key, actor=actor())
+            not_parked += not done
+            console.print(f"{key}: {'will be retried' if done else 'is not parked, unchanged'}")
     if not keys:
         console.print("Nothing is parked.")
-    database.dispose()
-    return 1 if left_alone else 0
+    return 1 if not_parked else 0
+
+
+def show_models(settings: Settings) -> None:
+    """Print the registered model versions; the active one and the shadow are marked."""
+    with reading(settings) as session:
+        models = list_models(session)
+    table = Table(
+        Column("model version", no_wrap=True),
+        "role",
+        "threshold",
+        "temperature",
+        "digest",
+        "registered",
+    )
+    for model in models:
+        table.add_row(
+            model.name,
+            "[green]active[/]" if model.is_active else "shadow" if model.is_shadow else "",
+            f"{model.threshold:.4f}",
+            f"{model.temperature:.4f}",
+            model.bundle_digest[:12],
+            format_time(model.registered_at),
+        )
+    wide_console().print(table)
 
 
 def register(settings: Settings, bundle: Path) -> None:
-    """Verify and record a bundle."""
+    """Verify a bundle, copy it into the installation and record it."""
     from worker.inference.active_model import register_bundle
 
-    database = Database(settings.database_url)
-    record = register_bundle(database, settings, bundle, actor=actor())
-    database.dispose()
-    state = "is active" if record.is_active else f"next: pneumo model activate {record.name}"
-    Console().print(f"{record.name} is registered (digest {record.bundle_digest[:12]}…); {state}.")
+    with opened(settings) as database:
+        record = register_bundle(database, settings, bundle, actor=actor())
+    state = "it is active" if record.is_active else f"next: pneumo model activate {record.name}"
+    wide_console().print(
+        f"{record.name} is registered (digest {record.bundle_digest[:12]}…); {state}."
+    )
 
 
 def activate(settings: Settings, name: str) -> None:
     """Select a registered version."""
-    database = Database(settings.database_url)
-    with database.transaction() as session:
+    with writing(settings) as session:
         record = activate_model(session, name, actor=actor())
-    database.dispose()
-    Console().print(f"{record.name} is active; running workers follow within seconds.")
+    wide_console().print(f"{record.name} is active; {FOLLOWED}")
 
 
 def set_shadow(settings: Settings, name: str) -> None:
     """Select the version that predicts beside the active one, or none."""
-    database = Database(settings.database_url)
-    with database.transaction() as session:
+    with writing(settings) as session:
         record = select_shadow(session, None if name == "none" else name, actor=actor())
-    database.dispose()
-    said = f"{record.name} is the shadow" if record else "There is no shadow now"
-    Console().print(f"{said}; running workers follow within seconds.")
+    chosen = f"{record.name} is the shadow" if record else "There is no shadow now"
+    wide_console().print(f"{chosen}; {FOLLOWED}")
 
 
-def erase_identity_of(settings: Settings, asked: str) -> int:
-    """Erase patient id and accession number of one study, and let go of results that name the person,
-    those that are owed and those to come; 1 if all was gone already.
+def erase_identity_of(settings: Settings, study: str, *, yes: bool) -> int:
+    """Erase a study's patient id and accession number, and cancel every delivery that names the person.
+
+    Results to come are not sent either. `yes`: do not ask. Return 1 if there was nothing to erase.
     """
-    database = Database(settings.database_url)
-    key = resolve_study_key(database, asked)
-    with database.transaction() as session:
-        forgone = cancel_study_deliveries(session, key, actor())
+    if not yes:
+        typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
+    with writing(settings) as session:
+        key = resolve_study_key(session, study)
+        cancelled = cancel_study_deliveries(session, key, actor())
         erased = erase_identity(session, key, actor=actor())
-        hold = destinations_with_objects(session, key)
-    database.dispose()
+        holders = destinations_with_objects(session, key)
     console = Console()
-    if erased:
+    console.print(
+        f"{key}: erased; no patient id or accession number is kept, and no result of this study is "
+        "sent from now on."
+        if erased
+        else f"{key}: there was nothing to erase."
+    )
+    if cancelled:
         console.print(
-            f"{key}: erased; no patient id or accession number is kept, and no result of it is sent "
-            "from now on."
+            f"Cancelled {counted(cancelled, 'delivery')} in which the person's name would have been "
+            "sent."
         )
-    else:
-        console.print(f"{key}: nothing was left to erase.")
-    if forgone:
+    if holders:
         console.print(
-            f"{forgone} results that were owed to destinations, with the person's name in them, are "
-            "let go: they are not sent any more."
+            f"Results of this study were sent earlier to {', '.join(holders)}: erase them there."
         )
-    if hold:
-        console.print(
-            f"Results of this study were sent to {', '.join(hold)} before: erase them there."
-        )
-    return 0 if erased or forgone else 1
+    return 0 if erased or cancelled else 1
+
+
+def show_audit_report(settings: Settings) -> int:
+    """Recompute the audit chain; return 1 if a record does not fit."""
+    with reading(settings) as session:
+        report = verify_chains(session)
+    verified = f"{counted(report.records, 'record')} verified."
+    wide_console().print(
+        f"[green]The audit trail is unbroken[/]: {verified}"
+        if report.ok
+        else f"[bold red]The audit trail is broken.[/] {report.first_broken}"
+    )
+    return 0 if report.ok else 1

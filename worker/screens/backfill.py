@@ -8,19 +8,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Column
 
-from db.engine.session import Database
 from worker.archive import backfill
-from worker.archive.backfill import Backfill, Rate, Window
-from worker.errors import Rejected
+from worker.archive.backfill import Backfill, BackfillProgress, Rate, Window
 from worker.peers.peers_file import read_peers
-from worker.screens.console import wide_console
-from worker.screens.truncated_days import truncation_notice
+from worker.screens.archive_days import modalities_of, truncation_notice
+from worker.screens.console import counted, opened, wide_console
 from worker.settings import Settings
 
 STOPPED = 130
-"""What a shell says of a program that was ended by Ctrl-C."""
+"""Exit code of a program that was ended by Ctrl-C, as shells have it."""
 BAR = 20
-"""Columns of the bar; where the terminal is narrow it gives way to the words."""
+"""Columns of the bar; in a narrow terminal it makes room for the words."""
 
 
 def backfill_and_show(
@@ -28,67 +26,54 @@ def backfill_and_show(
     *,
     first: date,
     last: date,
-    modalities: str,
+    modality: str,
     rate: str,
     window: str | None,
     outstanding: int,
     peer: str | None,
     console: Console | None = None,
 ) -> int:
-    """Order a span of days; 0 when all is ordered, 1 if the archive may have more, 130 if stopped."""
+    """Order a span of days; return 0 when all is ordered, 1 if the archive may have more, 130 if stopped."""
     console = console or wide_console()
-    archive = read_peers(settings.peers).single_with_role("search", peer)
-    read_peers(settings.peers).single_with_role("retrieve", archive.name)
+    peers = read_peers(settings.peers)
+    archive = peers.single_with_role("search", peer)
+    peers.single_with_role("retrieve", archive.name)
     wanted = Backfill(
         peer=archive,
         first=first,
         last=last,
-        modalities=modalities_of(modalities),
+        modalities=modalities_of(modality),
         rate=Rate.parse(rate),
         window=Window.parse(window) if window else None,
         outstanding=outstanding,
     )
-    database = Database(settings.database_url)
-    bars = _Bars(console)
-    try:
-        with bars.screen:
-            backfill.backfill(wanted, settings, database, show=bars.show)
-    except KeyboardInterrupt:
-        _print_end(console, bars.done, archive.name)
-        console.print("Stopped. The same command goes on from here.")
-        return STOPPED
-    finally:
-        database.dispose()
-    _print_end(console, bars.done, archive.name)
-    asked = "" if modalities == "CR,DX" else f" --modality {modalities}"
+    bars, is_stopped = _Bars(console), False
+    with opened(settings) as database:
+        try:
+            with bars.screen:
+                backfill.backfill(wanted, settings, database, show=bars.show)
+        except KeyboardInterrupt:
+            is_stopped = True
+    _print_end(console, bars.progress, archive.name)
+    asked = "" if modality == "CR,DX" else f" --modality {modality}"
     console.print(
-        f"What becomes of them: `pneumo coverage --from {first} --to {last}{asked}`",
+        "Stopped. Give the same command to continue from here."
+        if is_stopped
+        else f"To see what becomes of them: `pneumo coverage --from {first} --to {last}{asked}`",
         highlight=False,
         soft_wrap=True,
     )
-    return 1 if bars.done.truncations else 0
-
-
-def modalities_of(listed: str) -> tuple[str, ...]:
-    """`CR,DX` one by one; none for `all`. Raises Rejected MODALITY_INVALID."""
-    words = tuple(word.strip().upper() for word in listed.split(","))
-    if words == ("ALL",):
-        return ()
-    for word in words:
-        if not (word.isalnum() and word.isascii() and len(word) <= 16):
-            raise Rejected(
-                "MODALITY_INVALID",
-                "Modalities are defined terms separated by commas (CR,DX), or `all`.",
-            )
-    return words
+    if is_stopped:
+        return STOPPED
+    return 1 if bars.progress.truncations else 0
 
 
 class _Bars:
-    """What moves on a terminal; into a file or a pipe goes a line for each day that is done."""
+    """A bar on a terminal; into a file or a pipe goes a line for each day that is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.done = backfill.BackfillProgress(days=0)
+        self.progress = BackfillProgress(days=0)
         self.screen = Progress(
             SpinnerColumn(),
             BarColumn(BAR),
@@ -99,32 +84,34 @@ class _Bars:
             disable=not console.is_terminal,
         )
         self._bar = self.screen.add_task("days", total=None)
-        self._days_told = 0
+        self._days_printed = 0
 
-    def show(self, progress: backfill.BackfillProgress) -> None:
-        self.done = progress
-        waits = f", waits for {progress.waiting_for}" if progress.waiting_for else ""
+    def show(self, progress: BackfillProgress) -> None:
+        self.progress = progress
+        waiting = f", waiting for {progress.waiting_for}" if progress.waiting_for else ""
         self.screen.update(
             self._bar,
             total=progress.days,
             completed=progress.days_done,
-            description=f"days  {_numbers(progress)}{waits}",
+            description=f"days  {_numbers(progress)}{waiting}",
         )
-        if not self._console.is_terminal and progress.days_done > self._days_told:
-            self._days_told = progress.days_done
-            of = f"{progress.days_done:>{len(str(progress.days))}} of {progress.days} days"
-            self._console.print(f"{of}: {_numbers(progress)}", highlight=False)
+        if not self._console.is_terminal and progress.days_done > self._days_printed:
+            self._days_printed = progress.days_done
+            done = f"{progress.days_done:>{len(str(progress.days))}}"
+            self._console.print(
+                f"{done} of {counted(progress.days, 'day')}: {_numbers(progress)}", highlight=False
+            )
 
 
-def _numbers(progress: backfill.BackfillProgress) -> str:
+def _numbers(progress: BackfillProgress) -> str:
     return f"{progress.found} found, {progress.known} known, {progress.ordered} ordered"
 
 
-def _print_end(console: Console, done: backfill.BackfillProgress, peer_name: str) -> None:
+def _print_end(console: Console, progress: BackfillProgress, peer_name: str) -> None:
     console.print(
-        f"{done.days_done} of {done.days} days are done. Studies: {done.found} in {peer_name}, "
-        f"{done.known} known before, {done.ordered} ordered.",
+        f"Done: {progress.days_done} of {counted(progress.days, 'day')}. Studies: {progress.found} "
+        f"in {peer_name}, {progress.known} known before, {progress.ordered} ordered.",
         highlight=False,
     )
-    if done.truncations:
-        console.print(truncation_notice(peer_name, done.truncations))
+    if progress.truncations:
+        console.print(truncation_notice(peer_name, progress.truncations))

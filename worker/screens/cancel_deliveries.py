@@ -1,4 +1,4 @@
-"""`pneumo deliveries --forgo`: results that nobody will take any more are let go."""
+"""`pneumo deliveries --forgo`: cancel results that no destination will take any more."""
 
 from __future__ import annotations
 
@@ -16,58 +16,54 @@ from db.deliveries.cancel import (
 )
 from db.engine.session import Database
 from worker.errors import Rejected
-from worker.screens.admin import actor
-from worker.screens.console import wide_console
+from worker.screens.console import actor, counted, opened, wide_console
 from worker.settings import Settings
 from worker.transactions import in_transaction
 
 BATCH_SIZE = 100
 """Deliveries that are locked together."""
 MIN_KEY_LENGTH = 6
-"""Signs of a key; fewer may mean another study as well."""
+"""Characters of a key; fewer may mean another study as well."""
 
 
 def cancel_deliveries_and_show(
     settings: Settings,
     keys: Sequence[str],
     *,
-    asked: bool = True,
+    is_alone: bool = True,
     destination: str | None,
     dry_run: bool,
-    sure: Callable[[str], None] = lambda _: None,
+    confirm: Callable[[str], object] = lambda _: None,
     console: Console | None = None,
 ) -> int:
-    """Let them go, and say how many; 1 if a key names nothing that is owed.
+    """Cancel deliveries and print how many; return 1 if a key matches none that is outstanding.
 
-    `sure` is told how many, and raises if the person is not. `asked`: whether --forgo was said
-    alone. Raises Rejected FORGO_WHICH.
+    `confirm` is asked with their number, and raises if the person does not agree. `is_alone`:
+    whether --forgo was given without an option that does something else. Raises Rejected FORGO_WHICH.
     """
-    if not asked or not (keys or destination) or any(len(key) < MIN_KEY_LENGTH for key in keys):
+    if not is_alone or not (keys or destination) or any(len(key) < MIN_KEY_LENGTH for key in keys):
         raise Rejected(
             "FORGO_WHICH",
-            f"Say which, and nothing else: keys of deliveries or studies (or {MIN_KEY_LENGTH} signs of "
-            "their beginnings), or --destination NAME for all that it is owed, or both.",
+            "Name what to cancel, and nothing else: keys of deliveries or studies (at least their "
+            f"first {MIN_KEY_LENGTH} characters), or --destination NAME for everything outstanding "
+            "there, or both.",
         )
     console = console or wide_console()
-    database = Database(settings.database_url)
-    try:
+    with opened(settings) as database:
         with database.reading() as session:
             chosen = outstanding_deliveries(session, destination=destination, keys=keys)
         if not dry_run:
             if chosen:
-                sure(f"Let go of {_counted(chosen)}, for good?")
+                confirm(f"Cancel {_counts(chosen)} for good?")
             _cancel(database, chosen, None if keys else destination)
-    finally:
-        database.dispose()
     missing = [
         key
         for key in keys
         if not any(o.delivery_key.startswith(key) or o.study_key.startswith(key) for o in chosen)
     ]
     for key in missing:
-        console.print(f"{key}: nothing is owed")
-    would = "would be" if dry_run else "are"
-    console.print(f"{_counted(chosen)} {would} let go.")
+        console.print(f"{key}: nothing is outstanding")
+    console.print(f"{'Would be cancelled' if dry_run else 'Cancelled'}: {_counts(chosen)}.")
     return 1 if missing else 0
 
 
@@ -82,8 +78,8 @@ def _cancel(
         in_transaction(database, lambda session: cancel_updates(session, destination))
 
 
-def _counted(chosen: Sequence[OutstandingDelivery]) -> str:
-    """ "3 results (2 owed to archive, 1 to web)"."""
+def _counts(chosen: Sequence[OutstandingDelivery]) -> str:
+    """Count by destination, e.g. "3 results (2 for archive, 1 for web)"."""
     by_destination = Counter(item.destination for item in chosen)
-    listed = ", ".join(f"{count} owed to {name}" for name, count in sorted(by_destination.items()))
-    return f"{len(chosen)} results ({listed})" if listed else "0 results"
+    listed = ", ".join(f"{count} for {name}" for name, count in sorted(by_destination.items()))
+    return f"{counted(len(chosen), 'result')} ({listed})" if listed else "0 results"

@@ -1,108 +1,89 @@
-"""What `pneumo report` prints: the analysts' views, by the columns that fit a terminal."""
+"""`pneumo report`: the analysts' views, with the columns that fit a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from db.engine.session import Database
 from db.studies.overview import count_view_rows, view_rows
-from worker.screens.console import RESEARCH_ONLY, cell, wide_console
+from worker.screens.console import RESEARCH_ONLY, cell, counted, reading, titled_table, wide_console
 from worker.settings import Settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class ReportTable:
-    """How `pneumo report` prints one of the analysts' views."""
-
-    view: str
-    """Its name in SQL."""
-    title: str
-    """What it is, for a person."""
-    columns: tuple[str, ...] = ()
-    """The columns that fit a terminal; empty: all. SQL shows the rest."""
-
-
-REPORT = (
-    ReportTable(
-        view="v1_studies",
-        title="Studies",
-        columns=(
-            "study_key", "priority", "state", "verdict", "probability", "model_version",
-            "instances", "error_code", "turnaround_seconds",
+REPORT = {
+    "v1_studies": (
+        "Studies",
+        (
+            "study_key state verdict error_code probability priority model_version instances "
+            "turnaround_seconds"
         ),
     ),
-    ReportTable(
-        view="v1_predictions",
-        title="Predictions",
-        columns=(
-            "study_key", "instance_number", "verdict", "probability", "logit", "model_version",
-            "device", "view_position",
+    "v1_predictions": (
+        "Predictions",
+        "study_key instance_number verdict probability logit model_version device view_position",
+    ),
+    "v1_refusals_by_code": (
+        "Refusals by code",
+        "refusal_code instances studies refusal_step refusal_tag",
+    ),
+    "v1_turnaround_by_priority": ("Turn-around by priority (seconds)", ""),
+    "v1_shadow_agreement": (
+        "Shadow beside active model",
+        (
+            "study_key active_probability shadow_probability agrees active_version shadow_version "
+            "shadow_verdict"
         ),
     ),
-    ReportTable(
-        view="v1_refusals_by_code",
-        title="Refusals by code",
-        columns=("refusal_code", "refusal_step", "refusal_tag", "instances", "studies"),
-    ),
-    ReportTable(view="v1_turnaround_by_priority", title="Turn-around by priority (seconds)"),
-    ReportTable(
-        view="v1_shadow_agreement",
-        title="Shadow beside active model",
-        columns=(
-            "study_key", "active_version", "active_probability", "shadow_version",
-            "shadow_probability", "shadow_verdict", "agrees",
+    "v1_deliveries": (
+        "Results on their way to the PACS",
+        (
+            "study_key destination state error_code revision model_version is_superseded attempts "
+            "sent_at"
         ),
     ),
-    ReportTable(
-        view="v1_deliveries",
-        title="Results on their way to the PACS",
-        columns=(
-            "study_key", "destination", "revision", "model_version", "state", "is_superseded",
-            "attempts", "error_code", "sent_at",
-        ),
-    ),
-)  # fmt: skip
-"""What `pneumo report` prints, in order."""
-
-NEVER_TRUNCATED = {
-    "study_key", "model_version", "probability", "refusal_code", "active_probability",
-    "shadow_probability",
-}  # fmt: skip
-"""Columns that are of no use in part."""
-
-
+}
+"""The views in order, each with its title and columns, the most important first; none: all."""
 REPORT_ROWS = 20
-"""Newest rows printed of a long view."""
+"""How many of the newest rows of a long view are printed."""
 
 
 def show_report(settings: Settings, console: Console | None = None) -> None:
-    """The analysts' views, newest rows first where there are many."""
+    """Print the analysts' views, newest rows first where there are many."""
     console = console or wide_console()
-    database = Database(settings.database_url)
-    with database.reading() as session:
-        for page in REPORT:
-            columns, rows = view_rows(session, page.view, limit=REPORT_ROWS)
+    with reading(settings) as session:
+        for view, (title, chosen) in REPORT.items():
+            columns, rows = view_rows(session, view, limit=REPORT_ROWS)
             few = len(rows) < REPORT_ROWS
-            total = len(rows) if few else count_view_rows(session, page.view)
-            console.print(_view_table(page, columns, rows, total))
+            total = len(rows) if few else count_view_rows(session, view)
+            table = _view_table(title, chosen.split() or columns, columns, rows)
+            left_out = _drop_what_does_not_fit(table, console)
+            count = f"newest {len(rows)} of {total}" if total > len(rows) else str(total)
+            table.caption = f"{count} {'row' if total == 1 else 'rows'} of {view}{left_out}"
+            console.print(table)
     console.print(RESEARCH_ONLY, style="dim")
-    database.dispose()
 
 
 def _view_table(
-    page: ReportTable, columns: Sequence[str], rows: Sequence[Sequence[object]], total: int
+    title: str, chosen: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[object]]
 ) -> Table:
-    places = [columns.index(column) for column in page.columns or columns]
-    count = f"newest {len(rows)} of {total} rows" if total > len(rows) else "all rows"
-    table = Table(title=page.title, caption=f"{count} of {page.view}")
-    table.title_justify = table.caption_justify = "left"
-    for place in places:
-        name = columns[place]
-        table.add_column(name.replace("_", " "), no_wrap=name in NEVER_TRUNCATED)
+    table = titled_table(title)
+    table.caption_justify = "left"
+    for name in chosen:
+        wraps = name == "refusal_tag"
+        table.add_column(
+            name.replace("_", "\n"), no_wrap=not wraps, max_width=16 if wraps else None
+        )
     for row in rows:
-        table.add_row(*[cell(row[place]) for place in places])
+        table.add_row(*(cell(row[columns.index(name)]) for name in chosen))
     return table
+
+
+def _drop_what_does_not_fit(table: Table, console: Console) -> str:
+    """Drop the last columns that a narrow terminal has no room for, and say how many."""
+    total, roomy = len(table.columns), console.options.update(max_width=1000)
+    while Measurement.get(console, roomy, table).maximum > console.width:
+        table.columns.pop()
+    dropped = total - len(table.columns)
+    return f"; no room for {counted(dropped, 'column')}" if dropped else ""

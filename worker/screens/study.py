@@ -1,45 +1,56 @@
-"""What `pneumo show STUDY` prints: everything about one study but its identity."""
+"""`pneumo show STUDY`: everything about one study except its identity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console, Group
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from db.engine.session import Database
-from db.studies.overview import find_study, study_detail
+from db.studies.overview import study_detail
 from db.values import AttemptDetail, AuditDetail, InstanceDetail, StudyDetail, StudySummary
-from worker.screens.console import COLOUR, RESEARCH_ONLY, cell, format_time, wide_console
+from worker.screens.console import (
+    COLOUR,
+    RESEARCH_ONLY,
+    cell,
+    counted,
+    format_time,
+    reading,
+    resolve_study_key,
+    titled_table,
+    wide_console,
+)
 from worker.settings import Settings
 
 
-def show_study(settings: Settings, asked: str, console: Console | None = None) -> int:
-    """Everything about one study but its identity; 1 if there is no such study."""
-    console = console or wide_console()
-    database = Database(settings.database_url)
-    with database.reading() as session:
-        key = find_study(session, asked)
-        detail = study_detail(session, key) if key else None
-    database.dispose()
-    if detail is None:
-        console.print("No study has this key or UID. `pneumo report` lists the studies.")
-        return 1
-    console.print(Panel(_study_panel(detail), title=f"Study {detail.summary.study_key}"))
-    return 0
+def show_study(settings: Settings, study: str, console: Console | None = None) -> None:
+    """Print everything about one study except its identity. Raises Rejected STUDY_UNKNOWN."""
+    with reading(settings) as session:
+        key = resolve_study_key(session, study)
+        detail = study_detail(session, key)
+    assert detail is not None  # the same look has found its key
+    (console or wide_console()).print(Panel(_study_panel(detail), title=f"Study {key}"))
 
 
 def _study_panel(detail: StudyDetail) -> Group:
     return Group(
         _summary_lines(detail.summary),
         _instances_table(detail.instances),
-        *_predictions_tables(detail.instances),
+        *_predictions(detail.instances),
         _attempts_table(detail.attempts),
         _audit_table(detail.audit),
         Text(RESEARCH_ONLY, style="dim"),
     )
+
+
+def _table(title: str, *columns: str | Column) -> Table:
+    """Make a table whose figures fit into a panel of 80 columns."""
+    table = titled_table(title, *columns)
+    table.box, table.padding, table.show_edge = box.SIMPLE_HEAD, (0, 0, 0, 0), False
+    return table
 
 
 def _summary_lines(summary: StudySummary) -> Text:
@@ -54,8 +65,9 @@ def _summary_lines(summary: StudySummary) -> Text:
     else:
         text.append(summary.state.value.upper())
     text.append(
-        f"\n{summary.priority.value}, came by {summary.source.value}, revision {summary.revision}, "
-        f"{summary.attempts} attempt(s), received {format_time(summary.received_at)}"
+        f"\n{summary.priority.value}, received by {summary.source.value} "
+        f"{format_time(summary.received_at)}, revision {summary.revision}, "
+        f"{counted(summary.attempts, 'attempt')}"
     )
     if summary.turnaround_seconds is not None:
         text.append(f", turn-around {summary.turnaround_seconds:.2f} s")
@@ -67,10 +79,9 @@ def _summary_lines(summary: StudySummary) -> Text:
 
 
 def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
-    table = Table(
-        "no.", "state", "transfer syntax", "modality", "view", "file", "why not", title="Instances"
+    table = _table(
+        "Instances", "no.", "state", "transfer syntax", "modality", "view", "file", "refusal"
     )
-    table.title_justify = "left"
     for instance in instances:
         refusal = instance.refusal
         table.add_row(
@@ -79,7 +90,9 @@ def _instances_table(instances: Sequence[InstanceDetail]) -> Table:
             instance.transfer_syntax_name or "",
             instance.modality or "",
             instance.view_position or "",
-            f"left {format_time(instance.file_removed_at)}" if instance.file_removed_at else "here",
+            f"removed {format_time(instance.file_removed_at)}"
+            if instance.file_removed_at
+            else "stored",
             Text.assemble((refusal.code, "bold"), f" {refusal.tag or ''}\n{refusal.sentence}")
             if refusal
             else "",
@@ -93,27 +106,14 @@ def _state_of(instance: InstanceDetail) -> str:
     return f"{instance.state.value}, replaced in revision {instance.replaced_in_revision}"
 
 
-def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
-    """One table of predictions, if there are any."""
-    rows = [(i.number, p) for i in instances for p in i.predictions]
-    if not rows:
-        return []
-    table = Table(
-        "no.", "frame", "verdict", "probability", "logit", "distance", "model version", "device",
-        "pixels",
-        title="Predictions",
+def _predictions(instances: Sequence[InstanceDetail]) -> list[Table | Text]:
+    """Make one table of predictions, if there are any, and a line for what was done to the pixels."""
+    table = _table(
+        "Predictions", "no.", "frame", "verdict", "probability", "logit", "distance",
+        "model version", "device",
     )  # fmt: skip
-    table.title_justify = "left"
-    for number, prediction in rows:
-        done = prediction.normalisation
-        told = [
-            f"{key}={done[key]}"
-            for key in ("voi", "window_center", "window_width", "inverted")
-            if done.get(key) is not None
-        ]
-        warned = [
-            str(w.get("sentence", w) if isinstance(w, dict) else w) for w in prediction.warnings
-        ]
+    notes = Text()
+    for number, prediction in ((i.number, p) for i in instances for p in i.predictions):
         table.add_row(
             str(number),
             str(prediction.frame_number),
@@ -123,25 +123,25 @@ def _predictions_tables(instances: Sequence[InstanceDetail]) -> list[Table]:
             "" if prediction.distance is None else f"{prediction.distance:.3f}",
             prediction.model_name,
             prediction.device,
-            "\n".join([", ".join(told), *warned]),
         )
-    return [table]
+        steps = [
+            f"{key}={value}"
+            for key in ("voi", "window_center", "window_width", "inverted")
+            if (value := prediction.normalisation.get(key)) is not None
+        ]
+        notes.append(f"no. {number}, frame {prediction.frame_number}: {', '.join(steps)}\n")
+        for warning in prediction.warnings:
+            sentence = warning.get("sentence", warning) if isinstance(warning, dict) else warning
+            notes.append(f"{sentence}\n", style="yellow")
+    notes.rstrip()
+    return [table, notes] if table.rows else []
 
 
 def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
-    table = Table(
-        "no.",
-        "lane",
-        "outcome",
-        "read",
-        "normalise",
-        "infer",
-        "store",
-        "total",
-        "started",
-        title="Attempts (seconds)",
-    )
-    table.title_justify = "left"
+    table = _table(
+        "Attempts (seconds)", "no.", "lane", "outcome", "read", "normalise", "infer", "store",
+        "total", "started",
+    )  # fmt: skip
     for attempt in attempts:
         seconds = (
             attempt.read_seconds, attempt.normalise_seconds, attempt.inference_seconds,
@@ -158,8 +158,7 @@ def _attempts_table(attempts: Sequence[AttemptDetail]) -> Table:
 
 
 def _audit_table(records: Sequence[AuditDetail]) -> Table:
-    table = Table("when (UTC)", "event", "actor", "detail", title="Audit")
-    table.title_justify = "left"
+    table = _table("Audit", "time (UTC)", "event", "actor", Column("detail", overflow="fold"))
     for record in records:
         detail = ", ".join(f"{key}={cell(value)}" for key, value in record.detail.items())
         table.add_row(format_time(record.occurred_at), record.event, record.actor, detail)

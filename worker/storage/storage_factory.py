@@ -17,7 +17,7 @@ from __future__ import annotations
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import Database, is_transient
-from db.studies.known_images import has_instances
+from db.studies.overview import has_instances
 from worker.errors import Transient
 from worker.settings import Settings
 from worker.storage.disk import refuse_when_writing_exhausts

@@ -37,31 +37,36 @@ from tests.builders.database import (
     store,
     uid_of,
 )
-from tests.builders.deliveries import claimed, destined, due
+from tests.builders.deliveries import (
+    activate_destinations,
+    claim_one_delivery,
+    publish_due_deliveries,
+)
+from tests.builders.waiting import scaled
 
 
 def test_of_eight_threads_one_gets_a_delivery(database):
-    destined(database)
+    activate_destinations(database)
     finish_one(database)
-    (key,) = due(database)
+    (key,) = publish_due_deliveries(database)
     barrier, claims = Barrier(8), []
 
     def take():
-        barrier.wait(timeout=60)
-        claims.append(claimed(database, key))
+        barrier.wait(timeout=scaled(60))
+        claims.append(claim_one_delivery(database, key))
 
     threads = [Thread(target=take) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=scaled(60))
     assert len([claim for claim in claims if claim]) == 1
     assert len(claims) == 8
 
 
 def accept_in_a_process(url, barrier, answers):
     database = Database(url)
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=scaled(60))
     with database.transaction() as session:
         accepted = accept(session, make_study(1))
     answers.put((accepted.study_key, accepted.is_new))
@@ -76,9 +81,9 @@ def test_eight_processes_accept_the_same_study_at_once(url, database):
     ]
     for process in processes:
         process.start()
-    told = [answers.get(timeout=60) for _ in processes]
+    told = [answers.get(timeout=scaled(60)) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=scaled(60))
 
     assert [process.exitcode for process in processes] == [0] * 8
     assert len({key for key, _ in told}) == 1
@@ -97,7 +102,7 @@ def at_once(count, work):
     barrier, results, errors = Barrier(count), [], []
 
     def run(number):
-        barrier.wait(timeout=30)
+        barrier.wait(timeout=scaled(30))
         try:
             results.append(work(number))
         except Exception as error:  # noqa: BLE001  a thread's failure is the test's
@@ -107,7 +112,7 @@ def at_once(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=scaled(60))
     return results, errors
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from db.engine.session import Database
 from db.studies.overview import overview
-from tests.builders.history import fill
+from tests.builders.history import fill_history
 from tests.builders.recurring_queries import HOT, counting_rows, undone
 
 STUDIES = 20_000
@@ -25,7 +25,7 @@ def history(postgresql_server, administer, migrated_postgresql):
     """Years of studies; whoever changes something takes it back."""
     administer(f"CREATE DATABASE history TEMPLATE {migrated_postgresql} STRATEGY file_copy")
     database = Database(postgresql_server("history"))
-    fill(database, STUDIES)
+    fill_history(database, STUDIES)
     yield database
     database.dispose()
     administer("DROP DATABASE history WITH (FORCE)")

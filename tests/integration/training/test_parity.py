@@ -17,9 +17,11 @@ from PIL import Image
 from scipy.special import expit
 
 from tests.builders.dicom import write_instance
-from training.data import load_pool, load_tensor, read_pool
 from training.data.class_folders import BARE
-from training.held_out import logits_of
+from training.data.decoding import load_tensor
+from training.data.planes import load_pool
+from training.data.reading import read_pool
+from training.evaluate.predictions import logits_of
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec, preprocess
 from worker.imaging.reading import read_dataset
@@ -31,9 +33,12 @@ ENCODINGS = [(12, "MONOCHROME1"), (12, "MONOCHROME2"), (16, "MONOCHROME1"), (16,
 SPEC = PreprocessingSpec()
 BUNDLES = packaged_bundles()
 
-pytestmark = pytest.mark.skipif(
-    not ORIGINALS.exists(), reason="the original radiographs are not at ../shared"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not ORIGINALS.exists(), reason="the original radiographs are not at ../shared"
+    ),
+    pytest.mark.timeout(1800),  # 300 images through a whole network, minutes on a busy machine
+]
 
 
 def write_with_window(
@@ -54,7 +59,7 @@ def write_with_window(
 
 
 def worker_tensor(path: Path) -> torch.Tensor:
-    """As worker.pipeline.process_study makes it."""
+    """As worker.pipeline makes it."""
     return preprocess(normalise_frame(read_dataset(path), SPEC, 1).pixels, SPEC)
 
 

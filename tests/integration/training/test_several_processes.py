@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.training.conftest import draw_set
+from tests.builders.data_sets import draw_set
+
+# Each command is a process that imports torch: seconds on an idle machine, minutes on a busy one.
+pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGURATION = """

@@ -102,7 +102,7 @@ def test_errors_carry_a_code_and_a_sentence(error):
 
 
 def test_a_stale_claim_says_what_to_do():
-    assert "Nothing is to be done" in StaleClaim(3).sentence
+    assert "You need not do anything" in StaleClaim(3).sentence
     assert StaleClaim(3).token == 3
 
 

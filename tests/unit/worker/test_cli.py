@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from datetime import date
+from importlib import import_module
 
 import pytest
+import typer
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from db.ledger.audit import verify_chains
 from tests.builders.dicom import write_instance
 from tests.builders.installation import ROOT
+from worker.commands.options import SCREENS, _day
 from worker.intake.accept import accept_study
+from worker.screens.console import counted
 from worker.settings import read_settings
 
 
@@ -36,7 +42,7 @@ def state(tmp_path):
 def test_help_reads_like_a_page():
     page = pneumo("--help").stdout
     for words in (
-        "Run an installation", "Send studies", "Look at what happened", "Mend what went wrong",
+        "Run an installation", "Send studies", "See what happened", "Fix what went wrong",
         "Keep models and data", "For research until it is cleared", "train",
     ):  # fmt: skip
         assert words in page
@@ -45,11 +51,11 @@ def test_help_reads_like_a_page():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("retry",), "RETRY_WHICH", "Name the studies to retry, or say --parked"),
+        (("retry",), "RETRY_WHICH", "Name the studies to retry, or give --parked"),
         (("retry", "0" * 32), "STUDY_UNKNOWN", "No study has this key or UID"),
         (("model", "activate", "vgg16-9"), "MODEL_UNKNOWN", "registered are: none"),
         (("model", "register", "docs"), "BUNDLE_FILE_MISSING", "holds no manifest.json"),
-        (("enqueue", "nowhere.dcm"), "FILE_UNREADABLE", "cannot be read"),
+        (("enqueue", "nowhere.dcm"), "FILE_UNREADABLE", "nowhere.dcm: "),
         (("health", "heart"), "UNKNOWN_PART", "expected worker, relay, listener"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -61,6 +67,48 @@ def test_what_cannot_be_done_is_said_in_one_sentence(state, arguments, code, wor
     assert code in everything
     assert words in everything
     assert "Traceback" not in everything
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_command_and_its_screen_have_the_same_options(screen):
+    module, name = screen.split(":")
+    declared = inspect.signature(SCREENS[screen]).parameters
+    shown = inspect.signature(getattr(import_module(module), name)).parameters
+    assert [*declared] == [option for option in shown if option not in ("settings", "console")]
+    for option, parameter in shown.items():
+        if option in declared and parameter.default is not parameter.empty:
+            assert parameter.default == declared[option].default
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "words"),
+    [
+        (0, "message", "0 messages"),
+        (1, "message", "1 message"),
+        (1, "study", "1 study"),
+        (2, "study", "2 studies"),
+        (12, "delivery", "12 deliveries"),
+        (7, "day", "7 days"),
+        (3, "ordered study", "3 ordered studies"),
+    ],
+)
+def test_a_number_agrees_with_its_noun(count, noun, words):
+    assert counted(count, noun) == words
+
+
+def test_a_day_is_read_as_iso_8601_writes_it():
+    assert _day("2026-02-28") == date(2026, 2, 28)
+    with pytest.raises(typer.BadParameter, match="'2026-02-30' is not a day; expected 2026-01-31"):
+        _day("2026-02-30")
+
+
+@pytest.mark.parametrize("option", ["--peer", "--from-peer"])
+def test_an_archive_is_named_by_peer_and_by_the_name_of_before(state, option):
+    said = pneumo("--state", state, "pull", "--study", "1.2.3", option, "nobody")
+    assert said.returncode == 1
+    assert "PEER_UNKNOWN" in said.stderr
+    assert "nobody" in said.stderr
+    assert "--from-peer" not in pneumo("pull", "--help").stdout
 
 
 @pytest.mark.parametrize("command", ["status", "report"])
@@ -78,7 +126,7 @@ def test_the_audit_trail_can_be_verified(state):
 def test_a_study_that_is_not_there_is_said_so(state):
     said = pneumo("--state", state, "show", "abcdef")
     assert said.returncode == 1
-    assert "No study has this key" in said.stdout
+    assert "STUDY_UNKNOWN No study has this key" in said.stderr
 
 
 def test_an_installation_that_was_never_made_is_said_so(tmp_path):
@@ -96,10 +144,10 @@ def test_a_wrong_setting_is_said_by_its_name(state, monkeypatch):
     assert "PNEUMO_LEASE_S" in said.stderr
 
 
-def test_migrating_makes_the_folder_and_says_where_the_database_stands(tmp_path):
+def test_migrating_makes_the_folder_and_says_the_revision(tmp_path):
     said = pneumo("--state", tmp_path / "new" / "site", "migrate")
     assert said.returncode == 0, said.stderr
-    assert "The database stands at" in said.stdout
+    assert "The database is at revision" in said.stdout
 
 
 def test_files_are_enqueued_and_found_again(state, tmp_path):
@@ -130,7 +178,7 @@ def test_erasing_takes_the_identity_and_leaves_the_chain_whole(state, tmp_path):
     first = pneumo("--state", state, "erase", key[:12], "--yes")
     second = pneumo("--state", state, "erase", key, "--yes")
     assert (first.returncode, second.returncode) == (0, 1)
-    assert "nothing was left to erase" in second.stdout
+    assert "there was nothing to erase" in second.stdout
     with database.transaction() as session:
         assert verify_chains(session).ok
     database.dispose()

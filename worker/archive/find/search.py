@@ -1,4 +1,4 @@
-"""What an archive has: its studies of a day, and how many images one of them holds."""
+"""Search an archive: the studies of a day, and the number of images of a study."""
 
 from __future__ import annotations
 
@@ -14,70 +14,59 @@ from worker.archive.find.truncated_answers import Truncation, find_whole_day
 from worker.peers.peers_file import Peer
 from worker.settings import Settings
 
-__all__ = [
-    "Archive",
-    "FoundDay",
-    "FoundStudy",
-    "Truncation",
-    "count_images",
-    "find_day",
-    "look_up",
-    "open_search",
-]  # fmt: skip
-
 
 @dataclass(frozen=True, kw_only=True)
 class FoundDay:
-    """What an archive has of a day."""
+    """The studies that an archive has of a day."""
 
     studies: tuple[FoundStudy, ...] = field(repr=False)
     """Each once."""
     truncation: Truncation | None = None
-    """Why it may have more than it told."""
+    """Why the archive may have more than it returned."""
 
 
 def find_day(
     peer: Peer, settings: Settings, day: date, modalities: Collection[str] = ()
 ) -> FoundDay:
-    """The studies of one day that have one of these modalities.
+    """Return the studies of one day that have one of these modalities.
 
-    Asked modality by modality, as matching takes a single value, and looked over again: many
-    archives do not match (0008,0061), or do not even give it; what does not say its modalities is
-    kept, since eligibility is judged image by image anyway. An answer that was cut off is asked for
-    again in shorter spans of time. Raises as `association` and `dicomweb_session`.
+    Queries modality by modality, as matching takes a single value, and filters the answers again:
+    many archives do not match (0008,0061), or do not even return it. A study without it is kept,
+    since eligibility is judged image by image anyway. A truncated answer is queried again in
+    shorter spans of time. Raises as `association` and `dicomweb_session`.
     """
     found: dict[str, FoundStudy] = {}
-    doubt: Truncation | None = None
-    wanted = frozenset(modalities)
+    truncation: Truncation | None = None
+    requested = frozenset(modalities)
     with open_search(peer, settings, str(peer.search)) as archive:
-        for modality in sorted(wanted) or [""]:
-            told, unsure = find_whole_day(archive, day, modality, limit=peer.search_limit)
-            doubt = doubt or unsure
-            for study in told:
-                if not wanted or not study.modalities or study.modalities & wanted:
+        for modality in sorted(requested) or [""]:
+            studies, cause = find_whole_day(archive, day, modality, limit=peer.search_limit)
+            truncation = truncation or cause
+            for study in studies:
+                if not requested or not study.modalities or study.modalities & requested:
                     found.setdefault(study.study_instance_uid, study)
-    return FoundDay(studies=tuple(found.values()), truncation=doubt)
+    return FoundDay(studies=tuple(found.values()), truncation=truncation)
 
 
 def count_images(
     archive: Archive, study_instance_uid: str, *, own: Mapping[str, Collection[str]] | None = None
 ) -> int | None:
-    """How many images the archive has of a study; None if it does not know it or does not say.
+    """Return how many images the archive has of a study; None if it has no such study or does not say.
 
-    `own`: what we sent of ours into the study, SOP Instance UIDs by Series Instance UID. An archive
-    counts them in, so they are looked up there and left out: before the count is asked for, since
-    what arrives in between then makes the count too large, and never too small.
+    `own`: our results of the study, SOP Instance UIDs by Series Instance UID. An archive counts
+    them in, so they are looked up there and subtracted. They are looked up before the count: what
+    arrives in between makes the count too large, and never too small.
     """
-    there = sum(
+    own_in_archive = sum(
         len(archive.instances(study_instance_uid, series) & frozenset(uids))
         for series, uids in (own or {}).items()
     )
     study = look_up(archive, study_instance_uid)
-    return None if study is None or study.instances is None else study.instances - there
+    return None if study is None or study.instances is None else study.instances - own_in_archive
 
 
 def look_up(archive: Archive, study_instance_uid: str) -> FoundStudy | None:
-    """What the archive says of a study; None if it does not know it."""
+    """Return what the archive says of a study; None if it has no such study."""
     answer = archive.studies({"StudyInstanceUID": study_instance_uid})
     if answer.error is not None and not answer.studies:
         raise answer.error
@@ -86,6 +75,6 @@ def look_up(archive: Archive, study_instance_uid: str) -> FoundStudy | None:
 
 @contextmanager
 def open_search(peer: Peer, settings: Settings, way: str) -> Iterator[Archive]:
-    """A connection over which any number of questions can be asked, by "c-find" or "qido-rs"."""
+    """Open a connection for any number of queries, by "c-find" or "qido-rs"."""
     with (open_qido if way == "qido-rs" else open_c_find)(peer, settings) as archive:
         yield archive

@@ -1,10 +1,10 @@
-"""By C-MOVE: what an archive has of a study and our listener has not taken over.
+"""Find what an archive has of a study and our listener did not receive by C-MOVE.
 
-Results of pneumo are dropped by the listener, so they are no images that did not come. Those of this
-installation are in its database. Those of another one that reads for the same archive are known by what
-C-FIND gives of them: Series Description and Software Versions, or, where the archive gives no Software
+The listener drops results of pneumo, so these are not missing images. Those of this installation are in
+its database. Those of another installation that reads for the same archive are recognised by what
+C-FIND returns: Series Description and Software Versions, or, where the archive returns no Software
 Versions (an optional key), the class, the modality and the Series Description that only our objects
-have together. No radiograph is left out for it: a series of those is CR or DX, and ours are SR and OT.
+combine. No radiograph is mistaken for one: a series of those is CR or DX, and ours are SR and OT.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ RESULT_MODALITIES = frozenset({"SR", "OT"})
 
 @dataclass(frozen=True, kw_only=True)
 class MissingObjects:
-    """What is there and not here."""
+    """Objects of a study that the archive has and we have not."""
 
     own: int
-    """Results that pneumo made, this installation or another one."""
+    """How many are results of pneumo, from this installation or another one."""
     others: tuple[ListedObject, ...] = field(repr=False)
-    """All else."""
+    """All other objects."""
 
     @property
     def may_hold_radiograph(self) -> bool:
-        """Whether the study could have another verdict with it."""
+        """Whether the study could have another verdict with these objects."""
         return any(it.may_be_radiograph for it in self.others)
 
 
@@ -49,7 +49,7 @@ def find_missing_objects(
     study_instance_uid: str,
     here: Collection[str],
 ) -> MissingObjects | None:
-    """What did not come. None if the archive cannot say what there is. `here`: SOP Instance UIDs."""
+    """Return what is missing; None if the archive cannot list it. `here`: SOP Instance UIDs."""
     try:
         listed = list_objects(peer, settings, study_instance_uid)
     except PneumoError:

@@ -1,7 +1,7 @@
-"""A multipart/related message (RFC 2046 5.1), read part by part and each part chunk by chunk.
+"""Read a multipart/related message (RFC 2046 5.1) part by part, and each part chunk by chunk.
 
-Nothing is held but one chunk, however large an image is, and a message that breaks off is told from
-one that has ended: only the closing delimiter ends it.
+No more than one chunk is in memory, however large an image is. Only the closing delimiter ends a
+message, so that a truncated one is recognised.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ MAX_HEADER_BYTES = 65_536
 
 
 class MultipartError(Exception):
-    """The message ends too early, or is no multipart message."""
+    """The message is truncated, or is no multipart message."""
 
 
 def boundary_of(content_type: str) -> bytes | None:
-    """The boundary parameter of a Content-Type; None without one."""
+    """Return the boundary parameter of a Content-Type; None if it has none."""
     message = Message()
     message["Content-Type"] = content_type
     boundary = message.get_param("boundary")
@@ -25,14 +25,14 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 def parts(chunks: Iterable[bytes], boundary: bytes) -> Iterator[Iterator[bytes]]:
-    """Each part's body as an iterator of chunks, to be read before the next part is asked for.
+    """Yield each part's body as an iterator of chunks, to be read before the next part is requested.
 
-    Raises BrokenMessage.
+    Raises MultipartError.
     """
-    # The first delimiter need not stand on a line of its own: as if a line had ended before.
+    # The first delimiter need not follow a line break: the reader begins as if after one.
     reader = _Reader(chunks, b"\r\n--" + boundary)
     for _ in reader.until_delimiter():
-        pass  # a preamble is to be ignored
+        pass  # ignore a preamble
     while reader.next_part():
         body = reader.until_delimiter()
         yield body
@@ -49,7 +49,7 @@ class _Reader:
         self._held = bytearray(b"\r\n")
 
     def until_delimiter(self) -> Iterator[bytes]:
-        """What comes before the next delimiter, which is taken away."""
+        """Yield what comes before the next delimiter, and skip the delimiter."""
         keep = len(self._delimiter) - 1
         while (found := self._held.find(self._delimiter)) < 0:
             if len(self._held) > keep:
@@ -60,7 +60,7 @@ class _Reader:
         self._take(len(self._delimiter))
 
     def next_part(self) -> bool:
-        """After a delimiter: False if it closed the message, else its header is read over."""
+        """After a delimiter, skip the header of the next part; False if the delimiter closed the message."""
         while len(self._held) < 2:
             self._fill()
         if self._held.startswith(b"--"):

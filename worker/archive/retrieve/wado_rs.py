@@ -1,71 +1,76 @@
 """WADO-RS (PS3.18 10.4): a whole study in one answer, each image written to disk as it comes.
 
 dicomweb-client's own retrieval makes a Dataset of every image, which is neither byte for byte nor
-bounded, and takes an answer that breaks off for one that has ended; so only searches go through it.
+bounded in memory, and takes a truncated answer for a complete one; so only searches use it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from itertools import chain
 
 import requests
 import urllib3
 
 from worker.archive import errors
-from worker.archive.dicomweb import dicomweb_session, refuse_status, timeouts
+from worker.archive.dicomweb import dicomweb_session, error_of_status, timeouts
 from worker.archive.retrieve.multipart import MultipartError, boundary_of, parts
 from worker.archive.retrieve.retrieval import Retrieval, RetrieveResult
 from worker.settings import Settings
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-"""As the archive keeps them (PS3.18 8.7.3.5.2): transcoding costs it time, and may lose something.
+"""Images as the archive stores them (PS3.18 8.7.3.5.2): transcoding costs time and may be lossy.
 
-Alone, without a second choice and its weight: Orthanc refuses a request that has one.
+Without a second choice and its weight: Orthanc refuses a request that has one.
 """
 CHUNK = 1 << 18
 
 
-def retrieve_study(fetching: Retrieval, settings: Settings) -> RetrieveResult:
-    """Every image of the study. Raises as `dicomweb_session`, RETRIEVE_INCOMPLETE, what refused all."""
-    peer = fetching.peer
-    url = f"{(peer.dicomweb or '').rstrip('/')}/studies/{fetching.study_instance_uid}"
+def retrieve_study(retrieval: Retrieval, settings: Settings) -> RetrieveResult:
+    """Retrieve every image of the study.
+
+    Raises as `dicomweb_session`, RETRIEVE_INCOMPLETE, and the first refusal if no image could be kept.
+    """
+    peer = retrieval.peer
+    url = f"{(peer.dicomweb or '').rstrip('/')}/studies/{retrieval.study_instance_uid}"
     headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
     with (
         dicomweb_session(peer, settings) as session,
         session.get(url, headers=headers, stream=True, timeout=timeouts(settings)) as response,
     ):
-        refuse_status(peer, response.status_code)
+        if response.status_code != HTTPStatus.OK:
+            raise error_of_status(peer, response.status_code)
         try:
-            _keep_all(fetching, response)
+            _keep_all(retrieval, response)
         except MultipartError:
-            raise errors.incomplete(peer, len(fetching.images), None) from None
+            raise errors.incomplete(peer, len(retrieval.images), None) from None
         except urllib3.exceptions.HTTPError:
-            fetching.refuse_broken_off()
+            retrieval.refuse_broken_off()
             raise
-    fetching.refuse_nothing_kept()
-    if not fetching.images:
+    retrieval.refuse_nothing_kept()
+    if not retrieval.images:
         raise errors.not_there(peer)
-    return fetching.result(None)
+    return retrieval.result(None)
 
 
-def _keep_all(fetching: Retrieval, response: requests.Response) -> None:
-    chunks = _chunks(fetching, response)
+def _keep_all(retrieval: Retrieval, response: requests.Response) -> None:
+    chunks = _chunks(retrieval, response)
     content_type = response.headers.get("Content-Type", "")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/dicom":  # some servers do not wrap a single image
         if first := next(chunks, b""):
-            fetching.keep(chain([first], chunks))
+            retrieval.keep(chain([first], chunks))
         return
     boundary = boundary_of(content_type)
     if media_type != "multipart/related" or boundary is None:
-        raise errors.failed(fetching.peer, "its answer is no multipart/related message")
+        raise errors.failed(retrieval.peer, "its answer is no multipart/related message")
     for part in parts(chunks, boundary):
-        fetching.keep(part)
+        retrieval.keep(part)
 
 
-def _chunks(fetching: Retrieval, response: requests.Response) -> Iterator[bytes]:
-    """What has come, as soon as it has come: a trickle must not outlast the deadline unseen."""
+def _chunks(retrieval: Retrieval, response: requests.Response) -> Iterator[bytes]:
+    """Yield bytes as soon as they arrive: a trickle must not outlast the deadline unseen."""
     while chunk := response.raw.read1(CHUNK, decode_content=True):
-        fetching.refuse_too_late()
+        retrieval.refuse_too_late()
         yield chunk

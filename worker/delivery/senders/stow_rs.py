@@ -1,64 +1,117 @@
-"""A result by STOW-RS (PS3.18 10.5): one request with every object, and what the answer says."""
+"""Results by STOW-RS (PS3.18 10.5): one request with every object, and what the answer says."""
 
 from __future__ import annotations
 
+import http.client
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-import requests
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Url, parse_url
 
 from worker.delivery.errors import DestinationFailed, away, certificate, fails
-from worker.delivery.render import MadeObject
-from worker.delivery.senders.stow_answer import judge
+from worker.delivery.render import RenderedObject
+from worker.delivery.runtime import DeliveryRuntime
+from worker.delivery.senders.sender import SenderSession
+from worker.delivery.senders.stow_answer import check_answer
 from worker.errors import Rejected
 from worker.peers.associations import CONNECT_TIMEOUT_S, tls_failure_reason
-from worker.peers.peers_file import Peer
-from worker.peers.web_sessions import tls_error_in, web_session
-from worker.settings import Settings
+from worker.peers.peers_file import Peer, authorization
+from worker.peers.tls import client_context
+from worker.peers.web_sessions import tls_error_in
 
-MOST_OF_AN_ANSWER = 4 * 1024 * 1024
-
-
-def send_by_web(
-    peer: Peer,
-    settings: Settings,
-    objects: Sequence[MadeObject],
-    on_connected: Callable[[], bool],
-) -> str | None:
-    """Post them all; the warning's reason, if there was one.
-
-    `on_connected` is called when the destination is reached, before it gets anything; if it says
-    False nothing is sent. Raises DestinationFailed, Rejected DESTINATION_REFUSES_RESULT.
-    """
-    connected: list[bool] = []
-
-    def begin() -> None:
-        connected.append(on_connected())
-        if not connected[-1]:
-            raise _NotWanted
-
-    try:
-        with _session(peer, settings, begin) as session:
-            status, answer = _post(session, peer, settings, objects)
-    except _NotWanted:
-        return None
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise _told(peer, error, connected=bool(connected)) from None
-    return judge(status, answer, [made.sent.sop_instance_uid for made in objects], peer.name)
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+BROKEN_CONNECTION = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
-class _NotWanted(Exception):
-    """A newer result took its place."""
+class StowRsSender:
+    """A destination that is a STOW-RS origin server."""
+
+    def __init__(self, peer: Peer, runtime: DeliveryRuntime) -> None:
+        self._peer = peer
+        self._timeout_s = runtime.settings.delivery_timeout_s
+        self._settings = runtime.settings
+
+    @contextmanager
+    def open(self, objects: Sequence[RenderedObject]) -> Iterator[StowRsSession]:  # noqa: ARG002
+        """Connect, TLS included, and say nothing yet. Raises DestinationFailed.
+
+        By the connection itself and not by `requests`, which connects when the request is sent.
+        """
+        url = parse_url(f"{(self._peer.dicomweb or '').rstrip('/')}/studies")
+        try:
+            connection = self._connection(url)
+            headers = authorization(self._peer)
+        except Rejected as error:
+            raise _unusable(self._peer.name, error) from None
+        try:
+            try:
+                connection.connect()
+            except BROKEN_CONNECTION as error:
+                raise _reason(self._peer.name, error) or away(self._peer.name) from None
+            connection.timeout = self._timeout_s
+            connection.sock.settimeout(self._timeout_s)
+            yield StowRsSession(connection, url.request_uri, headers, self._peer.name)
+        finally:
+            connection.close()
+
+    def _connection(self, url: Url) -> HTTPConnection:
+        host = (url.host or "").strip("[]")  # an IPv6 address stands in brackets
+        timeout = min(CONNECT_TIMEOUT_S, self._timeout_s)
+        if url.scheme == "https":
+            context = client_context(self._settings, self._peer)
+            return HTTPSConnection(host, url.port or 443, timeout=timeout, ssl_context=context)
+        return HTTPConnection(host, url.port or 80, timeout=timeout)
+
+
+class StowRsSession(SenderSession):
+    """A connection on which one request is made."""
+
+    def __init__(
+        self, connection: HTTPConnection, target: str, headers: dict[str, str], name: str
+    ) -> None:
+        self._connection = connection
+        self._target = target
+        self._headers = headers
+        self._name = name
+
+    def send(self, objects: Sequence[RenderedObject], renew: Callable[[], None]) -> str | None:  # noqa: ARG002
+        """Post them all at once; return the warning's reason, if there was one."""
+        try:
+            status, answer = self._post(MultipartObjects(objects))
+        except BROKEN_CONNECTION as error:
+            # With TLS 1.3 our certificate is refused after the handshake, on a connection that stands.
+            raise _reason(self._name, error) or fails(
+                self._name, f"no answer, {type(error).__name__}"
+            ) from None
+        return check_answer(
+            status, answer, [item.sent.sop_instance_uid for item in objects], self._name
+        )
+
+    def _post(self, body: MultipartObjects) -> tuple[int, bytes]:
+        headers = self._headers | {
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={body.boundary}',
+            "Content-Length": str(len(body)),
+            "Accept": "application/dicom+json",
+        }
+        # It may answer, and close, before it has everything: its answer then says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.request(
+                "POST", self._target, body=body, headers=headers, preload_content=False
+            )
+        answer = self._connection.getresponse()
+        return answer.status, answer.read(MAX_ANSWER_BYTES, decode_content=True)
 
 
 class MultipartObjects:
     """The request's body, part after part (PS3.18 8.6.1.2).
 
-    It knows its length: not every server takes a body that comes in chunks of which it knows none.
+    It knows its length: not every server accepts a body that comes in chunks of unknown number.
     """
 
-    def __init__(self, objects: Sequence[MadeObject]) -> None:
+    def __init__(self, objects: Sequence[RenderedObject]) -> None:
         self.boundary = secrets.token_hex(16)
         self._objects = objects
         self._head = f"--{self.boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -66,51 +119,27 @@ class MultipartObjects:
 
     def __len__(self) -> int:
         around = len(self._head) + len(b"\r\n")
-        return sum(around + len(made.content) for made in self._objects) + len(self._end)
+        return sum(around + len(item.content) for item in self._objects) + len(self._end)
 
     def __iter__(self) -> Iterator[bytes]:
-        for made in self._objects:
+        for item in self._objects:
             yield self._head
-            yield made.content
+            yield item.content
             yield b"\r\n"
         yield self._end
 
 
-def _session(peer: Peer, settings: Settings, begin: Callable[[], None]) -> requests.Session:
-    try:
-        return web_session(peer, settings, begin)
-    except Rejected as error:
-        if error.code != "TOKEN_FILE_UNREADABLE":
-            raise certificate(peer.name, error.sentence.rstrip(".")) from None
-        raise DestinationFailed(
-            "DESTINATION_TOKEN",
-            f"{error.sentence} Results wait; correct token_file or its rights.",
-        ) from None
+def _unusable(name: str, error: Rejected) -> DestinationFailed:
+    """Return what is wrong with our own files for it: certificates, or the token."""
+    if error.code != "TOKEN_FILE_UNREADABLE":
+        return certificate(name, error.sentence.rstrip("."))
+    return DestinationFailed(
+        "DESTINATION_TOKEN",
+        f"{error.sentence} Results wait; correct token_file or its rights.",
+    )
 
 
-def _post(
-    session: requests.Session, peer: Peer, settings: Settings, objects: Sequence[MadeObject]
-) -> tuple[int, bytes]:
-    body = MultipartObjects(objects)
-    headers = {
-        "Content-Type": f'multipart/related; type="application/dicom"; boundary={body.boundary}',
-        "Accept": "application/dicom+json",
-    }
-    with session.post(
-        f"{(peer.dicomweb or '').rstrip('/')}/studies",
-        data=body,
-        headers=headers,
-        timeout=(min(CONNECT_TIMEOUT_S, settings.delivery_timeout_s), settings.delivery_timeout_s),
-        allow_redirects=False,
-        stream=True,  # the answer is read up to a limit
-    ) as answer:
-        return answer.status_code, answer.raw.read(MOST_OF_AN_ANSWER, decode_content=True)
-
-
-def _told(peer: Peer, error: Exception, *, connected: bool) -> DestinationFailed:
-    """With TLS 1.3 our certificate is refused after the handshake, when the connection stands."""
-    if tls := tls_error_in(error):
-        return certificate(peer.name, tls_failure_reason(tls))
-    if not connected:
-        return away(peer.name)
-    return fails(peer.name, f"no answer, {type(error).__name__}")
+def _reason(name: str, error: Exception) -> DestinationFailed | None:
+    """Return why TLS failed, if that is what it was."""
+    tls = tls_error_in(error)
+    return certificate(name, tls_failure_reason(tls)) if tls else None

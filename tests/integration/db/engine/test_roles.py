@@ -16,8 +16,13 @@ from db.ledger.identity import erase_identity
 from db.models import Base
 from db.studies.overview import VIEWS
 from db.studies.publication import sweep_expired_leases
-from tests.builders.database import finish_one, one, rows, shadow_one
-from tests.builders.deliveries import claimed, destined, due, sent
+from tests.builders.database import finish_one, one, predict_by_shadow, rows
+from tests.builders.deliveries import (
+    activate_destinations,
+    claim_one_delivery,
+    publish_due_deliveries,
+    send_one_delivery,
+)
 
 SCRIPT = Path(__file__).resolve().parents[4] / "db" / "roles.sql"
 
@@ -51,9 +56,13 @@ def as_role(postgresql_url):
 def test_a_worker_does_all_its_work(as_role):
     worker = as_role("pneumo_worker")
 
-    destined(worker, "archive")
-    shadow_one(worker, finish_one(worker), 0.2)
-    sent(worker, claimed(worker, *due(worker)), transaction_uid="2.25.1")
+    activate_destinations(worker, "archive")
+    predict_by_shadow(worker, finish_one(worker), 0.2)
+    send_one_delivery(
+        worker,
+        claim_one_delivery(worker, *publish_due_deliveries(worker)),
+        transaction_uid="2.25.1",
+    )
     rows(worker, "UPDATE result_delivery SET state = 'committed'")
 
     with worker.transaction() as session:
@@ -97,9 +106,9 @@ def test_an_analyst_reads_the_views_and_no_table(as_role):
 
 def test_privacy_erases_identities_and_nothing_else(as_role):
     worker = as_role("pneumo_worker")
-    destined(worker, "archive", "web")
+    activate_destinations(worker, "archive", "web")
     key = finish_one(worker)
-    sent(worker, claimed(worker, due(worker)[0]))
+    send_one_delivery(worker, claim_one_delivery(worker, publish_due_deliveries(worker)[0]))
     privacy = as_role("pneumo_privacy")
 
     with privacy.transaction() as session:

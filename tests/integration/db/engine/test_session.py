@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from db.engine.clock import now
@@ -47,7 +47,10 @@ def test_moments_come_back_as_they_went_whatever_their_zone(database):
 def test_a_naive_moment_is_refused(database):
     naive = datetime(2026, 3, 4)  # noqa: DTZ001  that is what is tested
     values = {"lanes": "", "device": "cpu", "started_at": naive, "seen_at": naive}
-    with database.transaction() as session, pytest.raises(Exception, match="needs a time zone"):
+    with (
+        database.transaction() as session,
+        pytest.raises(StatementError, match="needs a time zone"),
+    ):
         session.execute(insert(WorkerHeartbeat).values(worker_name="w", **values))
 
 

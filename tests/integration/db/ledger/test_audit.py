@@ -54,6 +54,18 @@ def first(trail):
     )
 
 
+def test_every_event_is_written_as_it_is_called(database):
+    entries = [
+        AuditEntry(event=event, study_key=KEY, actor="test", detail={}) for event in AuditEvent
+    ]
+    with database.transaction() as session:
+        append_entries(session, entries)
+    written = rows(database, "SELECT event FROM audit_record ORDER BY id")
+    assert [event for (event,) in written] == [event.name.lower() for event in AuditEvent]
+    with database.reading() as session:
+        assert verify_chains(session).ok
+
+
 @contextmanager
 def tampering(database):
     with without_triggers(database) as connection:
@@ -130,8 +142,7 @@ def test_a_record_removed_from_the_middle_is_named(trail, first):
     report = check(trail)
 
     assert report.first_broken == (
-        f"Chain {CHAIN}, record {first + 1}: it was removed; the next one there is record "
-        f"{first + 2}."
+        f"Chain {CHAIN}, record {first + 1}: it was removed; the next record is number {first + 2}."
     )
 
 
@@ -144,7 +155,7 @@ def test_records_removed_from_the_end_are_named(trail, first):
         )
 
     assert check(trail).first_broken == (
-        f"Chain {CHAIN}, record {first + 3}: it was removed, with all after it up to {first + 4}."
+        f"Chain {CHAIN}, record {first + 3}: it was removed, with all records after it up to {first + 4}."
     )
 
 
@@ -200,7 +211,7 @@ def test_a_record_put_in_the_place_of_another_is_found(trail, first):
     with trail.transaction() as session:
         session.execute(insert(AuditRecord).values(**values))
 
-    assert check(trail).first_broken.startswith(f"Chain {CHAIN}, record {first + 2}: it does not")
+    assert check(trail).first_broken.startswith(f"Chain {CHAIN}, record {first + 2}: its previous")
 
 
 def test_a_replaced_head_is_found(trail, first):

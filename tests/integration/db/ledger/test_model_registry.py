@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from db.ledger.heartbeats import live_workers, record_heartbeat
 from db.ledger.model_registry import (
@@ -52,7 +53,7 @@ def test_the_same_name_with_another_bundle_is_refused(database):
 def test_the_same_bundle_under_another_name_is_refused(database):
     register(database, "resnet50-1.0.0", bundle_digest=digest("bundle"))
 
-    with pytest.raises(ModelConflict, match=r"registered already, as resnet50-1\.0\.0"):
+    with pytest.raises(ModelConflict, match=r"already registered as resnet50-1\.0\.0"):
         register(database, "resnet50-2.0.0", bundle_digest=digest("bundle"))
 
 
@@ -92,7 +93,7 @@ def test_the_database_itself_allows_one_active_version(database):
     register(database, "resnet50-1.0.0")
     register(database, "vgg16-1.0.0")
 
-    with pytest.raises(Exception, match=r"(?i)unique"):
+    with pytest.raises(IntegrityError, match=r"(?i)unique"):
         rows(database, "UPDATE model_version SET is_active = true")
 
 
@@ -186,7 +187,7 @@ def test_a_shadow_that_is_activated_is_no_shadow_any_more(two_models):
     ids=["two shadows", "active and shadow"],
 )
 def test_the_database_itself_allows_one_shadow_that_is_not_active(two_models, statement, words):
-    with pytest.raises(Exception, match=f"(?i){words}"):
+    with pytest.raises(IntegrityError, match=f"(?i){words}"):
         rows(two_models, statement)
 
 

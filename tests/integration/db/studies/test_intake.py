@@ -22,13 +22,13 @@ from db.vocabulary.enums import (
 from tests.builders.database import (
     STUDY_UID,
     accept_one,
+    backdate,
     claim_one,
     ensure_model,
     events_of,
     finish_one,
     make_instance,
     make_study,
-    move_back,
     one,
     positive_outcome,
     read_study,
@@ -225,7 +225,7 @@ def test_a_stat_resend_of_a_finished_study_changes_nothing(database):
 def test_old_routine_studies_move_to_the_stat_lane(database):
     old = accept_one(database, uid="1.2.1").study_key
     accept_one(database, uid="1.2.2")
-    move_back(database, old, "closed_at", 100)
+    backdate(database, old, "closed_at", 100)
 
     with database.transaction() as session:
         assert age_routine(session, after_s=60) == 1
@@ -246,7 +246,7 @@ def test_instances_gather_until_the_idle_window_is_over(database):
     assert close_idle(database) == []
     assert events_of(database, first.study_key) == []
 
-    move_back(database, first.study_key, "due_at", 1)
+    backdate(database, first.study_key, "due_at", 1)
     assert close_idle(database) == [first.study_key]
 
     study = read_study(database, first.study_key)
@@ -258,7 +258,7 @@ def test_instances_gather_until_the_idle_window_is_over(database):
 
 def test_each_instance_begins_the_idle_window_again(database):
     key = receive(database, 1).study_key
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
 
     receive(database, 1)  # even one that is known shows that the sender is at it
 
@@ -280,7 +280,7 @@ def test_a_sender_closes_a_study_that_was_coming_in(database):
 
 def test_a_sender_that_never_stops_does_not_keep_its_study_open(database):
     key = receive(database, 1).study_key
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     with database.transaction() as session:
         session.execute(update(Instance).values(received_at=now(session) - timedelta(seconds=51)))
 
@@ -297,7 +297,7 @@ def test_a_late_instance_reopens_a_finished_study_for_a_window(database):
 
     assert (late.state, late.revision) == (StudyState.RECEIVING, 2)
     assert receive(database, 3).revision == 2
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     assert close_idle(database) == [key]
     assert events_of(database, key)[-2:] == ["study_revised", "study_accepted"]
 
@@ -311,7 +311,7 @@ def test_an_instance_that_comes_during_an_attempt_is_waited_for_afterwards(datab
     store(database, running, positive_outcome(running, model))
 
     assert read_study(database, key).state is StudyState.RECEIVING
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     assert close_idle(database) == [key]
     assert len(claim_one(database, key).instances) == 2
 

@@ -12,20 +12,25 @@ from db.vocabulary.enums import ClosedBy, Priority, Source, StudyState
 from tests.builders.database import (
     STUDY_UID,
     accept_one,
+    backdate,
     claim_one,
     ensure_model,
     events_of,
     finish_one,
     make_instance,
     make_study,
-    move_back,
     one,
     positive_outcome,
     read_study,
     rows,
     store,
 )
-from tests.builders.deliveries import begun, claimed, destined, objects
+from tests.builders.deliveries import (
+    activate_destinations,
+    begin_one_delivery,
+    claim_one_delivery,
+    result_objects,
+)
 
 BOTH = [make_instance(number).sop_instance_uid for number in (1, 2)]
 THREE = [*BOTH, make_instance(3).sop_instance_uid]
@@ -83,7 +88,7 @@ def test_what_is_missing_is_waited_for_longer_than_an_idle_window(database):
     assert (study.due_at - study.received_at).total_seconds() > 30
     assert close_idle(database) == []
 
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     assert close_idle(database) == [key]
     assert closed_by(database, key) == (StudyState.ACCEPTED, ClosedBy.IDLE_WINDOW)
     detail = json.loads(
@@ -120,7 +125,7 @@ def test_what_is_erased_before_its_first_image_is_not_filled_in_by_it(database):
 
 def test_of_an_announced_study_nothing_came_it_is_parked_and_goes_on_when_it_comes(database):
     key = announce_study(database).study_key
-    move_back(database, key, "due_at", 61)
+    backdate(database, key, "due_at", 61)
 
     assert close_idle(database) == [key]
 
@@ -194,7 +199,7 @@ def test_an_announced_study_is_not_claimed_and_does_not_age(database):
 
 def test_a_study_parked_with_nothing_may_be_retried(database):
     key = announce_study(database).study_key
-    move_back(database, key, "due_at", 61)
+    backdate(database, key, "due_at", 61)
     close_idle(database)
     with database.transaction() as session:
         assert retry_parked(session, key, actor="test")
@@ -203,10 +208,10 @@ def test_a_study_parked_with_nothing_may_be_retried(database):
 
 def test_our_own_results_are_not_waited_for(database):
     """A PACS that holds them names them, and at the door they are dropped."""
-    destined(database)
+    activate_destinations(database)
     key = finish_one(database)
-    begun(database, claimed(database))
-    ours = [item.sop_instance_uid for item in objects()]
+    begin_one_delivery(database, claim_one_delivery(database))
+    ours = [item.sop_instance_uid for item in result_objects()]
     announce_study(database, [*THREE, *ours])
     assert receive(database, 3).state is StudyState.RECEIVING
 

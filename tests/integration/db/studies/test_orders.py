@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from db.studies.completeness import close_if_complete, open_studies
-from db.studies.coverage import archived_study_statuses
 from db.studies.intake import close_idle_studies, receive_instance
 from db.studies.orders import (
     known_studies,
@@ -17,6 +16,7 @@ from db.studies.orders import (
     record_fetch,
     unfetched_orders,
 )
+from db.studies.overview import archived_study_statuses
 from db.studies.publication import age_routine, due_for_publication, sweep_expired_leases
 from db.studies.results import schedule_retry
 from db.values import StudyOrder
@@ -33,15 +33,16 @@ from db.vocabulary.errors import FetchedContentDiffers, StaleClaim
 from tests.builders.database import (
     STUDY_UID,
     accept_one,
+    backdate,
     claim_one,
     digest,
     ensure_model,
     events_of,
+    expire_lease,
     finish_one,
-    let_lease_run_out,
+    make_failure,
     make_instance,
     make_study,
-    move_back,
     one,
     positive_outcome,
     read_study,
@@ -115,7 +116,7 @@ def test_of_many_who_order_at_once_one_does(database):
 def test_what_was_not_fetched_yet_does_not_move_to_the_stat_lane(database):
     """A night's backfill must not go before what is new, however long the archive is away."""
     key = order_one(database).study_key
-    move_back(database, key, "received_at", 99_999)
+    backdate(database, key, "received_at", 99_999)
     with database.transaction() as session:
         assert age_routine(session, after_s=1) == 0
 
@@ -145,9 +146,7 @@ def claim_one_again(database, key, claimed):
 
 def fail(database, claimed, **values):
     with database.transaction() as session:
-        schedule_retry(
-            session, claimed, code="X", sentence="", kind="transient", delay_s=0, **values
-        )
+        schedule_retry(session, claimed, make_failure("transient", **values), delay_s=0)
 
 
 # --- fetching -------------------------------------------------------------------------------------
@@ -171,7 +170,7 @@ def test_a_fetch_brings_images_patient_and_closing_rule(database, expected, clos
 def test_a_fetch_that_lost_its_claim_writes_nothing(database):
     key = order_one(database).study_key
     claimed = claim_one(database, key)
-    let_lease_run_out(database, key)
+    expire_lease(database, key)
     with database.transaction() as session:
         sweep_expired_leases(session)
     claim_one(database, key)
@@ -269,7 +268,7 @@ def test_a_move_that_failed_is_received_on_and_then_asked_for_again(database):
     receive(database, 1)
     fail(database, claimed)
     assert read_study(database, key).state is StudyState.RECEIVING
-    move_back(database, key, "due_at", 1)
+    backdate(database, key, "due_at", 1)
     with database.transaction() as session:
         assert close_idle_studies(session) == [key]
     again = claim_one(database, key)
@@ -284,7 +283,7 @@ def test_a_move_that_brought_nothing_stays_an_order(database):
 
 def test_waiting_for_an_archive_does_not_count_as_a_retry(database):
     key = order_one(database).study_key
-    fail(database, claim_one(database, key), counts=False)
+    fail(database, claim_one(database, key), retry_after_s=60)
     assert read_study(database, key).retries == 0
     fail(database, claim_one(database, key))
     assert read_study(database, key).retries == 1

@@ -4,15 +4,16 @@ import pytest
 
 from db.studies.overview import find_study, overview, parked_studies, study_detail, study_summaries
 from db.studies.results import park
-from db.vocabulary.enums import FailureKind, Lane, Priority, StudyState, Verdict
+from db.vocabulary.enums import Lane, Priority, StudyState, Verdict
 from db.vocabulary.errors import AmbiguousStudy
 from tests.builders.database import (
     STUDY_UID,
     accept_many,
     accept_one,
+    backdate,
     claim_one,
     finish_one,
-    move_back,
+    make_failure,
     rows,
     uid_of,
 )
@@ -22,7 +23,7 @@ def park_one(database, number, code):
     key = accept_one(database, uid=uid_of(number)).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code=code, sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, make_failure(code=code))
     return key
 
 
@@ -39,7 +40,7 @@ def test_a_glance_at_everything(database):
     accept_one(database, uid=uid_of(3), priority=Priority.STAT)
     claim_one(database, accept_one(database, uid=uid_of(4)).study_key)
     park_one(database, 5, "BUG")
-    move_back(database, waiting, "closed_at", 100)
+    backdate(database, waiting, "closed_at", 100)
 
     with database.reading() as session:
         glance = overview(session)

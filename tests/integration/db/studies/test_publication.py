@@ -9,9 +9,9 @@ from db.vocabulary.enums import Lane, Priority, StudyState
 from tests.builders.database import (
     accept_many,
     accept_one,
+    backdate,
     claim_one,
     finish_one,
-    move_back,
     read_study,
     uid_of,
 )
@@ -70,7 +70,7 @@ def test_stat_goes_first_then_the_longest_waiting(database):
 def test_a_message_that_nobody_claimed_is_sent_again(database, age_s, waiting, expected):
     key = accept_one(database).study_key
     publish(database, key)
-    move_back(database, key, "published_at", age_s)
+    backdate(database, key, "published_at", age_s)
 
     assert due(database, waiting=waiting) == ([key] if expected else [])
 
@@ -107,7 +107,7 @@ def test_marking_does_not_touch_what_was_claimed_meanwhile(database):
 
 def test_marking_does_not_shorten_a_retry(database):
     key = accept_one(database).study_key
-    move_back(database, key, "due_at", -60)
+    backdate(database, key, "due_at", -60)
 
     publish(database, key)
 
@@ -115,7 +115,9 @@ def test_marking_does_not_shorten_a_retry(database):
 
 
 def test_marking_nothing_is_nothing(database):
+    key = accept_one(database).study_key
     publish(database)
+    assert due(database) == [key]
 
 
 def test_two_relays_on_postgresql_share_the_work(postgresql_url):

@@ -21,28 +21,29 @@ from db.studies.retention import (
 )
 from tests.builders.database import (
     accept_one,
+    backdate,
     claim_one,
     digest,
     ensure_model,
     events_of,
     finish_one,
+    make_failure,
     make_instance,
     make_study,
-    move_back,
     one,
     positive_outcome,
     rows,
     store,
     uid_of,
 )
-from tests.builders.deliveries import claimed, destined, sent
+from tests.builders.deliveries import activate_destinations, claim_one_delivery, send_one_delivery
 
 DAY = 24 * 3600.0
 
 
 def finished(database, number, *, days_ago, images=(1, 2)):
     key = finish_one(database, *images, uid=uid_of(number))
-    move_back(database, key, "finished_at", days_ago * DAY)
+    backdate(database, key, "finished_at", days_ago * DAY)
     return key
 
 
@@ -70,10 +71,10 @@ def test_the_longest_finished_leave_first_and_the_young_stay(database):
 
 
 def test_the_files_of_a_result_that_is_still_owed_stay(database):
-    destined(database, "archive")
+    activate_destinations(database, "archive")
     key = finished(database, 1, days_ago=300)
     assert due(database) == []
-    sent(database, claimed(database))
+    send_one_delivery(database, claim_one_delivery(database))
     assert due(database) == [key]
 
 
@@ -92,7 +93,7 @@ def parked(database, uid):
     key = accept_one(database, uid=uid).study_key
     claimed = claim_one(database, key)
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Mended.", kind="bug")
+        park(session, claimed, make_failure(code="BUG"))
     return key
 
 
@@ -110,7 +111,7 @@ def revised(database, uid):
 def test_what_is_not_finished_keeps_its_files_however_old(database, state):
     key = state(database, uid_of(1))
     for column in ("received_at", "finished_at"):
-        move_back(database, key, column, 1000 * DAY)
+        backdate(database, key, column, 1000 * DAY)
     assert due(database) == []
     assert marked(database, key) is None
     assert one(database, "SELECT count(file_removed_at) FROM instance") == 0
@@ -129,7 +130,7 @@ def test_rows_say_it_first_and_the_audit_trail_counts(database):
     with database.reading() as session:
         assert file_names_in_use(session, names) == set()
         detail = study_detail(session, key)
-    assert all(instance.file_removed_at for instance in detail.instances)
+    assert [bool(instance.file_removed_at) for instance in detail.instances] == [True, True]
     assert detail.summary.probability == 0.9
     assert events_of(database, key)[-1] == "files_removed"
     (told,) = rows(database, "SELECT detail FROM audit_record WHERE event = 'files_removed'")
@@ -141,7 +142,7 @@ def test_a_file_that_another_row_counts_on_stays(database):
     shared = {"file_name": "ab/shared.dcm"}
     first = finish_one(database, instances=[make_instance(uid=uid_of(1), **shared)], uid=uid_of(1))
     accept_one(database, instances=[make_instance(uid=uid_of(2), **shared)], uid=uid_of(2))
-    move_back(database, first, "finished_at", 31 * DAY)
+    backdate(database, first, "finished_at", 31 * DAY)
     leaving = marked(database, first)
     assert leaving.names == ("ab/shared.dcm",)
     with database.transaction() as session:
@@ -180,7 +181,7 @@ def test_the_same_image_in_another_wrapping_comes_back_as_well(database):
     key = one(database, "SELECT study_key FROM study")
     running = claim_one(database, key)
     store(database, running, positive_outcome(running, model))
-    move_back(database, key, "finished_at", 31 * 86_400)
+    backdate(database, key, "finished_at", 31 * 86_400)
     marked(database, key)
     other = replace(
         first, file_sha256=digest("other meta"), file_name="cd/other.dcm", file_bytes=999
@@ -236,7 +237,7 @@ def test_content_that_another_row_has_by_its_digest_is_that_row_s(database):
     accept_one(database, instances=[stored], uid=uid_of(1))
     taken = claim_one(database, key)
     store(database, taken, positive_outcome(taken, ensure_model(database)))
-    move_back(database, key, "finished_at", 31 * DAY)
+    backdate(database, key, "finished_at", 31 * DAY)
     assert len(marked(database, key).names) == 2
 
     resent = make_study(instances=[replace(folder, content_sha256=content)], uid=uid_of(1))
@@ -257,7 +258,7 @@ def test_content_that_was_replaced_does_not_come_back_in_another_wrapping(databa
     accept_one(database, instances=[new], uid=uid_of(1))
     taken = claim_one(database, key)
     store(database, taken, positive_outcome(taken, ensure_model(database)))
-    move_back(database, key, "finished_at", 31 * DAY)
+    backdate(database, key, "finished_at", 31 * DAY)
     marked(database, key)
 
     wrapped = replace(old, file_sha256=digest("wrapped"), file_name="cd/wrapped.dcm")

@@ -13,7 +13,7 @@ from db.studies.overview import VIEWS, view_rows
 from db.studies.results import park
 from db.values import InstanceOutcome, StudyOutcome
 from db.views import view_text
-from db.vocabulary.enums import FailureKind, Priority, Source, Verdict
+from db.vocabulary.enums import Priority, Source, Verdict
 from tests.builders import deliveries as delivery_builders
 from tests.builders.database import (
     THRESHOLD,
@@ -21,12 +21,13 @@ from tests.builders.database import (
     claim_one,
     ensure_model,
     finish_one,
+    make_failure,
     make_instance,
     make_prediction,
     make_refusal,
+    predict_by_shadow,
     rejected_outcome,
     rows,
-    shadow_one,
     store,
     uid_of,
 )
@@ -94,14 +95,14 @@ def small_site(database):
         ),
     )
     keys["mixed"] = mixed.study_key
-    shadow_one(database, keys["positive"], 0.2)
-    shadow_one(database, keys["mixed"], 0.1)
+    predict_by_shadow(database, keys["positive"], 0.2)
+    predict_by_shadow(database, keys["mixed"], 0.1)
     keys["rejected"] = reject_one(database, 3, "NOT_A_CHEST")
     keys["truncated"] = reject_one(database, 4, "FILE_TRUNCATED")
     keys["parked"] = accept_one(database, uid=uid_of(5)).study_key
     claimed = claim_one(database, keys["parked"])
     with database.transaction() as session:
-        park(session, claimed, code="BUG", sentence="Look it up.", kind=FailureKind.BUG)
+        park(session, claimed, make_failure(code="BUG"))
     keys["waiting"] = accept_one(database, uid=uid_of(6)).study_key
     return database, keys
 
@@ -310,12 +311,14 @@ def test_the_queries_of_the_page_run(small_site):
 
 
 def test_deliveries_are_counted_by_the_query_of_the_page(database):
-    delivery_builders.destined(database, "archive", "web")
+    delivery_builders.activate_destinations(database, "archive", "web")
     key = finish_one(database)
     ((first,),) = rows(
         database, "SELECT delivery_key FROM result_delivery WHERE destination = 'archive'"
     )
-    delivery_builders.sent(database, delivery_builders.claimed(database, first))
+    delivery_builders.send_one_delivery(
+        database, delivery_builders.claim_one_delivery(database, first)
+    )
     (*_, query) = queries()
     assert [tuple(map(str, row)) for row in rows(database, query)] == [
         ("archive", "1", "1", "0", "0"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders.installation import free_port
+from tests.builders.ports import free_port
 from worker.delivery.send import DeliveryEnd
 from worker.listener.storage_scp import start_listener
 
@@ -12,7 +12,7 @@ from worker.listener.storage_scp import start_listener
 @pytest.fixture
 def listening(sender):
     port = free_port()
-    site = sender.site.model_copy(update={"listen_port": port})
+    site = sender.settings.model_copy(update={"listen_port": port})
     listener = start_listener(site, sender.runtime.database)
     yield port
     listener.close()
@@ -47,7 +47,7 @@ def test_what_it_does_not_keep_is_sent_again(sender, pacs, listening, tmp_path):
     assert "0112" in sender.deliveries(key)[0]["error_sentence"]
 
     assert sender.due() == [], "it may be filing it"
-    sender.overdue(key)
+    sender.make_due(key)
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert archive.uids[:2] == archive.uids[2:]
     first, second = archive.asked
@@ -64,22 +64,22 @@ def test_a_report_that_nobody_asked_for_changes_nothing(sender, pacs, listening,
 
 
 def test_one_that_is_silent_is_asked_again(sender, pacs, tmp_path, monkeypatch):
-    impatient = sender.site.model_copy(update={"commitment_patience_s": 0.001})
-    monkeypatch.setattr(sender.runtime, "site", impatient)
+    impatient = sender.settings.model_copy(update={"commitment_patience_s": 0.001})
+    monkeypatch.setattr(sender.runtime, "settings", impatient)
     archive, key = asked_by(sender, pacs, tmp_path)
     assert sender.deliver() == [DeliveryEnd.ASKED]
     assert len(archive.asked) == 2
     assert len(archive.received) == 2, "it is asked, nothing is sent"
 
     sender.destinations(archive.table())
-    sender.overdue(key)
+    sender.make_due(key)
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert sender.states(key) == ["sent"], "nobody asks for commitment any more"
 
 
 def test_one_that_answers_late_is_believed(sender, pacs, listening, tmp_path, monkeypatch):
-    impatient = sender.site.model_copy(update={"commitment_patience_s": 0.001})
-    monkeypatch.setattr(sender.runtime, "site", impatient)
+    impatient = sender.settings.model_copy(update={"commitment_patience_s": 0.001})
+    monkeypatch.setattr(sender.runtime, "settings", impatient)
     archive, key = asked_by(sender, pacs, tmp_path)
     assert sender.deliver() == [DeliveryEnd.ASKED]
     assert archive.report(listening, archive.asked[0]) == 0x0000

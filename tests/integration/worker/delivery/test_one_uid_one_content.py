@@ -11,7 +11,8 @@ import pydicom
 from rich.console import Console
 
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import accepted, found
+from tests.builders.waiting import scaled
+from tests.builders.worker_runtime import accept_files, query_rows
 from worker.delivery.send import DeliveryEnd
 from worker.pipeline.process_study import process_study
 from worker.results.build import to_bytes
@@ -46,14 +47,14 @@ def test_files_of_a_delivered_revision_are_what_was_delivered(sender, pacs, tmp_
             sop_instance_uid=f"{STUDY}.{number}",
             seed=number,
         )
-        key = accepted(sender.predicting, path)
+        key = accept_files(sender.predicting, path)
         process_study(key, sender.predicting)
         assert sender.deliver() == [DeliveryEnd.SENT]
     sent = {str(d.SOPInstanceUID): comparable(d) for d in archive.received}
     assert len(predecessors(archive.received[2])) == 1, "the second report names the first"
 
     out = tmp_path / "out"
-    assert show_results(sender.site, key, out, Console(file=io.StringIO())) == 0
+    assert show_results(sender.settings, key, out, Console(file=io.StringIO())) == 0
     files = [pydicom.dcmread(path) for path in out.iterdir()]
     assert len(files) == 3
     for file in files:
@@ -69,7 +70,7 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
     key = sender.study(tmp_path)
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     other = ResultSettings.of(
-        sender.site.model_copy(update={"result_disclaimer": "Research only."})
+        sender.settings.model_copy(update={"result_disclaimer": "Research only."})
     )
     monkeypatch.setattr(sender.runtime, "words", other)
     archive.statuses[:] = [0, 0xA700]
@@ -80,7 +81,7 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
     assert [len(predecessors(report)) for report in reports] == [0, 1, 1]
     assert predecessors(reports[1]) == [reports[0].SOPInstanceUID]
     assert comparable(reports[1]) == comparable(reports[2])
-    events = found(
+    events = query_rows(
         sender.predicting, "SELECT event FROM audit_record WHERE study_key = :key", key=key
     )
     assert "result_differs" not in {row["event"] for row in events}
@@ -88,28 +89,28 @@ def test_other_words_between_two_tries_give_a_report_that_names_the_first(
 
 
 PROGRAM = """
-import hashlib, sys, warnings
-from pathlib import Path
-from tests.builders.results import WHEN, words_of
-from tests.builders.dicom import make_instance
-import tests.builders.results as made
+import hashlib
+from tests.builders.results import WHEN, make_header, make_result_settings
 from worker.model.bundle import default_bundle, load_bundle
 from worker.results.build import build_results, to_bytes
-from worker.results.study_result import FrameOutcome, InstanceOutcome, ModelUsed, ResultOfStudy, Verdict
+from worker.results.study_result import (
+    FrameResult, InstanceResult, ModelUsed, ResultVerdict, StudyResult,
+)
 from worker.results.picture import picture_of
 bundle = load_bundle(default_bundle())
 model, spec = ModelUsed.of(bundle.manifest), bundle.manifest.preprocessing
 for seed in range(2):
-    header = made.header_of(seed=seed, rows=1500, columns=1200)
-    frame = FrameOutcome(
-        frame_number=1, probability=0.99, verdict=Verdict.POSITIVE, predicted_at=WHEN
+    header = make_header(seed=seed, rows=1500, columns=1200)
+    frame = FrameResult(
+        frame_number=1, probability=0.99, verdict=ResultVerdict.POSITIVE, predicted_at=WHEN
     )
-    result = ResultOfStudy(
-        study_key="5f" * 16, revision=1, model=model, verdict=Verdict.POSITIVE, finished_at=WHEN,
-        instances=(InstanceOutcome(header=header, frames=(frame,)),),
+    result = StudyResult(
+        study_key="5f" * 16, revision=1, model=model, verdict=ResultVerdict.POSITIVE, finished_at=WHEN,
+        instances=(InstanceResult(header=header, frames=(frame,)),),
     )
     picture = lambda item, number: picture_of(header, number, bundle.model, spec)
-    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in build_results(result, words_of(), picture)))
+    made = build_results(result, make_result_settings(), picture)
+    print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in made))
 """
 
 
@@ -118,7 +119,7 @@ def drawn(**environment: str) -> str:
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), **environment}
     said = subprocess.run(
         [sys.executable, "-c", PROGRAM],
-        env=environment, capture_output=True, text=True, check=True, timeout=120,
+        env=environment, capture_output=True, text=True, check=True, timeout=scaled(120),
     )  # fmt: skip
     assert len(said.stdout.split()) == 4
     return said.stdout

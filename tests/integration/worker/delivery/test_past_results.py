@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from worker.delivery.past_results import owe_results
+from worker.delivery.past_results import enqueue_past_days
 from worker.delivery.send import DeliveryEnd
 
 
@@ -17,7 +17,7 @@ def test_the_objects_are_those_that_others_got(sender, pacs, tmp_path):
     sender.destinations(first.table(), later.table())
     assert sender.deliver() == []
     today = datetime.now(UTC).date()
-    owed = owe_results(
+    owed = enqueue_past_days(
         sender.runtime.database,
         later.name,
         first=today - timedelta(days=1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import accepted, found
+from tests.builders.worker_runtime import accept_files, query_rows
 from worker.delivery.send import DeliveryEnd
 from worker.pipeline.process_study import process_study
 
@@ -23,7 +23,7 @@ def test_nothing_is_sent_of_a_study_of_two_patients(sender, pacs, tmp_path):
         )
         for number, patient in enumerate(("TEMP-1", "REAL-2"), start=1)
     ]
-    key = accepted(sender.predicting, *paths)
+    key = accept_files(sender.predicting, *paths)
     process_study(key, sender.predicting)
 
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
@@ -33,5 +33,5 @@ def test_nothing_is_sent_of_a_study_of_two_patients(sender, pacs, tmp_path):
     assert (row["error_code"], row["begun_at"]) == ("RESULT_PATIENTS_DIFFER", None)
     assert "TEMP" not in row["error_sentence"]
     assert sender.wrong(archive) is None
-    (study,) = found(sender.predicting, "SELECT * FROM study WHERE study_key = :key", key=key)
+    (study,) = query_rows(sender.predicting, "SELECT * FROM study WHERE study_key = :key", key=key)
     assert (study["state"], study["verdict"] in {"positive", "negative"}) == ("done", True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pynetdicom.sop_class import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
-from tests.builders.worker_runtime import found
+from tests.builders.worker_runtime import query_rows
 from worker.delivery.send import DeliveryEnd
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.81"
@@ -17,7 +17,7 @@ def objects_on_record(sender, key) -> list[tuple[str, str]]:
         "SELECT o.sop_class_uid, o.sop_instance_uid FROM result_object o "
         "JOIN result_delivery d ON d.id = o.delivery_id WHERE d.study_key = :key ORDER BY o.id"
     )
-    rows = found(sender.predicting, sql, key=key)
+    rows = query_rows(sender.predicting, sql, key=key)
     return [(row["sop_class_uid"], row["sop_instance_uid"]) for row in rows]
 
 

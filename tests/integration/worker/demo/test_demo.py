@@ -21,7 +21,8 @@ from worker.imaging.decoders import decode_frame
 from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance
-from worker.local.installation import locked, process_specs
+from worker.local.exclusive import locked
+from worker.local.installation import process_specs
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +148,11 @@ def test_a_name_in_a_log_is_found(studies, site):
     name = str(studies[0].dataset.PatientName)
     (site.log_dir / "listener.log").write_text(f"received {name}\n")
     (found,) = failures([sent(s) for s in studies], site)
-    assert "stands in a log" in found
+    assert "appears in a log" in found
 
 
 def test_a_part_that_died_on_the_way_is_found():
-    sentence = "The worker was killed by signal 9 and is started again at once."
+    sentence = "The worker was killed by signal 9 and is restarted at once."
     assert check_no_restarts([sentence]) == CheckResult(holds=False, sentence=sentence)
     assert check_no_restarts([]).holds
 
@@ -219,7 +220,7 @@ def test_a_demo_that_still_runs_is_not_removed(tmp_path):
     folder = tmp_path / "demo-state"
     with (
         locked(demo.demo_settings(folder)),
-        pytest.raises(Rejected, match="already runs out of this state folder"),
+        pytest.raises(Rejected, match="already running in this state folder"),
     ):
         demo.demo_settings(folder)
     assert (folder / demo.MARKER).exists()

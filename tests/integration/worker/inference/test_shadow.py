@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from sqlalchemy import text
 
-from db.engine.migrate import upgrade
 from db.ledger.model_registry import select_shadow
-from tests.builders.bundles import guard_of, manifest_of
+from tests.builders.bundles import make_guard, make_manifest
 from tests.builders.dicom import write_instance
+from tests.builders.waiting import wait_until
 from worker.inference.active_model import register_bundle
 from worker.intake.accept import accept_study
 from worker.model.architectures import build_model
 from worker.model.bundle import save_bundle
 from worker.pipeline.process_study import ProcessingOutcome, process_study
-from worker.pipeline.runtime import Runtime
-from worker.pipeline.worker_identity import WorkerIdentity
-from worker.settings import read_settings
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    site = read_settings(
-        state_dir=tmp_path_factory.mktemp("site"), torch_threads=1, shadow=True, wrong_images="warn"
-    )
-    upgrade(site.database_url)
-    runtime = Runtime(site, WorkerIdentity.new(["stat", "routine"]))
-    yield runtime
-    runtime.close()
+def runtime(start):
+    return start(wrong_images="warn", shadow=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +28,8 @@ def other(runtime, tmp_path_factory):
     model = build_model("resnet50")
     folder = tmp_path_factory.mktemp("bundle") / "resnet50-9.9.9"
     save_bundle(
-        folder, model=model, card="# x\n", manifest=manifest_of(),
-        reference=guard_of(model, cut_off=1e9).to_reference(),
+        folder, model=model, card="# x\n", manifest=make_manifest(),
+        reference=make_guard(model, cut_off=1e9).to_reference(),
     )  # fmt: skip
     return register_bundle(runtime.database, runtime.settings, folder, actor="test")
 
@@ -48,7 +37,7 @@ def other(runtime, tmp_path_factory):
 def select(runtime, name) -> None:
     with runtime.database.transaction() as session:
         select_shadow(session, name, "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
 
 
 def processed(runtime, path) -> str:
@@ -67,18 +56,11 @@ def rows(runtime, key: str, table: str):
         return session.execute(asked, {"key": key}).mappings().all()
 
 
-def wait_until(condition) -> None:
-    ends = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends, "the shadow did not come to it"
-        time.sleep(0.05)
-
-
 def test_both_speak_each_in_its_own_table(runtime, other, tmp_path):
     select(runtime, other.name)
     assert runtime.model.shadow is not None
     key = processed(runtime, write_instance(tmp_path / "a.dcm", seed=21))
-    wait_until(lambda: runtime.model.shadow.status().stored == 1)
+    wait_until(lambda: runtime.model.shadow.status().stored == 1, within_s=60)
     (active,), (shadow,) = rows(runtime, key, "prediction"), rows(runtime, key, "shadow_prediction")
     assert (active["model"], shadow["model"]) == (runtime.model.record.name, other.name)
     assert shadow["threshold"] == other.threshold
@@ -98,7 +80,7 @@ def test_a_shadow_that_fails_is_counted_and_touches_nothing(runtime, other, tmp_
     monkeypatch.setattr(runtime.model.shadow._predictor, "predict", fail)
     before = runtime.model.shadow.status().failed
     key = processed(runtime, write_instance(tmp_path / "b.dcm", seed=22))
-    wait_until(lambda: runtime.model.shadow.status().failed == before + 1)
+    wait_until(lambda: runtime.model.shadow.status().failed == before + 1, within_s=60)
     assert len(rows(runtime, key, "prediction")) == 1
     assert rows(runtime, key, "shadow_prediction") == []
 

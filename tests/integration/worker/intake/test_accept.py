@@ -14,6 +14,7 @@ from db.vocabulary.enums import InstanceReceipt, Priority, Source, StudyState, V
 from tests.builders.database import claim_one, rejected_outcome, store
 from tests.builders.dicom import make_study, write_instance
 from tests.builders.hostile_paths import HOSTILE
+from tests.builders.waiting import scaled
 from worker.errors import Rejected, Transient
 from worker.intake import accept
 from worker.intake.accept import accept_study, enqueue_paths, wait_for_studies
@@ -43,7 +44,7 @@ def test_a_study_is_taken_over_whole(site, tmp_path):
         "SELECT study_key, study_instance_uid, source, priority, lane, site_ae_title FROM study"
     ) == [(accepted.study_key, STUDY, "python", "stat", "stat", "BRIDGE")]
     assert site.one("SELECT patient_id FROM study_identity") == "P-7"
-    kept = {path.read_bytes() for path in site.kept()}
+    kept = {path.read_bytes() for path in site.stored_files()}
     assert kept == {path.read_bytes() for path in paths}
 
 
@@ -72,13 +73,13 @@ def test_a_folder_tells_what_it_left_out(site, tmp_path):
 def test_the_same_study_again_changes_nothing(site, tmp_path):
     paths = make_study(tmp_path / "in", n_instances=2)
     first = accept_study(paths, database=site.database, site=site.settings)
-    kept = site.kept()
+    kept = site.stored_files()
 
     again = accept_study(paths, database=site.database, site=site.settings)
 
     assert (again.study_key, again.is_new) == (first.study_key, False)
     assert outcomes(again) == [InstanceReceipt.DUPLICATE] * 2
-    assert site.kept() == kept
+    assert site.stored_files() == kept
 
 
 def test_of_two_files_with_one_sop_instance_uid_the_first_stays(site, tmp_path):
@@ -103,13 +104,13 @@ def test_eight_processes_with_the_same_study_make_one(site, tmp_path):
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(8, mp_context=fork) as pool:
         tries = [pool.submit(accept_study, paths, site=site.settings) for _ in range(8)]
-        accepted = [each.result(timeout=30) for each in tries]
+        accepted = [each.result(timeout=scaled(30)) for each in tries]
 
     assert len({a.study_key for a in accepted}) == 1
     assert sum(a.is_new for a in accepted) == 1
     assert site.one("SELECT count(*) FROM study") == 1
     assert site.one("SELECT count(*) FROM instance") == 2
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
 
 
 def test_a_database_that_is_away_is_told_in_words(site, tmp_path, monkeypatch):
@@ -121,7 +122,7 @@ def test_a_database_that_is_away_is_told_in_words(site, tmp_path, monkeypatch):
     assert told.value.__cause__ is None
 
     accept_study(paths, database=site.database, site=site.settings)
-    assert len(site.kept()) == 1, "what the first try left behind is taken up by the second"
+    assert len(site.stored_files()) == 1, "what the first try left behind is taken up by the second"
 
 
 def test_many_files_become_their_studies_and_refusals(site, tmp_path):
@@ -146,7 +147,7 @@ def test_many_files_become_their_studies_and_refusals(site, tmp_path):
     assert [(r.position, r.of, r.error.code) for r in enqueued.refused] == [(2, 5, "NOT_DICOM")]
     assert enqueued.skipped == 1
     assert len(seen) == 5
-    assert {p.read_bytes() for p in site.kept()} == {p.read_bytes() for p in [*one, *other]}
+    assert {p.read_bytes() for p in site.stored_files()} == {p.read_bytes() for p in [*one, *other]}
 
 
 def test_waiting_ends_with_the_last_result(site, tmp_path):
@@ -167,7 +168,7 @@ def test_waiting_ends_with_the_last_result(site, tmp_path):
     worker = threading.Thread(target=work)
     worker.start()
     summaries = wait_for_studies(
-        site.database, [*keys, keys[0]], timeout_s=20, on_progress=progress.append
+        site.database, [*keys, keys[0]], timeout_s=scaled(20), on_progress=progress.append
     )
     worker.join()
 

@@ -131,10 +131,10 @@ def test_an_empty_folder_is_refused_by_name_and_the_status_says_so(site, hand_ov
     name = hand_over()
     console = Console(record=True, width=200, file=io.StringIO())
     show_status(site.settings, console)
-    assert "handed over by message" not in console.export_text()
+    assert "handed over by a bridge" not in console.export_text()
     assert accept_folder(name, site.settings, site.database) is HandoverOutcome.REFUSED
     show_status(site.settings, console)
-    assert "1 folder(s) handed over by message were refused." in console.export_text()
+    assert "Refused: 1 folder handed over by a bridge." in console.export_text()
     aside = site.settings.handed_over_dir / "refused" / name / "reasons.json"
     assert json.loads(aside.read_text())[0]["code"] == "NO_FILES"
 

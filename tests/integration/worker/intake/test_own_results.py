@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from db.models import Study
 from db.studies.retention import mark_removed
-from tests.builders.installation import free_port
-from tests.builders.worker_runtime import found
+from tests.builders.ports import free_port
+from tests.builders.worker_runtime import query_rows
 from worker.delivery.send import DeliveryEnd
 from worker.errors import Rejected
 from worker.intake.accept import accept_study, enqueue_paths
@@ -40,7 +40,7 @@ def came_back(sender, pacs, tmp_path_factory):
 
 def instances_of(sender, key) -> tuple[int, int]:
     """Images and revision of a study."""
-    (row,) = found(
+    (row,) = query_rows(
         sender.predicting,
         "SELECT revision, (SELECT count(*) FROM instance WHERE study_id = study.id) AS images "
         "FROM study WHERE study_key = :key",
@@ -51,7 +51,7 @@ def instances_of(sender, key) -> tuple[int, int]:
 
 def test_by_c_store_they_are_answered_with_success(sender, came_back):
     key, datasets, _ = came_back
-    site = sender.site.model_copy(update={"listen_port": free_port()})
+    site = sender.settings.model_copy(update={"listen_port": free_port()})
     listener = start_listener(site, sender.runtime.database)
     ae = AE(ae_title="PACS")
     for dataset in datasets:
@@ -68,10 +68,10 @@ def test_by_c_store_they_are_answered_with_success(sender, came_back):
 def test_as_files_they_are_left_out(sender, came_back, tmp_path):
     key, _, paths = came_back
     database = sender.runtime.database
-    enqueued = enqueue_paths(paths, database=database, settings=sender.site)
+    enqueued = enqueue_paths(paths, database=database, settings=sender.settings)
     assert (enqueued.accepted, enqueued.skipped) == ((), 2)
     with pytest.raises(Rejected, match="OWN_RESULTS_ONLY"):
-        accept_study(paths, database=database, site=sender.site)
+        accept_study(paths, database=database, site=sender.settings)
     assert instances_of(sender, key) == (1, 1)
 
 
@@ -86,7 +86,7 @@ def test_those_of_another_installation_are_known_by_what_stands_in_them(
         theirs.file_meta.ImplementationClassUID = "1.2.3"  # the PACS wrote the file
         paths.append(tmp_path / f"theirs-{number}.dcm")
         theirs.save_as(paths[-1], enforce_file_format=True)
-    enqueued = enqueue_paths(paths, database=sender.runtime.database, settings=sender.site)
+    enqueued = enqueue_paths(paths, database=sender.runtime.database, settings=sender.settings)
     assert enqueued.skipped == 2
     assert instances_of(sender, key) == (1, 1)
 
@@ -108,9 +108,9 @@ def test_the_result_of_a_late_image_is_sent_though_the_first_files_have_left(
         study = session.scalars(select(Study).where(Study.study_key == key)).one()
         left = mark_removed(session, study.id, keep_days=0, actor="test")
     for name in left.names:
-        (sender.site.intake_dir / name).unlink()
+        (sender.settings.intake_dir / name).unlink()
     with pytest.raises(Rejected, match="RESULT_FILES_GONE"):
-        show_results(sender.site, key, tmp_path / "out")
+        show_results(sender.settings, key, tmp_path / "out")
 
     assert sender.study(tmp_path, uid=uid, PatientName="DOE^JANE") == key
     assert sender.deliver() == [DeliveryEnd.SENT]
@@ -128,7 +128,7 @@ def test_the_result_of_a_late_image_is_sent_though_the_first_files_have_left(
     assert len(named) == 2
     assert IMAGE_NOT_KEPT in second.to_json()
     assert "PredecessorDocumentsSequence" in second
-    assert show_results(sender.site, key, tmp_path / "out") == 0
+    assert show_results(sender.settings, key, tmp_path / "out") == 0
 
 
 def test_a_newer_result_names_the_one_that_it_takes_the_place_of(sender, pacs, tmp_path):

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from db.engine.session import Database
 from tests.builders.dicom import make_study, write_instance
 from tests.builders.hostile_paths import HOSTILE
-from tests.builders.site import wait_until
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
 from worker.intake.watch_loop import WatchCondition, run
@@ -117,7 +117,7 @@ def test_what_is_no_dicom_goes_aside_with_its_reason(site, folder, watcher):
     assert count_refused_files(folder) == 1
     screen = io.StringIO()
     show_status(watcher.settings, Console(file=screen, width=200))
-    assert "1 file(s) of the watched folder were refused." in screen.getvalue()
+    assert "Refused: 1 file of the watched folder." in screen.getvalue()
 
 
 def test_a_file_put_back_is_tried_again(site, folder, watcher):
@@ -218,11 +218,11 @@ def test_a_killed_watcher_loses_nothing_and_takes_nothing_twice(site, folder, tm
     wait_until(lambda: lying(folder) == [])
     assert check("watch", site.settings).healthy
     second.terminate()
-    assert second.wait(timeout=10) == 0
+    assert second.wait(timeout=scaled(10)) == 0
 
     assert site.one("SELECT count(*) FROM instance") == 12
     assert site.one("SELECT revision FROM study") == 1
-    kept = {dcmread(path).SOPInstanceUID for path in site.kept()}
+    kept = {dcmread(path).SOPInstanceUID for path in site.stored_files()}
     assert len(kept) == 12
     assert STUDY not in log.read_text()
     assert str(folder) not in log.read_text()

@@ -28,8 +28,8 @@ from tests.builders.raw_peer import (
     pdu,
     store_request,
 )
-from tests.builders.site import wait_until
-from tests.builders.slow_sender import half_sent
+from tests.builders.slow_sender import half_sent_requests
+from tests.builders.waiting import wait_until
 from worker.listener import pending_connections
 from worker.storage import disk
 from worker.storage.disk import DiskSpace
@@ -148,7 +148,7 @@ def test_a_data_set_without_end_is_cut_off_and_leaves_nothing(site):
         attacker.send_command(**store_request())
         sent = attacker.flood(p_data(0, bytes(100_000)), at_most=1000 * MEGABYTE)
         assert sent < 1000 * MEGABYTE
-        wait_until(lambda: site.kept() == [])
+        wait_until(lambda: site.stored_files() == [])
         assert stores(site)
     assert memory.growth < BOUND
 
@@ -159,23 +159,23 @@ def test_an_instance_above_the_limit_is_answered_and_the_association_goes_on(sit
     refused, taken = site.send(large, small)
     assert (refused.Status, refused.ErrorComment) == (0xC000, "FILE_TOO_LARGE")
     assert taken.Status == 0x0000
-    assert len(site.kept()) == 1
+    assert len(site.stored_files()) == 1
 
 
 def test_a_disk_that_fills_while_a_data_set_arrives_ends_it_half_way(site, monkeypatch):
     """The disk has 10 GB until 6 MB of the instance are on it, and then too little."""
 
     def room(_folder):
-        written = sum(path.stat().st_size for path in site.kept())
+        written = sum(path.stat().st_size for path in site.stored_files())
         return DiskSpace(free=10**10 if written < 6 * MEGABYTE else 10**8, total=10**11)
 
     monkeypatch.setattr(disk, "WRITER_CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(disk, "disk_space_of", room)
     becomes(site, disk_refuse_free="2GB", disk_warn_free="3GB").listen()
-    with half_sent(site, senders=1, instance_bytes=20 * MEGABYTE) as (request,):
-        wait_until(lambda: site.kept() == [])
+    with half_sent_requests(site, senders=1, instance_bytes=20 * MEGABYTE) as (request,):
+        wait_until(lambda: site.stored_files() == [])
         assert request.finish() == 0xA700
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert stores(site)
 
 
@@ -291,13 +291,13 @@ def test_who_goes_on_too_slowly_loses_the_place(site, pieces):
         stop.set()
         dripping.join()
     wait_until(lambda: not listener.ae.active_associations)
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert stores(site)
 
 
 def test_a_slow_sender_above_the_least_rate_is_taken(site):
     becomes(site, silence_timeout_s=1.0, min_bytes_per_s=1000).listen()
-    with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
+    with half_sent_requests(site, senders=1, instance_bytes=MEGABYTE) as (request,):
         time.sleep(0.6)
         assert request.finish() == 0x0000
 
@@ -328,7 +328,7 @@ def test_an_incomplete_request_is_answered_with_its_code(site, changes, status, 
             answer = sender.answer()
             assert (answer.Status, answer.ErrorComment) == (status, code)
             assert answer.MessageIDBeingRespondedTo == 7
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert stores(site)
 
 
@@ -342,7 +342,7 @@ def test_a_missing_data_set_is_answered_with_its_code(site, values):
             sender.send_value(LAST if number == len(values) else 0, value)
         answer = sender.answer()
     assert (answer.Status, answer.ErrorComment) == (0xC000, "DATA_SET_MISSING")
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 ABORTED = {
@@ -382,7 +382,7 @@ def test_what_cannot_be_answered_ends_the_association(site, pieces, tmp_path):
         kind, _ = sender.read_pdu()
         assert kind in (ABORT, 0)
         assert sender.is_closed()
-    wait_until(lambda: site.kept() == [])
+    wait_until(lambda: site.stored_files() == [])
     assert stores(site)
     assert "LISTENER_THREAD_DIED" not in log.read_text()
 

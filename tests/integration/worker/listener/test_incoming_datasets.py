@@ -14,8 +14,14 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 
 from tests.builders.dicom import make_instance
-from tests.builders.site import data_set_of, store_file, wait_until
-from tests.builders.slow_sender import answered, half_sent, in_pieces, peak_memory
+from tests.builders.site import data_set_of, store_file
+from tests.builders.slow_sender import (
+    half_sent_requests,
+    peak_memory,
+    request_fragments,
+    wait_for_answer,
+)
+from tests.builders.waiting import scaled, wait_until
 from worker.listener import incoming_datasets
 
 CR = ComputedRadiographyImageStorage
@@ -27,8 +33,8 @@ def test_a_listener_does_not_grow_by_what_is_under_way(site):
     """25 associations of 60 MB each are measured by `make bench`."""
     listener = site.listen_apart()
     idle = peak_memory(listener.pid)
-    with half_sent(site, senders=4, instance_bytes=20 * MEGABYTE) as requests:
-        wait_until(lambda: sum(path.stat().st_size for path in site.kept()) > 79 * MEGABYTE)
+    with half_sent_requests(site, senders=4, instance_bytes=20 * MEGABYTE) as requests:
+        wait_until(lambda: sum(path.stat().st_size for path in site.stored_files()) > 79 * MEGABYTE)
         assert {request.finish() for request in requests} == {0x0000}
     assert peak_memory(listener.pid) - idle < 20 * MEGABYTE
     assert site.one("SELECT sum(file_bytes) FROM instance") > 79 * MEGABYTE
@@ -54,34 +60,34 @@ def test_a_listener_does_not_grow_by_what_a_deflated_file_would_become(site, tmp
     assert taken.Status == 0x0000
     assert (refused.Status, refused.ErrorComment) == (0xC000, "DEFLATED_TOO_LARGE")
     assert peak_memory(listener.pid) - idle < 60 * MEGABYTE
-    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == 1
+    assert site.one("SELECT count(*) FROM instance") == len(site.stored_files()) == 1
 
 
 def test_an_abort_in_the_middle_of_an_instance_leaves_nothing(site):
     site.listen()
-    with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
-        wait_until(site.kept)
+    with half_sent_requests(site, senders=1, instance_bytes=MEGABYTE) as (request,):
+        wait_until(site.stored_files)
         request.association.abort()
-        wait_until(lambda: not site.kept())
+        wait_until(lambda: not site.stored_files())
 
 
 def test_a_cut_in_the_middle_of_an_instance_leaves_nothing(site):
     site.listen()
-    with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
-        wait_until(site.kept)
+    with half_sent_requests(site, senders=1, instance_bytes=MEGABYTE) as (request,):
+        wait_until(site.stored_files)
         request.association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: not site.kept())
+        wait_until(lambda: not site.stored_files())
 
 
 def test_a_sender_that_goes_silent_within_a_pdu_gives_its_place_back(site):
     """pynetdicom alone would wait for the rest without end."""
     site.settings = site.settings.model_copy(update={"silence_timeout_s": 1.0})
     listener = site.listen()
-    with half_sent(site, senders=1, instance_bytes=MEGABYTE) as (request,):
-        wait_until(site.kept)
+    with half_sent_requests(site, senders=1, instance_bytes=MEGABYTE) as (request,):
+        wait_until(site.stored_files)
         request.association.dul.socket.socket.sendall(b"\x04\x00\x00\x01\x00\x00half of")
         wait_until(lambda: not listener.ae.active_associations)
-        assert site.kept() == []
+        assert site.stored_files() == []
 
 
 def test_a_sender_may_cut_a_data_set_as_it_likes(site):
@@ -89,10 +95,10 @@ def test_a_sender_may_cut_a_data_set_as_it_likes(site):
     site.listen()
     dataset = make_instance(rows=64, columns=64, sop_instance_uid=SOP)
     site.send(dataset)
-    whole = site.kept()
+    whole = site.stored_files()
     data_set = data_set_of(whole[0].read_bytes())
     with site.association((CR, ExplicitVRLittleEndian)) as opened:
-        pieces = in_pieces(opened, SOP, data_set, pdu_bytes=700)
+        pieces = request_fragments(opened, SOP, data_set, pdu_bytes=700)
         values = [list(value) for piece in pieces for value in piece.presentation_data_value_list]
         empty = [values[0][0], b"\x00"]
         *middle, last = values[4:]
@@ -105,8 +111,8 @@ def test_a_sender_may_cut_a_data_set_as_it_likes(site):
             piece = P_DATA()
             piece.presentation_data_value_list = some
             opened.dul.send_pdu(piece)
-        assert answered(opened) == 0x0000
-    assert site.kept() == whole, "the same bytes have the same name"
+        assert wait_for_answer(opened) == 0x0000
+    assert site.stored_files() == whole, "the same bytes have the same name"
     assert site.one("SELECT count(*) FROM audit_record WHERE event LIKE 'conflicting%'") == 0
 
 
@@ -124,13 +130,13 @@ def test_another_message_may_not_fill_the_memory(site, monkeypatch):
             opened.dul.send_pdu(piece)
         wait_until(lambda: opened.is_aborted)
     wait_until(lambda: not listener.ae.active_associations)
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 def test_a_pdu_of_many_megabytes_is_not_waited_for(site):
     listener = site.listen()
     address = ("127.0.0.1", site.settings.listen_port)
-    with socket.create_connection(address, timeout=10) as sender:
+    with socket.create_connection(address, timeout=scaled(10)) as sender:
         sender.sendall(b"\x01\x00\x7f\xff\xff\xff")
         assert sender.recv(64) == b"", "the connection is closed"
     wait_until(lambda: not listener.ae.active_associations)

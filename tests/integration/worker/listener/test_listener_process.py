@@ -16,7 +16,8 @@ from pynetdicom import AE
 from pynetdicom.sop_class import ComputedRadiographyImageStorage
 
 from tests.builders.dicom import make_instance, write_instance
-from tests.builders.site import ROOT, store_file, wait_until, write_as
+from tests.builders.site import ROOT, store_file, write_with_other_meta
+from tests.builders.waiting import scaled, wait_until
 
 CR = ComputedRadiographyImageStorage
 SENDERS, EACH = 3, 16
@@ -77,7 +78,7 @@ def test_a_listener_that_is_asked_to_end_lets_the_sender_finish(site, tmp_path, 
     with site.association((CR, ExplicitVRLittleEndian)) as opened:
         listener.send_signal(how)
         assert opened.send_c_store(make_instance()).Status == 0x0000
-    assert listener.wait(timeout=10) == 0
+    assert listener.wait(timeout=scaled(10)) == 0
     assert site.one("SELECT count(*) FROM instance") == 1
     assert "listener_stopped" in log.read_text()
 
@@ -86,7 +87,7 @@ def test_a_taken_port_ends_the_command_with_one_sentence(site, tmp_path):
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", site.settings.listen_port)):
         listener = site.start("worker.cli", "listen", log=log)
-        assert listener.wait(timeout=30) == 1
+        assert listener.wait(timeout=scaled(30)) == 1
     assert " ".join(log.read_text().split()) == (
         f"PORT_TAKEN Port {site.settings.listen_port} on 127.0.0.1 is taken by another program. "
         "Set PNEUMO_LISTEN_PORT to a free port, or end what listens there."
@@ -114,7 +115,7 @@ def test_nothing_that_a_sender_says_is_repeated_in_the_log(site, tmp_path):
 
     for status, keywords, request in EVERYTHING_WRONG:
         dataset = make_instance(**{"sop_instance_uid": f"{UID}.3", **PERSONAL, **keywords})
-        path = write_as(tmp_path / "a.dcm", dataset, **request)
+        path = write_with_other_meta(tmp_path / "a.dcm", dataset, **request)
         syntax = request.get("syntax", ExplicitVRLittleEndian)
         with site.association((CR, syntax), calling="PLANTEDSENDER") as opened:
             assert store_file(opened, path).Status == status
@@ -125,7 +126,7 @@ def test_nothing_that_a_sender_says_is_repeated_in_the_log(site, tmp_path):
     ask_for_an_unknown_service(site)
 
     listener.terminate()
-    assert listener.wait(timeout=10) == 0
+    assert listener.wait(timeout=scaled(10)) == 0
     text = log.read_text()
     for event in ("instance_received", "changed", "SERIES_UID_INVALID", "listener_stopped"):
         assert event in text, "the log says too little for this test to prove anything"
@@ -166,7 +167,9 @@ def abort_in_the_middle(site):
 
 
 def say(site, something):
-    with socket.create_connection(("127.0.0.1", site.settings.listen_port), timeout=5) as sender:
+    with socket.create_connection(
+        ("127.0.0.1", site.settings.listen_port), timeout=scaled(5)
+    ) as sender:
         sender.sendall(something)
         sender.shutdown(socket.SHUT_WR)
         while sender.recv(4096):

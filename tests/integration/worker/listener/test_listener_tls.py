@@ -15,7 +15,8 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 from db.ledger.conditions import active_conditions
 from tests.builders.certificates import make_certificate, make_certificate_between, make_parties
 from tests.builders.dicom import make_instance
-from tests.builders.site import data_set_of, store_file, wait_until, write_as
+from tests.builders.site import data_set_of, store_file, write_with_other_meta
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.storage_scp import echo, start_listener
@@ -53,7 +54,7 @@ def caller(pki, own=None) -> ssl.SSLContext:
 
 def is_let_in(site, tls: ssl.SSLContext | None) -> bool:
     unit = AE()
-    unit.acse_timeout = unit.connection_timeout = 5
+    unit.acse_timeout = unit.connection_timeout = scaled(5)
     unit.add_requested_context(Verification)
     address = ("127.0.0.1", site.settings.listen_port)
     opened = unit.associate(*address, tls_args=(tls, address[0]) if tls else None)
@@ -67,7 +68,7 @@ def is_let_in(site, tls: ssl.SSLContext | None) -> bool:
 def test_an_instance_arrives_byte_for_byte_over_tls(site, pki, tmp_path, mode, own):
     with_tls(site, pki, mode).listen()
     dataset = make_instance(rows=900, columns=900, sop_instance_uid=SOP)
-    path = write_as(tmp_path / "a.dcm", dataset)
+    path = write_with_other_meta(tmp_path / "a.dcm", dataset)
     with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki, own)) as opened:
         assert store_file(opened, path).Status == 0x0000
         assert store_file(opened, path).Status == 0x0000
@@ -110,7 +111,9 @@ def test_callers_who_say_nothing_keep_nobody_out(site, pki):
 def test_a_caller_who_says_nothing_is_hung_up_on(site, pki, monkeypatch):
     monkeypatch.setattr("worker.listener.connections.HANDSHAKE_TIMEOUT_S", 0.2)
     with_tls(site, pki, "server").listen()
-    with socket.create_connection(("127.0.0.1", site.settings.listen_port), timeout=10) as silent:
+    with socket.create_connection(
+        ("127.0.0.1", site.settings.listen_port), timeout=scaled(10)
+    ) as silent:
         assert silent.recv(1) == b""
 
 
@@ -149,7 +152,7 @@ def test_the_wrong_key_ends_the_command_with_one_sentence_and_is_a_condition(sit
     with_tls(site, pki, "server")
     site.settings = site.settings.model_copy(update={"tls_key": pki["stranger"].key})
     log = tmp_path / "log"
-    assert site.start("worker.cli", "listen", log=log).wait(timeout=30) == 1
+    assert site.start("worker.cli", "listen", log=log).wait(timeout=scaled(30)) == 1
     assert " ".join(log.read_text().split()).startswith("TLS_FILE_UNUSABLE listener.pem with str")
     assert held(site) == [("listener tls", "TLS_FILE_UNUSABLE")]
 
@@ -195,7 +198,7 @@ def shown(site, pki) -> str:
     context.load_verify_locations(pki["their authority"].certificate)
     address = ("127.0.0.1", site.settings.listen_port)
     with (
-        socket.create_connection(address, timeout=10) as plain,
+        socket.create_connection(address, timeout=scaled(10)) as plain,
         context.wrap_socket(plain, server_hostname=address[0]) as secured,
     ):
         return dict(pair for (pair,) in secured.getpeercert()["subject"])["commonName"]
@@ -203,7 +206,7 @@ def shown(site, pki) -> str:
 
 def test_a_renewed_certificate_is_taken_and_open_associations_go_on(site, pki, renewable, tmp_path):
     own = site.listen().tls
-    path = write_as(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
+    path = write_with_other_meta(tmp_path / "a.dcm", make_instance(sop_instance_uid=SOP))
     with site.association((CR, ExplicitVRLittleEndian), tls=caller(pki)) as opened:
         renewable("modality")
         assert not own.reload_if_changed(), "it may not be written to its end"

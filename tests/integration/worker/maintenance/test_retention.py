@@ -15,15 +15,14 @@ from db.studies.intake import receive_instance
 from db.studies.retention import mark_removed
 from db.vocabulary.enums import Priority, Source
 from tests.builders.dicom import make_instance, make_study, write_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import wait_until
 from worker.archive.retrieve.retriever import Retriever
 from worker.errors import Resource
 from worker.imaging.reading import read_header
 from worker.intake.accept import accept_study
 from worker.intake.received_study import received_study
 from worker.maintenance import retention
-from worker.maintenance.disk_maintenance import DiskMaintenance
-from worker.maintenance.housekeeping import Housekeeping
+from worker.maintenance.housekeeping import DiskMaintenance, Housekeeping
 from worker.maintenance.orphans import ASIDE, DAY_S, sweep_alive_files, sweep_orphans
 from worker.maintenance.retention import remove_expired_files
 from worker.screens.tidy import show_tidying
@@ -58,7 +57,7 @@ def mark_all(site):
 
 def aged(site):
     """Every kept file is two days old."""
-    for path in site.kept():
+    for path in site.stored_files():
         os.utime(path, (OLD, OLD))
 
 
@@ -85,7 +84,7 @@ def test_files_of_a_study_finished_long_ago_leave_and_others_stay(site, tmp_path
     accepted(site, make_study(tmp_path / "waiting", n_instances=2))
     left = leave(site)
     assert (left.studies, left.files) == (1, 3)
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
     assert site.one("SELECT count(*) FROM instance WHERE file_removed_at IS NULL") == 2
     assert claimed_but_gone(site) == []
     assert leave(site).files == 0
@@ -95,7 +94,7 @@ def test_nought_days_mean_never(site, tmp_path):
     accepted(site, make_study(tmp_path / "old"))
     is_finished(site)
     assert leave(site, keep_files_days=0).files == 0
-    assert len(site.kept()) == 3
+    assert len(site.stored_files()) == 3
 
 
 def test_a_resend_brings_a_file_back_for_another_term(site, tmp_path):
@@ -103,9 +102,9 @@ def test_a_resend_brings_a_file_back_for_another_term(site, tmp_path):
     accepted(site, files)
     is_finished(site)
     leave(site)
-    assert site.kept() == []
+    assert site.stored_files() == []
     accepted(site, files[:1])
-    assert len(site.kept()) == 1
+    assert len(site.stored_files()) == 1
     assert leave(site).files == 0
     assert claimed_but_gone(site) == []
     assert site.one("SELECT state FROM study") == "done"
@@ -115,13 +114,13 @@ def test_a_death_between_row_and_file_is_swept_up_later(site, tmp_path):
     accepted(site, make_study(tmp_path / "old", n_instances=2))
     is_finished(site)
     mark_all(site)  # ... and the process dies
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
     assert swept(site) == 0, "nothing is taken that is young"
     aged(site)
     assert swept(site, dry_run=True) == 2
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
     assert swept(site) == 2
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 def test_a_death_between_file_and_row_is_swept_up_and_what_rows_need_is_not(site, tmp_path):
@@ -129,7 +128,7 @@ def test_a_death_between_file_and_row_is_swept_up_and_what_rows_need_is_not(site
     IntakeStorage(site.settings.intake_dir).keep_bytes(b"the process died before its row")
     aged(site)
     assert swept(site) == 1
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
     assert claimed_but_gone(site) == []
 
 
@@ -137,7 +136,7 @@ def test_a_death_between_file_and_row_is_swept_up_and_what_rows_need_is_not(site
 def test_a_sweeper_that_died_is_followed_by_one_that_judges_again(site, tmp_path, needed):
     """It had moved a file aside. If a sender brought it again meanwhile, it goes back."""
     accepted(site, write_instance(tmp_path / "a.dcm"))
-    (path,) = site.kept()
+    (path,) = site.stored_files()
     os.utime(path, (OLD, OLD))
     aside = site.settings.intake_dir / ASIDE / path.name
     aside.parent.mkdir()
@@ -146,7 +145,7 @@ def test_a_sweeper_that_died_is_followed_by_one_that_judges_again(site, tmp_path
         is_finished(site)
         mark_all(site)
     sweep_orphans(site.settings, site.database, "00")
-    assert site.kept() == ([path] if needed else [])
+    assert site.stored_files() == ([path] if needed else [])
 
 
 def test_a_young_file_that_was_moved_aside_goes_back(site):
@@ -176,7 +175,7 @@ def test_a_resend_that_comes_before_the_removal_keeps_the_file(site, tmp_path):
     leaving = mark_all(site)
     accepted(site, path)
     retention._remove(leaving, IntakeStorage(site.settings.intake_dir), site.database)
-    assert len(site.kept()) == 1
+    assert len(site.stored_files()) == 1
     assert claimed_but_gone(site) == []
 
 
@@ -199,7 +198,7 @@ def test_a_resend_whose_file_was_removed_before_its_row_does_not_claim_it(site, 
     with site.database.transaction() as session:
         answer = receive_instance(session, received, idle_window_s=1, is_here=storage.holds)
     assert answer.instances[0].outcome.value == "duplicate"
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert claimed_but_gone(site) == []
 
 
@@ -232,9 +231,9 @@ def test_an_instance_that_comes_by_c_store_again_is_kept_again(site):
     assert site.send(dataset)[0].Status == 0x0000
     is_finished(site)
     leave(site)
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert site.send(dataset)[0].Status == 0x0000
-    assert len(site.kept()) == 1
+    assert len(site.stored_files()) == 1
     assert site.one("SELECT file_removed_at FROM instance") is None
 
 
@@ -246,11 +245,11 @@ def test_the_relay_tidies_in_its_time(site, tmp_path):
     is_finished(site)
     keeping = Housekeeping(site.settings, site.database)
     keeping.run_once()
-    assert site.kept() == []
+    assert site.stored_files() == []
     accepted(site, make_study(tmp_path / "again"))
     is_finished(site)
     keeping.run_once()
-    assert len(site.kept()) == 3, "a minute has not passed"
+    assert len(site.stored_files()) == 3, "a minute has not passed"
 
 
 def node_of(site, folder):
@@ -296,7 +295,7 @@ def test_a_disk_in_common_is_swept_by_all(site, tmp_path):
     finally:
         for keeper in keepers:
             keeper.close()
-    assert len(site.kept()) == 2
+    assert len(site.stored_files()) == 2
 
 
 def test_signs_of_life_of_the_dead_are_swept(site):
@@ -315,7 +314,7 @@ def tidied(site, *, dry_run):
     return console.export_text()
 
 
-def test_the_command_says_what_would_leave_and_then_what_left(site, tmp_path):
+def test_the_command_prints_what_would_be_removed_and_then_what_was(site, tmp_path):
     accepted(site, make_study(tmp_path / "old"))
     is_finished(site)
     site.settings.intake_dir.joinpath("ab").mkdir(exist_ok=True)
@@ -324,16 +323,16 @@ def test_the_command_says_what_would_leave_and_then_what_left(site, tmp_path):
     os.utime(orphan, (OLD, OLD))
 
     said = tidied(site, dry_run=True)
-    assert "Would leave" in said
-    assert len(site.kept()) == 4
+    assert "Would be removed" in said
+    assert len(site.stored_files()) == 4
     said = tidied(site, dry_run=False)
     for words in (
-        "files of 1 studies, finished at least 30 days ago",
+        "files of 1 study, finished at least 30 days ago",
         "files that no row needs",
         "are free",
     ):
         assert words in said
-    assert site.kept() == []
+    assert site.stored_files() == []
     assert str(tmp_path) not in said
 
 

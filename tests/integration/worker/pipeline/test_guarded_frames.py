@@ -10,14 +10,13 @@ import pytest
 from db.studies.overview import study_detail
 from tests.builders.dicom import chest_like_pixels, write_instance
 from tests.builders.worker_runtime import (
-    accepted,
-    bundle,
+    accept_files,
     features_of,
-    found,
     guard_around,
-    network,
-    settings_in,
-    started,
+    query_rows,
+    random_network,
+    start_runtime,
+    write_bundle,
 )
 from worker.imaging.policy import MultiFrame
 from worker.inference.assessment import NOT_ASSESSED
@@ -37,14 +36,12 @@ def guard(folder):
     """Drawn half-way between an upright and a turned picture."""
     like = write_instance(folder / "like.dcm", pixels=UPRIGHT)
     unlike = write_instance(folder / "unlike.dcm", pixels=TURNED)
-    return guard_around(network(1), like, unlike)
+    return guard_around(random_network(1), like, unlike)
 
 
 @pytest.fixture(scope="module")
-def runtime(folder, guard):
-    runtime = started(settings_in(folder / "site"), bundle(folder, network(1), guard))
-    yield runtime
-    runtime.close()
+def runtime(start, folder, guard):
+    return start(write_bundle(folder, random_network(1), guard))
 
 
 def instances_of(runtime, key):
@@ -54,7 +51,7 @@ def instances_of(runtime, key):
 
 def test_a_study_with_nothing_else_is_rejected_with_the_distance(runtime, guard, tmp_path):
     path = write_instance(tmp_path / "a.dcm", pixels=TURNED)
-    key = accepted(runtime, path)
+    key = accept_files(runtime, path)
 
     assert process_study(key, runtime) is ProcessingOutcome.STORED
 
@@ -64,7 +61,7 @@ def test_a_study_with_nothing_else_is_rejected_with_the_distance(runtime, guard,
     assert (summary.verdict, summary.probability, summary.threshold) == ("rejected", None, None)
     assert (instance.refusal.code, instance.refusal.step) == (NOT_ASSESSED, "assess")
     assert instance.predictions == ()
-    distance = guard.distance(features_of(network(1), path)[None]).item()
+    distance = guard.distance(features_of(random_network(1), path)[None]).item()
     said = float(instance.refusal.found.removeprefix("a distance of "))
     assert said == pytest.approx(distance, rel=2e-3), "the bundle's numbers are halves"
     assert instance.refusal.expected == f"at most {guard.cut_off:.3f}"
@@ -74,7 +71,7 @@ def test_a_study_with_nothing_else_is_rejected_with_the_distance(runtime, guard,
 
 def test_its_neighbours_in_the_study_are_predicted_with_their_distance(runtime, guard, tmp_path):
     uid = "1.2.3.4"
-    key = accepted(
+    key = accept_files(
         runtime,
         write_instance(tmp_path / "a.dcm", pixels=UPRIGHT, study_instance_uid=uid),
         write_instance(tmp_path / "b.dcm", pixels=TURNED, study_instance_uid=uid),
@@ -87,15 +84,15 @@ def test_its_neighbours_in_the_study_are_predicted_with_their_distance(runtime, 
     assert prediction.distance < guard.cut_off
     assert (turned.state, turned.refusal.code) == ("refused", NOT_ASSESSED)
     view = "SELECT distance, verdict FROM v1_predictions WHERE study_key = :key"
-    (row,) = found(runtime, view, key=key)
+    (row,) = query_rows(runtime, view, key=key)
     assert row == {"distance": prediction.distance, "verdict": prediction.verdict.value}
 
 
 def test_a_frame_that_is_left_out_is_named_beside_the_others(runtime, tmp_path, monkeypatch):
     every = replace(runtime.model.policy, multi_frame=MultiFrame.EVERY)
-    monkeypatch.setattr(runtime, "model", replace(runtime.model, policy=every))
+    monkeypatch.setattr(runtime.models, "current", replace(runtime.model, policy=every))
     frames = np.stack([TURNED, UPRIGHT])
-    key = accepted(runtime, write_instance(tmp_path / "a.dcm", pixels=frames))
+    key = accept_files(runtime, write_instance(tmp_path / "a.dcm", pixels=frames))
 
     process_study(key, runtime)
 
@@ -109,17 +106,19 @@ def test_a_frame_that_is_left_out_is_named_beside_the_others(runtime, tmp_path, 
 def test_a_model_without_a_guard_assesses_what_another_left_out(runtime, folder, tmp_path):
     uid = "1.2.3.5"
     turned = write_instance(tmp_path / "a.dcm", pixels=TURNED, study_instance_uid=uid)
-    key = accepted(runtime, turned)
+    key = accept_files(runtime, turned)
     process_study(key, runtime)
-    unguarded = started(runtime.settings, bundle(folder, network(2), model_version="9.9.10"))
+    unguarded = start_runtime(
+        runtime.settings, write_bundle(folder, random_network(2), model_version="9.9.10")
+    )
     try:
         late = write_instance(tmp_path / "b.dcm", pixels=UPRIGHT, study_instance_uid=uid)
-        assert accepted(unguarded, late) == key
+        assert accept_files(unguarded, late) == key
         assert process_study(key, unguarded) is ProcessingOutcome.STORED
     finally:
         unguarded.close()
 
-    rows = found(
+    rows = query_rows(
         runtime,
         "SELECT model_version, distance FROM v1_predictions WHERE study_key = :key",
         key=key,

@@ -11,14 +11,7 @@ from sqlalchemy import text
 
 from db.ledger.model_registry import activate_model
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import (
-    accepted,
-    bundle,
-    found,
-    network,
-    settings_in,
-    started,
-)
+from tests.builders.worker_runtime import accept_files, query_rows, random_network, write_bundle
 from worker.errors import Rejected
 from worker.inference.active_model import register_bundle
 from worker.maintenance.retention import remove_expired_files
@@ -28,21 +21,20 @@ from worker.screens.study import show_study
 
 
 @pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
+def runtime(start, tmp_path_factory):
     """Two models: the first finds everything positive, the second nothing."""
     folder = tmp_path_factory.mktemp("left")
-    first = bundle(folder, network(1), threshold=1e-6, model_version="1.0.0")
-    runtime = started(settings_in(folder / "site"), first)
-    second = bundle(folder, network(1), threshold=1 - 1e-6, model_version="2.0.0")
+    first = write_bundle(folder, random_network(1), threshold=1e-6, model_version="1.0.0")
+    runtime = start(first)
+    second = write_bundle(folder, random_network(1), threshold=1 - 1e-6, model_version="2.0.0")
     register_bundle(runtime.database, runtime.settings, second, actor="test")
-    yield runtime
-    runtime.close()
+    return runtime
 
 
 def use(runtime, name):
     with runtime.database.transaction() as session:
         activate_model(session, name, "test")
-    runtime.heartbeat._follow_active_model()
+    runtime.models.follow()
     assert runtime.model.record.name == name
 
 
@@ -56,7 +48,7 @@ def files_leave(runtime, key):
 
 
 def study(runtime, key):
-    (row,) = found(
+    (row,) = query_rows(
         runtime,
         "SELECT s.*, m.name AS model FROM study s"
         " JOIN model_version m ON m.id = s.model_version_id WHERE study_key = :key",
@@ -69,7 +61,7 @@ def study(runtime, key):
 def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp_path, model):
     use(runtime, "resnet50-1.0.0")
     uid = f"1.2.3.{model[-5]}"
-    key = accepted(runtime, write_instance(tmp_path / "a.dcm", study_instance_uid=uid, seed=1))
+    key = accept_files(runtime, write_instance(tmp_path / "a.dcm", study_instance_uid=uid, seed=1))
     assert process_study(key, runtime) is ProcessingOutcome.STORED
     before = study(runtime, key)
     assert before["verdict"] == "positive"
@@ -77,7 +69,7 @@ def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp
 
     use(runtime, model)
     late = write_instance(tmp_path / "b.dcm", study_instance_uid=uid, seed=2)
-    assert accepted(runtime, late) == key
+    assert accept_files(runtime, late) == key
     assert process_study(key, runtime) is ProcessingOutcome.STORED
     after = study(runtime, key)
     assert (after["state"], after["verdict"], after["revision"]) == ("done", "positive", 2)
@@ -85,7 +77,7 @@ def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp
     if model == "resnet50-2.0.0":
         assert after["probability"] == before["probability"]
         assert after["threshold"] == before["threshold"]
-    made = found(
+    made = query_rows(
         runtime,
         "SELECT p.id FROM prediction p JOIN instance i ON i.id = p.instance_id"
         " JOIN study s ON s.id = i.study_id WHERE s.study_key = :key",
@@ -96,7 +88,7 @@ def test_a_late_image_is_predicted_and_what_was_found_before_stands(runtime, tmp
 
 def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp_path):
     path = write_instance(tmp_path / "a.dcm", seed=3)
-    key = accepted(runtime, path)
+    key = accept_files(runtime, path)
     process_study(key, runtime)
     files_leave(runtime, key)
     words = r"RESULT_FILES_GONE: .* left on 20.* by the retention rule .* have the study sent"
@@ -104,9 +96,9 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
         show_results(runtime.settings, key, tmp_path / "out")
     console = Console(width=160, file=io.StringIO(), record=True)
     show_study(runtime.settings, key, console)
-    assert "left 20" in console.export_text()
+    assert "removed 20" in console.export_text()
 
-    assert accepted(runtime, path) == key
+    assert accept_files(runtime, path) == key
     assert show_results(runtime.settings, key, tmp_path / "out", Console(file=io.StringIO())) == 0
 
 
@@ -120,14 +112,14 @@ def test_a_late_image_of_somebody_else_is_not_told_together_with_what_left(
         tmp_path / "a.dcm", study_instance_uid=uid, seed=11, patient_id="P-1", patient_name="Ä^B",
         SpecificCharacterSet="ISO_IR 100",
     )  # fmt: skip
-    key = accepted(runtime, first)
+    key = accept_files(runtime, first)
     process_study(key, runtime)
     files_leave(runtime, key)
     late = write_instance(
         tmp_path / "b.dcm", study_instance_uid=uid, seed=12, patient_id=patient, patient_name="Ä^B",
         SpecificCharacterSet="ISO_IR 100",
     )  # fmt: skip
-    assert accepted(runtime, late) == key
+    assert accept_files(runtime, late) == key
     assert process_study(key, runtime) is ProcessingOutcome.STORED
 
     def write():

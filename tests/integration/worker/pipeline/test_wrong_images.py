@@ -5,26 +5,16 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from db.engine.migrate import upgrade
 from tests.builders.dicom import write_instance
 from worker.inference.assessment import NOT_ASSESSED
 from worker.intake.accept import accept_study
 from worker.model.bundle import load_bundle, packaged_bundles
 from worker.pipeline.process_study import ProcessingOutcome, process_study
-from worker.pipeline.runtime import Runtime
-from worker.pipeline.worker_identity import WorkerIdentity
-from worker.settings import read_settings
 
 
 @pytest.fixture(scope="module", params=["refuse", "warn"])
-def runtime(tmp_path_factory, request):
-    site = read_settings(
-        state_dir=tmp_path_factory.mktemp("site"), torch_threads=1, wrong_images=request.param
-    )
-    upgrade(site.database_url)
-    runtime = Runtime(site, WorkerIdentity.new(["stat", "routine"]))
-    yield runtime
-    runtime.close()
+def runtime(start, request):
+    return start(wrong_images=request.param, shadow=False)
 
 
 def processed(runtime, path) -> str:

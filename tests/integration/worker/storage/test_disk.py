@@ -82,7 +82,7 @@ def test_an_association_that_is_open_hears_a700_with_the_code(site):
         assert (refused.Status, refused.ErrorComment) == (0xA700, "DISK_NEARLY_FULL")
         disk_is(DiskThresholds(warn="0%", refuse="0%"))
         assert opened.send_c_store(make_instance()).Status == 0x0000
-    assert len(site.kept()) == site.one("SELECT count(*) FROM instance") == 2
+    assert len(site.stored_files()) == site.one("SELECT count(*) FROM instance") == 2
 
 
 def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
@@ -96,7 +96,7 @@ def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
         with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*files in a folder are accepted"):
             watcher.run_once()
     assert {path: path.stat() for path in folder.iterdir()} == before
-    assert site.kept() == []
+    assert site.stored_files() == []
     watcher.settings = becomes(site, **ROOMY).settings
     assert watcher.run_once() == WatchPass(taken_over=len(files), refused=1)
 
@@ -106,7 +106,7 @@ def test_files_are_refused_in_words_and_a_handed_over_folder_waits(site, tmp_pat
     files = make_study(tmp_path / "study", n_instances=2)
     with pytest.raises(Resource, match="DISK_NEARLY_FULL"):
         accept_study(files, database=site.database, site=site.settings)
-    assert site.kept() == []
+    assert site.stored_files() == []
 
     name = "0" * 32
     make_study(site.settings.handed_over_dir / name, n_instances=2)
@@ -154,7 +154,7 @@ def test_a_disk_that_writers_find_full_is_told_until_it_can_be_written(site, tmp
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     DiskCondition(site.settings, site.database).run_once()
     assert holds(site) == {}
-    assert site.kept() == []
+    assert site.stored_files() == []
 
 
 def test_an_intake_folder_that_is_away_is_told_and_never_made_anew(site, tmp_path):
@@ -180,7 +180,7 @@ def test_an_intake_folder_that_is_away_is_told_and_never_made_anew(site, tmp_pat
     assert [s.Status for s in site.send(make_instance())] == [0x0000]
     DiskCondition(site.settings, site.database).run_once()
     assert holds(site) == {}
-    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == 2
+    assert site.one("SELECT count(*) FROM instance") == len(site.stored_files()) == 2
 
 
 def test_an_intake_folder_that_goes_away_in_mid_file_is_not_made_anew(site, tmp_path):

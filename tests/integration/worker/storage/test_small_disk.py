@@ -13,7 +13,7 @@ from rich.console import Console
 
 from db.ledger.conditions import active_conditions
 from tests.builders.dicom import make_instance
-from tests.builders.site import wait_until
+from tests.builders.waiting import wait_until
 from tests.integration.worker.maintenance.test_retention import claimed_but_gone, is_finished
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying
@@ -93,7 +93,7 @@ def test_the_ladder_is_climbed_and_descended(site, small_disk):
     assert (taken, heard) == (9, "rejected 2")
     assert told(site) == {"intake disk": "DISK_NEARLY_FULL"}
     said = status_of(site)
-    assert "No new studies are taken over." in said
+    assert "No new studies are accepted." in said
     assert "DISK_NEARLY_FULL" in said
 
     is_finished(site)
@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_all_the_same_takes_nothing_by_halves(site, small_di
     on(site, small_disk, disk_warn_free="0%", disk_refuse_free="0%")
     taken, heard = send_until_refused(site)
     assert (taken, heard) == (13, "A700 DISK_FULL")
-    assert site.one("SELECT count(*) FROM instance") == len(site.kept()) == taken
+    assert site.one("SELECT count(*) FROM instance") == len(site.stored_files()) == taken
     assert claimed_but_gone(site) == []
     assert told(site) == {"intake folder": "DISK_FULL"}
 

@@ -10,7 +10,7 @@ import pytest
 from worker.archive.backfill import Rate, Window, days_between
 from worker.archive.circuit_breaker import CircuitBreaker
 from worker.errors import Rejected, Unavailable
-from worker.screens.backfill import modalities_of
+from worker.screens.archive_days import modalities_of
 from worker.settings import read_settings
 
 
@@ -61,34 +61,34 @@ def test_modalities_one_by_one():
 
 
 def test_an_archive_that_fails_is_left_alone_twice_as_long_each_time(tmp_path):
-    pauses = CircuitBreaker(
+    breaker = CircuitBreaker(
         read_settings(state_dir=tmp_path, retry_base_s=100.0, retry_ceiling_s=250.0)
     )
     error = Unavailable("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
-    pauses.refuse_when_open("archive pacs")
+    breaker.refuse_when_open("archive pacs")
 
-    met = pauses.record_failure(error)
+    met = breaker.record_failure(error)
     assert 99 < met.wait_s <= 200
     with pytest.raises(Unavailable, match="ARCHIVE_AWAY") as refused:
-        pauses.refuse_when_open("archive pacs")
+        breaker.refuse_when_open("archive pacs")
     assert refused.value.wait_s > 99
-    pauses.refuse_when_open("archive other")
-    assert pauses._pauses["archive pacs"].failures == 1
-    pauses.record_failure(error)
-    assert pauses._pauses["archive pacs"].failures == 1, "another thread met the same failure"
+    breaker.refuse_when_open("archive other")
+    assert breaker._open["archive pacs"].failures == 1
+    breaker.record_failure(error)
+    assert breaker._open["archive pacs"].failures == 1, "another thread met the same failure"
 
-    pauses.record_success("archive pacs")
-    pauses.refuse_when_open("archive pacs")
+    breaker.record_success("archive pacs")
+    breaker.refuse_when_open("archive pacs")
 
 
 def test_an_archive_that_is_away_for_months(tmp_path):
-    pauses = CircuitBreaker(
+    breaker = CircuitBreaker(
         read_settings(state_dir=tmp_path, retry_base_s=1e-9, retry_ceiling_s=1e-8)
     )
     gone = Unavailable("ARCHIVE_AWAY", "It is away.", subject="archive pacs")
     for _ in range(2_000):
-        waits = pauses.record_failure(gone)
-        while clock.monotonic() < pauses._pauses["archive pacs"].until:
+        waits = breaker.record_failure(gone)
+        while clock.monotonic() < breaker._open["archive pacs"].until:
             pass
-    assert pauses._pauses["archive pacs"].failures == 2_000
+    assert breaker._open["archive pacs"].failures == 2_000
     assert waits.wait_s < 1.0

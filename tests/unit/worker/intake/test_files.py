@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def site(tmp_path):
+def settings(tmp_path):
     return read_settings(state_dir=tmp_path / "site")
 
 
@@ -80,12 +80,12 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("given", "words"), REFUSALS.values(), ids=REFUSALS)
-def test_what_is_no_study_is_refused_in_words(folder, site, given, words):
+def test_what_is_no_study_is_refused_in_words(folder, settings, given, words):
     with pytest.raises(Rejected, match=words) as told:
-        accept_study(given(folder), site=site)
+        accept_study(given(folder), site=settings)
     assert NAME not in str(told.value)
     assert told.value.__cause__ is None
-    assert not site.intake_dir.exists(), "refused before anything is copied"
+    assert not settings.intake_dir.exists(), "refused before anything is copied"
 
 
 def test_one_path_needs_no_list(folder):

@@ -36,3 +36,4 @@ def test_without_room_for_a_copy_the_log_is_emptied_all_the_same(tmp_path):
 
 def test_a_folder_that_is_not_there_yet_has_no_logs(tmp_path):
     truncate_long_logs(tmp_path / "logs")
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.builders.bundles import guard_of, manifest_of
+from tests.builders.bundles import make_guard, make_manifest
 from worker.model.architectures import build_model
 from worker.model.bundle import load_bundle, save_bundle
 
@@ -23,8 +23,8 @@ def made(tmp_path_factory) -> Path:
         folder,
         model=model,
         card="# A card\n",
-        manifest=manifest_of(),
-        reference=guard_of(model).to_reference(),
+        manifest=make_manifest(),
+        reference=make_guard(model).to_reference(),
     )
     return folder
 

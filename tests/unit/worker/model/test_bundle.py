@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.builders.bundles import manifest_of, resign
+from tests.builders.bundles import make_manifest, write_signed_manifest
 from worker.model.architectures import build_model
 from worker.model.bundle import default_bundle, load_bundle, packaged_bundles, save_bundle
 from worker.model.bundle_checks import (
@@ -96,7 +96,7 @@ def test_a_changed_manifest_is_refused(bundle, old, new):
 def test_a_manifest_that_means_something_else_is_refused_though_signed(
     bundle, changes, code, words
 ):
-    resign(bundle, replace(read_manifest(bundle), **changes))
+    write_signed_manifest(bundle, replace(read_manifest(bundle), **changes))
     with pytest.raises(BundleRefused, match=words) as refusal:
         load_bundle(bundle)
     assert refusal.value.code == code
@@ -116,13 +116,13 @@ def test_a_field_of_another_type_is_refused_though_signed(bundle, name, value):
 def test_another_preprocessing_version_is_refused(bundle):
     manifest = read_manifest(bundle)
     newer = replace(manifest.preprocessing, version="2")
-    resign(bundle, replace(manifest, preprocessing=newer))
+    write_signed_manifest(bundle, replace(manifest, preprocessing=newer))
     with pytest.raises(BundleRefused, match="trained with preprocessing '2'; this installation"):
         load_bundle(bundle)
 
 
 def test_every_check_of_the_table_passes_for_a_good_manifest():
-    check_meaning(manifest_of())
+    check_meaning(make_manifest())
     assert len({check.code for check in MEANING}) == len(MEANING)
 
 
@@ -171,7 +171,7 @@ def resign_tensors(bundle, name, tensors):
     save_file(tensors, bundle / name)
     manifest = read_manifest(bundle)
     files = {**manifest.files, name: sha256(bundle / name)}
-    resign(bundle, replace(manifest, files=files))
+    write_signed_manifest(bundle, replace(manifest, files=files))
 
 
 def test_a_bundle_of_schema_1_is_still_loaded(bundle):
@@ -179,14 +179,14 @@ def test_a_bundle_of_schema_1_is_still_loaded(bundle):
     (bundle / REFERENCE).unlink()
     manifest = read_manifest(bundle)
     files = {name: digest for name, digest in manifest.files.items() if name != REFERENCE}
-    resign(bundle, replace(manifest, schema_version="1", bias=0.0, files=files))
+    write_signed_manifest(bundle, replace(manifest, schema_version="1", bias=0.0, files=files))
     assert '"bias"' not in (bundle / MANIFEST).read_text()
     loaded = load_bundle(bundle)
     assert (loaded.manifest.bias, loaded.guard) == (0.0, None)
 
 
 def test_weights_of_another_architecture_are_refused_though_signed(bundle):
-    resign(bundle, replace(read_manifest(bundle), architecture="vgg16"))
+    write_signed_manifest(bundle, replace(read_manifest(bundle), architecture="vgg16"))
     with pytest.raises(BundleRefused, match="not those of a vgg16"):
         load_bundle(bundle)
 
@@ -211,7 +211,7 @@ def test_a_failure_while_saving_leaves_no_bundle(tmp_path):
             tmp_path / "b",
             model=build_model("resnet50"),
             card="x",
-            manifest=manifest_of(architecture="vgg16"),
+            manifest=make_manifest(architecture="vgg16"),
         )
     assert not (tmp_path / "b").exists()
 

@@ -79,8 +79,8 @@ def test_a_destination_takes_both_kinds_of_objects_or_those_that_are_named(tmp_p
         ),
         ('[a]\ndicomweb = "https://me:s3cret@pacs.example"\n', "a.dicomweb: String should match"),
         ('["A B"]\n', "A B.name: String should match"),
-        ("port = 4\n", "port stands outside of a table"),
-        ("[a\n", "it is no TOML"),
+        ("port = 4\n", "port is outside of a table"),
+        ("[a\n", "it is not TOML"),
     ],
 )
 def test_a_wrong_word_is_told_by_peer_and_word_and_never_quoted(tmp_path, text, words):

@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from worker.errors import Bug, ErrorKind, Rejected, Resource, Transient
 from worker.failure_kinds import classify
-from worker.pipeline.failures import RetryPolicy
+from worker.pipeline.failures import backoff_of
+from worker.settings import Settings
 
-POLICY = RetryPolicy(base_s=1.0, ceiling_s=300.0, max_retries=8)
+BACKOFF = backoff_of(Settings(retry_base_s=1.0, retry_ceiling_s=300.0, max_retries=8))
 
 
 class ServerClosed(Exception):
@@ -45,14 +46,14 @@ def test_the_kind_follows_from_the_error(error, kind, code):
 
 @given(retries=st.integers(0, 7), jitter=st.floats(0, 1))
 def test_a_delay_doubles_within_half_and_one_and_a_half_of_itself(retries, jitter):
-    delay = POLICY.delay_s(retries, jitter=jitter)
+    delay = BACKOFF.delay_s(retries, jitter=jitter)
     plain = min(2.0**retries, 300.0)
     assert 0.5 * plain <= delay <= 1.5 * plain
 
 
 def test_there_is_an_end_of_retrying():
-    assert POLICY.delay_s(8, jitter=0.5) is None
+    assert [BACKOFF.is_exhausted(retries) for retries in (0, 7, 8)] == [False, False, True]
 
 
 def test_the_ceiling_holds():
-    assert RetryPolicy(base_s=1, ceiling_s=300, max_retries=50).delay_s(40, jitter=0.5) == 300
+    assert BACKOFF.delay_s(40, jitter=0.5) == 300

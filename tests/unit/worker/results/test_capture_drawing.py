@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +61,7 @@ PAGES = {
 
 def box_of(line: Line) -> tuple[float, float, float, float]:
     anchor = "ra" if line.right_aligned else "la"
-    left, top, right, bottom = font_for(line.style, None).getbbox(line.words, anchor=anchor)
+    left, top, right, bottom = font_for(line.style, None).getbbox(line.text, anchor=anchor)
     return line.x + left, line.y + top, line.x + right, line.y + bottom
 
 
@@ -69,9 +70,27 @@ def page_of(name: str) -> CaptureLayout:
     return lay_out(words, None, room=room)
 
 
+def test_eight_threads_draw_what_one_thread_draws():
+    pages = [words for words, _ in PAGES.values()]
+    alone = [draw(words, drawn_picture(), None) for words in pages]
+    assert not np.array_equal(alone[0], alone[1])
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda words: draw(words, drawn_picture(), None), pages))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_each_thread_has_its_own_fonts():
+    """FreeType lets a face serve one thread at a time."""
+    here = font_for(Style.BODY, None)
+    assert here is font_for(Style.BODY, None)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(font_for, Style.BODY, None).result() is not here
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_all_letters_are_on_the_page_and_none_on_others(name):
     boxes = [box_of(line) for line in page_of(name).lines]
+    assert boxes
     for left, top, right, bottom in boxes:
         assert 0 <= left < right <= WIDTH
         assert 0 <= top < bottom <= HEIGHT
@@ -85,7 +104,7 @@ def test_the_disclaimer_stands_there_to_the_last_word(name):
     words, _ = PAGES[name]
     page = page_of(name)
     foot = [line for line in page.lines if line.style is Style.FOOT]
-    assert " ".join(line.words for line in foot).split() == words.disclaimer.split()
+    assert " ".join(line.text for line in foot).split() == words.disclaimer.split()
     assert all(line.y >= page.foot_top for line in foot)
 
 
@@ -119,17 +138,17 @@ def luminance(colour: tuple[int, int, int]) -> float:
 def test_what_does_not_fit_is_said_to_be_elsewhere():
     page = page_of("much")
     details = [
-        x for x in page.lines if x.style is Style.BODY and x.words.startswith(("Sent", "More"))
+        x for x in page.lines if x.style is Style.BODY and x.text.startswith(("Sent", "More"))
     ]
-    assert details[-1].words == "More in the structured report."
-    assert details[0].words.startswith("Sentence 0")
+    assert details[-1].text == "More in the structured report."
+    assert details[0].text.startswith("Sentence 0")
 
 
 def test_the_legend_stands_there_to_the_last_word_whatever_else_is_said():
     for name in ("plain", "much"):
         page = page_of(name)
         legend = [x for x in page.lines if x.style is Style.BODY and x.colour == Tone.PRESENT.value]
-        assert " ".join(line.words for line in legend) == WORDS.legend
+        assert " ".join(line.text for line in legend) == WORDS.legend
         under_the_scale = {line.y for line in page.lines if line.y > page.scale_top + 60}
         assert (
             len(under_the_scale - {x.y for x in page.lines if x.style is Style.FOOT}) <= MAX_DETAILS
@@ -137,7 +156,7 @@ def test_the_legend_stands_there_to_the_last_word_whatever_else_is_said():
 
 
 def test_the_notice_has_room_for_more_than_a_radiograph_leaves():
-    many = [line for line in page_of("notice").lines if "Sentence" in line.words]
+    many = [line for line in page_of("notice").lines if "Sentence" in line.text]
     assert len(many) > 2 * MAX_DETAILS
 
 
@@ -165,7 +184,7 @@ def test_the_threshold_is_a_line_across_the_bar(threshold):
     above_the_bar = draw(words, drawn_picture(), None)[page.scale_top + 6]
     white = np.nonzero(np.abs(above_the_bar.astype(int) - WHITE).sum(axis=1) < 10)[0]
     assert white.mean() == pytest.approx(scale_x(threshold), abs=1)
-    label = next(line for line in page.lines if line.words.startswith("threshold"))
+    label = next(line for line in page.lines if line.text.startswith("threshold"))
     left, _, right, _ = box_of(label)
     assert left - 45 <= scale_x(threshold) <= right + 45
 

@@ -9,7 +9,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.builders.results import header_of, predicted, result_of, words_of
+from tests.builders.results import (
+    make_header,
+    make_result,
+    make_result_settings,
+    predicted_instance,
+)
 from worker.results.build import to_bytes
 from worker.results.character_set import character_set_for
 from worker.results.patient_and_study import TYPE_2, copy_patient_and_study
@@ -29,7 +34,7 @@ def through_a_file(dataset: Dataset) -> Dataset:
 def test_the_modules_are_copied_and_nothing_else():
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "399208008", "SCT", "Chest"
-    source = header_of(
+    source = make_header(
         patient_name="Doe^Jane",
         patient_id="ID-7",
         patient_birth_date="20200229",
@@ -54,7 +59,7 @@ def test_the_modules_are_copied_and_nothing_else():
 
 @pytest.mark.parametrize("keyword", TYPE_2)
 def test_what_is_missing_is_present_and_empty(keyword):
-    source = header_of()
+    source = make_header()
     if keyword in source:
         del source[keyword]
     assert copied(source)[keyword].is_empty
@@ -78,7 +83,7 @@ def test_what_is_missing_is_present_and_empty(keyword):
     ],
 )
 def test_malformed_values_stay_behind_but_identifying_text_never(keyword, value, kept):
-    source = header_of(patient_age=None)
+    source = make_header(patient_age=None)
     with pydicom.config.disable_value_validation():
         setattr(source, keyword, value)
     target = copied(source)
@@ -86,7 +91,7 @@ def test_malformed_values_stay_behind_but_identifying_text_never(keyword, value,
 
 
 def test_an_element_that_cannot_be_parsed_is_left_behind():
-    source = header_of()
+    source = make_header()
     raw = pydicom.dataelem.RawDataElement(
         pydicom.tag.Tag("PatientSize"), "DS", 4, b"tall", 0, False, True
     )
@@ -96,13 +101,13 @@ def test_an_element_that_cannot_be_parsed_is_left_behind():
 
 def test_a_clinical_trial_comes_as_a_whole_or_not_at_all():
     trial = {"ClinicalTrialProtocolID": "P-1", "ClinicalTrialSubjectID": "S-1"}
-    assert "ClinicalTrialSubjectID" not in copied(header_of(**trial))
-    whole = copied(header_of(ClinicalTrialSponsorName="Sponsor", **trial))
+    assert "ClinicalTrialSubjectID" not in copied(make_header(**trial))
+    whole = copied(make_header(ClinicalTrialSponsorName="Sponsor", **trial))
     assert (whole.ClinicalTrialSponsorName, whole.ClinicalTrialSubjectID) == ("Sponsor", "S-1")
 
 
 def test_the_source_is_not_changed():
-    source = header_of()
+    source = make_header()
     before = to_bytes(source)
     copied(source).PatientName = "Somebody^Else"
     assert to_bytes(source) == before
@@ -125,9 +130,9 @@ def test_the_source_is_not_changed():
     ],
 )
 def test_a_name_reaches_the_pacs_in_the_bytes_that_it_knows(terms, name):
-    source = through_a_file(header_of(SpecificCharacterSet=terms, patient_name=name))
-    item = replace(predicted(0.9), header=source)
-    read = through_a_file(build_report(result_of(item), words_of()))
+    source = through_a_file(make_header(SpecificCharacterSet=terms, patient_name=name))
+    item = replace(predicted_instance(0.9), header=source)
+    read = through_a_file(build_report(make_result(item), make_result_settings()))
     assert read.SpecificCharacterSet == source.SpecificCharacterSet
     assert str(read.PatientName) == name.rstrip("=")
     written, known = to_bytes(read), to_bytes(source)
@@ -139,18 +144,18 @@ def test_a_name_reaches_the_pacs_in_the_bytes_that_it_knows(terms, name):
 
 def test_undeclared_letters_stay_undeclared_and_the_same_bytes():
     """The PACS reads them as it read the image's; guessing would make another name."""
-    source = header_of(patient_name="Doe^Jane")
+    source = make_header(patient_name="Doe^Jane")
     del source.SpecificCharacterSet
     latin = to_bytes(source).replace(b"Doe^Jane", b"Do\xe9^Jan\xe9")
-    item = replace(predicted(0.9), header=pydicom.dcmread(io.BytesIO(latin)))
-    report = build_report(result_of(item), words_of())
+    item = replace(predicted_instance(0.9), header=pydicom.dcmread(io.BytesIO(latin)))
+    report = build_report(make_result(item), make_result_settings())
     assert "SpecificCharacterSet" not in report
     assert b"Do\xe9^Jan\xe9" in to_bytes(report)
 
 
 @pytest.mark.parametrize("terms", ["ISO_IR 999", "latin1", ["ISO_IR 100", "ISO_IR 144"]])
 def test_letters_that_the_standard_does_not_know_become_unicode(terms):
-    source = header_of(patient_name="Doe^Jane", SpecificCharacterSet=terms)
+    source = make_header(patient_name="Doe^Jane", SpecificCharacterSet=terms)
     assert character_set_for(source) == ("ISO_IR 192",)
 
 
@@ -166,16 +171,20 @@ def test_letters_that_the_standard_does_not_know_become_unicode(terms):
     ],
 )
 def test_our_own_words_decide_only_where_they_do_not_fit(terms, ours, expected):
-    source = header_of(SpecificCharacterSet=terms)
+    source = make_header(SpecificCharacterSet=terms)
     if terms is None:
         source.pop("SpecificCharacterSet", None)
     assert character_set_for(source, ours) == expected
 
 
 def test_a_disclaimer_that_does_not_fit_makes_it_unicode_and_the_name_stays_the_same():
-    source = through_a_file(header_of(SpecificCharacterSet="ISO_IR 144", patient_name="Люкceмбypг"))
-    item = replace(predicted(0.9), header=source)
-    read = through_a_file(build_report(result_of(item), words_of(disclaimer="Nur für Forschung")))
+    source = through_a_file(
+        make_header(SpecificCharacterSet="ISO_IR 144", patient_name="Люкceмбypг")
+    )
+    item = replace(predicted_instance(0.9), header=source)
+    read = through_a_file(
+        build_report(make_result(item), make_result_settings(disclaimer="Nur für Forschung"))
+    )
     assert read.SpecificCharacterSet == "ISO_IR 192"
     assert str(read.PatientName) == "Люкceмбypг"
     assert "Nur für Forschung".encode() in to_bytes(read)

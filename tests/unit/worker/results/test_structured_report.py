@@ -16,7 +16,15 @@ from pydicom.sr.coding import Code
 
 from tests.builders.dicom import make_instance
 from tests.builders.iod_tables import faults
-from tests.builders.results import MODEL, STUDY_UID, WHEN, predicted, refused, result_of, words_of
+from tests.builders.results import (
+    MODEL,
+    STUDY_UID,
+    WHEN,
+    make_result,
+    make_result_settings,
+    predicted_instance,
+    refused_instance,
+)
 from worker.results import codes
 from worker.results.build import to_bytes
 from worker.results.structured_report import build_report, summary_of
@@ -33,7 +41,7 @@ BEFORE = Predecessor(
 
 
 def read_back(result: StudyResult, **settings) -> Comprehensive3DSR:
-    written = to_bytes(build_report(result, words_of(**settings)))
+    written = to_bytes(build_report(result, make_result_settings(**settings)))
     return Comprehensive3DSR.from_dataset(pydicom.dcmread(io.BytesIO(written)))
 
 
@@ -81,7 +89,7 @@ def comments(container) -> list[str]:
     ],
 )
 def test_finding_probability_and_summary_are_coded(probability, presence, summary):
-    report = read_back(result_of(predicted(probability)))
+    report = read_back(make_result(predicted_instance(probability)))
     (group,) = groups_of(report)
     assert group.finding_type == Code("233604007", "SCT", "Pneumonia")
     (measured,) = group.get_measurements(Code("122157", "DCM", "Probability"))
@@ -97,7 +105,7 @@ def test_finding_probability_and_summary_are_coded(probability, presence, summar
 
 
 def test_the_algorithm_is_named_with_everything_that_gave_the_number():
-    (group,) = groups_of(read_back(result_of(predicted(0.9))))
+    (group,) = groups_of(read_back(make_result(predicted_instance(0.9))))
     said = items_of(group[0])
     assert ("Algorithm Name", "resnet50") in said
     assert ("Algorithm Version", "9.9.9") in said
@@ -110,7 +118,7 @@ def test_the_algorithm_is_named_with_everything_that_gave_the_number():
 
 
 def test_the_image_is_referenced_and_stands_in_the_evidence():
-    report = read_back(result_of(predicted(0.9)))
+    report = read_back(make_result(predicted_instance(0.9)))
     (group,) = groups_of(report)
     (source,) = group.source_images
     assert source.referenced_sop_instance_uid == f"{STUDY_UID}.3.1"
@@ -121,8 +129,8 @@ def test_the_image_is_referenced_and_stands_in_the_evidence():
 
 
 def test_each_frame_of_several_has_its_own_group():
-    item = predicted(0.1, 0.9, sop_class_uid="1.2.840.10008.5.1.4.1.1.7.2")
-    groups = groups_of(read_back(result_of(item)))
+    item = predicted_instance(0.1, 0.9, sop_class_uid="1.2.840.10008.5.1.4.1.1.7.2")
+    groups = groups_of(read_back(make_result(item)))
     assert [g.source_images[0].referenced_frame_numbers for g in groups] == [[1], [2]]
     assert [g.get_measurements()[0].value for g in groups] == [0.1, 0.9]
     assert [g.tracking_identifier for g in groups] == ["Image 1, frame 1", "Image 1, frame 2"]
@@ -131,13 +139,15 @@ def test_each_frame_of_several_has_its_own_group():
 
 def test_frames_of_a_class_of_single_frames_are_told_apart_by_name_alone():
     """PS3.3 10.3: no Referenced Frame Number there, though such instances exist."""
-    groups = groups_of(read_back(result_of(predicted(0.1, 0.9))))
+    groups = groups_of(read_back(make_result(predicted_instance(0.1, 0.9))))
     assert [g.source_images[0].referenced_frame_numbers for g in groups] == [None, None]
     assert [g.tracking_identifier for g in groups] == ["Image 1, frame 1", "Image 1, frame 2"]
 
 
 def test_warnings_go_with_the_score():
-    report = read_back(result_of(predicted(0.9, says=("The patient is older.", "And so on."))))
+    report = read_back(
+        make_result(predicted_instance(0.9, says=("The patient is older.", "And so on.")))
+    )
     assert comments(groups_of(report)[0][0]) == ["The patient is older.", "And so on."]
 
 
@@ -166,30 +176,33 @@ GENERAL = ("168537006", "SCT", "Plain radiography")
 @pytest.mark.parametrize(
     ("instances", "expected"),
     [
-        ([predicted(0.9)], ("399208008", "SCT", "Plain chest X-ray")),
+        ([predicted_instance(0.9)], ("399208008", "SCT", "Plain chest X-ray")),
         (
-            [refused(1, BodyPartExamined="LEG"), predicted(0.9, number=2)],
+            [refused_instance(1, BodyPartExamined="LEG"), predicted_instance(0.9, number=2)],
             ("399208008", "SCT", "Plain chest X-ray"),
         ),
-        ([refused(1, BodyPartExamined="LEG")], GENERAL),
-        ([refused(1), refused(2, modality="DX")], GENERAL),
-        ([refused(1), refused(2, modality="CT")], ("363679005", "SCT", "Imaging procedure")),
-        ([refused(1, ProcedureCodeSequence=[code_of(*TIBIA)])], TIBIA),
-        ([refused(1, ProcedureCodeSequence=[code_of("", "SCT", "Tibia")])], GENERAL),
-        ([refused(1, ProcedureCodeSequence=[code_of("1" * 17, "SCT", "Tibia")])], GENERAL),
-        ([refused(1, ProcedureCodeSequence=[Dataset(), code_of(*TIBIA)])], TIBIA),
-        ([refused(1, ProcedureCodeSequence=[])], GENERAL),
+        ([refused_instance(1, BodyPartExamined="LEG")], GENERAL),
+        ([refused_instance(1), refused_instance(2, modality="DX")], GENERAL),
+        (
+            [refused_instance(1), refused_instance(2, modality="CT")],
+            ("363679005", "SCT", "Imaging procedure"),
+        ),
+        ([refused_instance(1, ProcedureCodeSequence=[code_of(*TIBIA)])], TIBIA),
+        ([refused_instance(1, ProcedureCodeSequence=[code_of("", "SCT", "Tibia")])], GENERAL),
+        ([refused_instance(1, ProcedureCodeSequence=[code_of("1" * 17, "SCT", "Tibia")])], GENERAL),
+        ([refused_instance(1, ProcedureCodeSequence=[Dataset(), code_of(*TIBIA)])], TIBIA),
+        ([refused_instance(1, ProcedureCodeSequence=[])], GENERAL),
     ],
 )
 def test_the_procedure_is_a_chest_radiograph_only_if_one_was_evaluated(instances, expected):
-    assert procedures_of(read_back(result_of(*instances))) == [expected]
+    assert procedures_of(read_back(make_result(*instances))) == [expected]
 
 
 # --- not evaluated ----------------------------------------------------------------------------------
 
 
 def test_an_image_that_was_not_evaluated_says_so_and_nothing_else():
-    report = read_back(result_of(refused(1)))
+    report = read_back(make_result(refused_instance(1)))
     (group,) = groups_of(report)
     assert group.finding_type is None
     assert group.get_measurements() == []
@@ -205,21 +218,25 @@ def test_an_image_that_was_not_evaluated_says_so_and_nothing_else():
 @pytest.mark.parametrize(
     ("instances", "summary"),
     [
-        ([predicted(0.9, number=1)], "111242"),
-        ([predicted(0.1, number=1)], "111241"),
-        ([predicted(0.9, number=1), refused(2)], "111244"),
-        ([predicted(0.1, number=1), refused(2)], "111243"),
-        ([predicted(0.1, number=1), predicted(0.9, number=2)], "111242"),
-        ([refused(1), refused(2)], "111245"),
+        ([predicted_instance(0.9, number=1)], "111242"),
+        ([predicted_instance(0.1, number=1)], "111241"),
+        ([predicted_instance(0.9, number=1), refused_instance(2)], "111244"),
+        ([predicted_instance(0.1, number=1), refused_instance(2)], "111243"),
+        ([predicted_instance(0.1, number=1), predicted_instance(0.9, number=2)], "111242"),
+        ([refused_instance(1), refused_instance(2)], "111245"),
     ],
 )
 def test_the_studys_summary_tells_all_from_some_from_none(instances, summary):
-    assert summary_of(result_of(*instances)).value.value == summary
+    assert summary_of(make_result(*instances)).value.value == summary
 
 
 def test_something_that_is_no_image_is_referenced_as_a_composite_object():
     report_class = "1.2.840.10008.5.1.4.1.1.88.33"
-    report = read_back(result_of(refused(1, sop_class_uid=report_class), predicted(0.9, number=2)))
+    report = read_back(
+        make_result(
+            refused_instance(1, sop_class_uid=report_class), predicted_instance(0.9, number=2)
+        )
+    )
     kinds = {
         item.ReferencedSOPSequence[0].ReferencedSOPClassUID: item.ValueType
         for group in groups_of(report)
@@ -230,7 +247,7 @@ def test_something_that_is_no_image_is_referenced_as_a_composite_object():
 
 
 def test_a_private_sop_class_does_not_stop_it():
-    report = read_back(result_of(refused(1, sop_class_uid="1.3.12.2.1107.5.9.1")))
+    report = read_back(make_result(refused_instance(1, sop_class_uid="1.3.12.2.1107.5.9.1")))
     assert report.get_evidence()[0][3] == "1.3.12.2.1107.5.9.1"
 
 
@@ -238,7 +255,7 @@ def test_a_private_sop_class_does_not_stop_it():
 
 
 def test_the_document_is_what_it_claims_to_be():
-    report = read_back(result_of(predicted(0.9)))
+    report = read_back(make_result(predicted_instance(0.9)))
     assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
     assert report.file_meta.MediaStorageSOPInstanceUID == report.SOPInstanceUID
     assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -250,7 +267,9 @@ def test_the_document_is_what_it_claims_to_be():
 
 
 def test_the_device_is_the_model():
-    report = read_back(result_of(predicted(0.9)), manufacturer="Hospital AI", device_name="Chest")
+    report = read_back(
+        make_result(predicted_instance(0.9)), manufacturer="Hospital AI", device_name="Chest"
+    )
     assert (report.Manufacturer, report.ManufacturerModelName) == ("Hospital AI", "Chest")
     assert report.DeviceSerialNumber == MODEL.bundle_digest
     assert report.SoftwareVersions[0] == "resnet50-9.9.9"
@@ -266,18 +285,18 @@ def test_missing_type_2_elements_do_not_stop_it():
     for keyword in ("PatientName", "PatientID", "PatientSex", "StudyDate", "StudyTime", "StudyID",
                     "AccessionNumber", "ReferringPhysicianName"):  # fmt: skip
         del bare[keyword]
-    report = read_back(result_of(replace(predicted(0.9), header=bare)))
+    report = read_back(make_result(replace(predicted_instance(0.9), header=bare)))
     assert faults(report) == []
     assert report.PatientName == ""
 
 
 def test_the_disclaimer_stands_in_it():
-    report = read_back(result_of(predicted(0.9)), disclaimer="For research only.")
+    report = read_back(make_result(predicted_instance(0.9)), disclaimer="For research only.")
     assert comments(report.ContentSequence[-1]) == ["For research only."]
 
 
 def test_a_superseding_report_says_so_to_machines_and_to_people():
-    result = replace(result_of(predicted(0.9)), supersedes=BEFORE)
+    result = replace(make_result(predicted_instance(0.9)), supersedes=BEFORE)
     report = read_back(result)
     (study,) = report.PredecessorDocumentsSequence
     assert study.StudyInstanceUID == STUDY_UID
@@ -294,8 +313,8 @@ def test_a_superseding_report_says_so_to_machines_and_to_people():
 
 def test_a_report_in_other_words_names_those_that_may_have_arrived_before_it():
     """Also once it is itself among them: the same at each try (PS3.5 9.1)."""
-    result = result_of(predicted(0.9))
-    own = replace(BEFORE, sop_instance_uid=ResultUids.of(result, words_of()).report)
+    result = make_result(predicted_instance(0.9))
+    own = replace(BEFORE, sop_instance_uid=ResultUids.of(result, make_result_settings()).report)
     former, later = (replace(BEFORE, sop_instance_uid=f"2.25.{n}") for n in (21, 22))
     first = replace(result, earlier_forms=(former,), supersedes=BEFORE)
     again = replace(first, earlier_forms=(former, own, later))
@@ -310,7 +329,7 @@ def test_a_report_in_other_words_names_those_that_may_have_arrived_before_it():
     assert comments(report.ContentSequence[-1])[-1] == (
         "Replaces the same result in other words, which may have been sent before."
     )
-    built = [to_bytes(build_report(each, words_of())) for each in (first, again)]
+    built = [to_bytes(build_report(each, make_result_settings())) for each in (first, again)]
     assert built[0] == built[1]
     alone = replace(result, earlier_forms=(own, later))
     assert "PredecessorDocumentsSequence" not in read_back(alone)
@@ -318,14 +337,14 @@ def test_a_report_in_other_words_names_those_that_may_have_arrived_before_it():
 
 
 def test_the_first_report_has_no_predecessor():
-    assert "PredecessorDocumentsSequence" not in read_back(result_of(predicted(0.9)))
+    assert "PredecessorDocumentsSequence" not in read_back(make_result(predicted_instance(0.9)))
 
 
 # --- moments ----------------------------------------------------------------------------------------
 
 
 def test_moments_are_those_of_the_rows_in_the_sites_zone():
-    report = read_back(result_of(predicted(0.9)), time_zone="Europe/Berlin")
+    report = read_back(make_result(predicted_instance(0.9)), time_zone="Europe/Berlin")
     assert (report.ContentDate, report.ContentTime) == ("20261123", "105007")
     assert report.InstanceCreationTime == "105007"
     assert "TimezoneOffsetFromUTC" not in report  # it would be said of the copied study time, too
@@ -339,8 +358,8 @@ def test_moments_are_those_of_the_rows_in_the_sites_zone():
 )
 def test_an_offset_of_the_source_is_followed_and_stated(offset, date, time):
     moment = WHEN if time else WHEN.replace(hour=3)
-    item = predicted(0.9, TimezoneOffsetFromUTC=offset)
-    report = read_back(result_of(item, finished_at=moment), time_zone="Europe/Berlin")
+    item = predicted_instance(0.9, TimezoneOffsetFromUTC=offset)
+    report = read_back(make_result(item, finished_at=moment), time_zone="Europe/Berlin")
     assert report.TimezoneOffsetFromUTC == offset
     assert report.ContentDate == date
     assert report.ContentTime == (time or "175007")
@@ -348,7 +367,7 @@ def test_an_offset_of_the_source_is_followed_and_stated(offset, date, time):
 
 @pytest.mark.parametrize("offset", ["+1500", "CET", "+01", ""])
 def test_an_offset_that_is_none_is_not_followed(offset):
-    report = read_back(result_of(predicted(0.9, TimezoneOffsetFromUTC=offset)))
+    report = read_back(make_result(predicted_instance(0.9, TimezoneOffsetFromUTC=offset)))
     assert "TimezoneOffsetFromUTC" not in report
     assert report.ContentTime == "095007"
 
@@ -358,17 +377,26 @@ def test_an_offset_that_is_none_is_not_followed(offset):
 
 def test_rows_in_another_order_give_the_same_bytes():
     def instances():
-        return [predicted(0.9, number=1), refused(2), predicted(0.2, number=3)]
+        return [
+            predicted_instance(0.9, number=1),
+            refused_instance(2),
+            predicted_instance(0.2, number=3),
+        ]
 
-    forth, back = result_of(*instances()), result_of(*reversed(instances()))
-    assert to_bytes(build_report(forth, words_of())) == to_bytes(build_report(back, words_of()))
+    forth, back = make_result(*instances()), make_result(*reversed(instances()))
+    assert to_bytes(build_report(forth, make_result_settings())) == to_bytes(
+        build_report(back, make_result_settings())
+    )
 
 
 def test_its_names_are_those_that_anybody_can_make_again():
-    result = result_of(predicted(0.9))
-    report, uids = build_report(result, words_of()), ResultUids.of(result, words_of())
+    result = make_result(predicted_instance(0.9))
+    report, uids = (
+        build_report(result, make_result_settings()),
+        ResultUids.of(result, make_result_settings()),
+    )
     assert report.SOPInstanceUID == uids.report
-    assert report.SeriesInstanceUID == uids.report_series
+    assert report.SeriesInstanceUID == uids.series("report")
 
 
 def test_another_process_gives_the_same_bytes():
@@ -377,7 +405,8 @@ def test_another_process_gives_the_same_bytes():
         "import hashlib;"
         "from tests.builders.results import *;"
         "from worker.results.build import build_results, to_bytes;"
-        "made = build_results(result_of(predicted(.9), refused(2)), words_of(), picture_of_any);"
+        "instances = predicted_instance(.9), refused_instance(2);"
+        "made = build_results(make_result(*instances), make_result_settings(), picture_of_any);"
         "print(*(hashlib.sha256(to_bytes(d)).hexdigest() for d in made))"
     )
     environments = [

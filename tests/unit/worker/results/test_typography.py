@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.builders.results import words_of
+from tests.builders.results import make_result_settings
 from worker.errors import Rejected
 from worker.results.typography import FONTS, Style, font_for, wrapped
 
@@ -20,21 +20,21 @@ BODY = font_for(Style.BODY, None)
     ],
 )
 def test_letters_of_many_languages_are_there(disclaimer):
-    assert words_of(disclaimer=disclaimer).disclaimer == disclaimer
+    assert make_result_settings(disclaimer=disclaimer).disclaimer == disclaimer
 
 
 def test_a_letter_that_would_be_a_box_is_refused_by_name():
     with pytest.raises(
-        Rejected, match=r"PNEUMO_RESULT_DISCLAIMER: found the letter U\+7814"
+        Rejected, match=r"PNEUMO_RESULT_DISCLAIMER: found the character U\+7814"
     ) as caught:
-        words_of(disclaimer="研究用")
+        make_result_settings(disclaimer="研究用")
     assert caught.value.code == "LETTER_NOT_IN_FONT"
 
 
 @pytest.mark.parametrize("name", ["absent.ttf", "LICENSE_DEJAVU"])
 def test_a_font_that_is_none_is_refused(name):
     with pytest.raises(Rejected, match="PNEUMO_RESULT_FONT") as caught:
-        words_of(font=FONTS / name)
+        make_result_settings(font=FONTS / name)
     assert caught.value.code == "FONT_UNREADABLE"
 
 
@@ -61,4 +61,4 @@ def test_a_word_that_is_too_long_is_cut_and_lost_nowhere():
 
 def test_an_unknown_time_zone_is_refused_by_name():
     with pytest.raises(Rejected, match="PNEUMO_RESULT_TIME_ZONE: found 'Mars/Base'"):
-        words_of(time_zone="Mars/Base")
+        make_result_settings(time_zone="Mars/Base")

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 from pydicom.uid import UID
 
-from tests.builders.results import MODEL, STUDY_KEY, words_of
+from tests.builders.results import MODEL, STUDY_KEY, make_result_settings
 from worker.results.uids import IMPLEMENTATION_CLASS_UID, ResultUids, device_uid, uid_of
 
-UIDS = ResultUids(study_key=STUDY_KEY, revision=1, model=MODEL, words=words_of())
-NAMES = ("report", "report_series", "capture_series")
+UIDS = ResultUids(study_key=STUDY_KEY, revision=1, model=MODEL, settings=make_result_settings())
 
 
 def all_of(uids: ResultUids) -> set[str]:
-    return {*(getattr(uids, name) for name in NAMES), uids.capture(), uids.capture("1.2.3")}
+    series = {uids.series("report"), uids.series("capture")}
+    return {*series, uids.report, uids.capture(), uids.capture("1.2.3")}
 
 
 def test_they_are_uids_and_differ_from_one_another():
@@ -33,7 +33,9 @@ def test_they_never_change():
 
 
 def test_they_are_the_same_each_time():
-    again = ResultUids(study_key=STUDY_KEY, revision=1, model=replace(MODEL), words=words_of())
+    again = ResultUids(
+        study_key=STUDY_KEY, revision=1, model=replace(MODEL), settings=make_result_settings()
+    )
     assert all_of(again) == all_of(UIDS)
 
 
@@ -44,8 +46,8 @@ def test_they_are_the_same_each_time():
         replace(UIDS, study_key="a0" * 16),
         replace(UIDS, model=replace(MODEL, version="9.9.10")),
         replace(UIDS, model=replace(MODEL, bundle_digest="f" * 64)),
-        replace(UIDS, words=words_of(disclaimer="For research only.")),
-        replace(UIDS, words=words_of(time_zone="Europe/Berlin")),
+        replace(UIDS, settings=make_result_settings(disclaimer="For research only.")),
+        replace(UIDS, settings=make_result_settings(time_zone="Europe/Berlin")),
     ],
     ids=["revision", "study", "version", "digest", "disclaimer", "time zone"],
 )

@@ -22,7 +22,7 @@ from worker.settings import Settings, current_settings
 
 
 @pytest.fixture
-def site(tmp_path):
+def settings(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,13 +36,17 @@ def touch(file, *, seconds_ago: float = 0) -> None:
     os.utime(file, (then, then))
 
 
-def file_of(part, site):
-    return relay_file(site) if part == "relay" else worker_file(site.alive_dir, "w-0123456789ab")
+def file_of(part, settings):
+    return (
+        relay_file(settings)
+        if part == "relay"
+        else worker_file(settings.alive_dir, "w-0123456789ab")
+    )
 
 
 @pytest.mark.parametrize("part", ["worker", "relay"])
-def test_a_part_that_never_lived_is_not_healthy(part, site):
-    health = check(part, site)
+def test_a_part_that_never_lived_is_not_healthy(part, settings):
+    health = check(part, settings)
     assert not health.healthy
     assert health.sentence == f"No {part} has given a sign of life here."
 
@@ -58,58 +62,58 @@ def test_a_part_that_never_lived_is_not_healthy(part, site):
         ("relay", RELAY_MAX_AGE_S + 5, False),
     ],
 )
-def test_a_sign_of_life_counts_while_it_is_fresh(part, seconds_ago, healthy, site):
-    touch(file_of(part, site), seconds_ago=seconds_ago)
-    health = check(part, site)
+def test_a_sign_of_life_counts_while_it_is_fresh(part, seconds_ago, healthy, settings):
+    touch(file_of(part, settings), seconds_ago=seconds_ago)
+    health = check(part, settings)
     assert health.healthy is healthy
     assert f"{seconds_ago:.0f} s old" in health.sentence
 
 
-def test_of_several_workers_the_freshest_speaks(site):
-    touch(worker_file(site.alive_dir, "w-dead"), seconds_ago=3600)
-    touch(worker_file(site.alive_dir, "w-live"))
-    assert check("worker", site).healthy
+def test_of_several_workers_the_freshest_speaks(settings):
+    touch(worker_file(settings.alive_dir, "w-dead"), seconds_ago=3600)
+    touch(worker_file(settings.alive_dir, "w-live"))
+    assert check("worker", settings).healthy
 
 
-def test_a_living_relay_does_not_speak_for_a_worker(site):
-    touch(relay_file(site))
-    assert not check("worker", site).healthy
+def test_a_living_relay_does_not_speak_for_a_worker(settings):
+    touch(relay_file(settings))
+    assert not check("worker", settings).healthy
 
 
-def test_signs_of_life_are_looked_for_where_they_are_left(site, tmp_path):
-    apart = Settings(state_dir=site.state_dir, run_dir=tmp_path / "apart")
+def test_signs_of_life_are_looked_for_where_they_are_left(settings, tmp_path):
+    apart = Settings(state_dir=settings.state_dir, run_dir=tmp_path / "apart")
     touch(relay_file(apart))
     assert check("relay", apart).healthy
-    assert not check("relay", site).healthy
+    assert not check("relay", settings).healthy
 
 
-def test_a_listener_is_healthy_while_it_answers_an_echo(site):
-    database = Database(site.database_url)
-    assert not check("listener", site).healthy
-    listener = start_listener(site, database)
+def test_a_listener_is_healthy_while_it_answers_an_echo(settings):
+    database = Database(settings.database_url)
+    assert not check("listener", settings).healthy
+    listener = start_listener(settings, database)
     try:
-        health = check("listener", site)
+        health = check("listener", settings)
         assert health.healthy
         assert "answers C-ECHO" in health.sentence
     finally:
         listener.close(grace_s=0)
         database.dispose()
-    assert "does not answer" in check("listener", site).sentence
+    assert "does not answer" in check("listener", settings).sentence
 
 
-def test_an_unknown_part_is_refused_with_those_that_are_known(site):
+def test_an_unknown_part_is_refused_with_those_that_are_known(settings):
     with pytest.raises(Rejected, match="worker, relay, listener") as refused:
-        check("kettle", site)
+        check("kettle", settings)
     assert refused.value.code == "UNKNOWN_PART"
 
 
-def test_the_exit_code_is_what_a_container_asks_for(site, monkeypatch):
-    monkeypatch.setenv("PNEUMO_STATE_DIR", str(site.state_dir))
+def test_the_exit_code_is_what_a_container_asks_for(settings, monkeypatch):
+    monkeypatch.setenv("PNEUMO_STATE_DIR", str(settings.state_dir))
     current_settings.cache_clear()
     run = CliRunner().invoke
     try:
         assert run(app, ["health", "relay"]).exit_code == 1
-        touch(relay_file(site))
+        touch(relay_file(settings))
         assert run(app, ["health", "relay"]).exit_code == 0
     finally:
         current_settings.cache_clear()

@@ -14,11 +14,12 @@ from db.ledger.conditions import end_condition, note_condition
 from db.studies.completeness import close_if_complete
 from tests.builders.dicom import make_instance, make_study
 from tests.builders.dimse_archive import DimseArchive
-from tests.builders.dimse_archive import serving as serving_dimse
-from tests.builders.fetching_node import with_peers, with_settings
-from tests.builders.site import free_port, wait_until
+from tests.builders.dimse_archive import serve_dimse_archive as serving_dimse
+from tests.builders.fetching_node import change_settings, configure_peers
+from tests.builders.ports import free_port
+from tests.builders.waiting import scaled, wait_until
 from tests.builders.web_archive import WebArchive
-from tests.builders.web_archive import serving as serving_web
+from tests.builders.web_archive import serve_web_archive as serving_web
 from worker.archive import completeness
 from worker.archive.backfill import Backfill, BackfillProgress, Rate, Window, backfill
 from worker.archive.completeness import CompletenessChecker
@@ -52,9 +53,9 @@ def archive():
 
 
 def peer_at(site, folder, port: int, says: str = WAYS):
-    with_peers(
+    configure_peers(
         site, folder, f'[pacs]\nae_title = "ARCHIVE"\nhost = "127.0.0.1"\nport = {port}\n{says}',
-        archive_timeout_s=5,
+        archive_timeout_s=scaled(5),
     )  # fmt: skip
     return read_peers(site.settings.peers).named("pacs")
 
@@ -85,7 +86,7 @@ def test_pages_of_any_size_are_read_to_their_end(site, tmp_path, knows_offset):
         {f"1.2.3.{number}": [b""] for number in range(7)}, page=3, knows_offset=knows_offset
     )
     with serving_web(served):
-        with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\nsearch = "qido-rs"\n')
+        configure_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\nsearch = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
         found = find_day(peer, site.settings, DAY).studies
     assert len(found) == (7 if knows_offset else 3)
@@ -95,7 +96,7 @@ def test_pages_of_any_size_are_read_to_their_end(site, tmp_path, knows_offset):
 def test_a_server_without_count_or_with_nonsense(site, tmp_path):
     served = WebArchive({"1.2.3.1": [b"", b""]}, counts={"1.2.3.1": "many"})
     with serving_web(served):
-        with_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\ncount = "qido-rs"\n')
+        configure_peers(site, tmp_path, f'[web]\ndicomweb = "{served.url}"\ncount = "qido-rs"\n')
         (peer,) = read_peers(site.settings.peers)
         with open_search(peer, site.settings, "qido-rs") as archive:
             assert count_images(archive, "1.2.3.1") is None
@@ -109,7 +110,7 @@ def test_a_server_without_count_or_with_nonsense(site, tmp_path):
 
 @pytest.fixture
 def at_once(site, monkeypatch):
-    with_settings(site, count_quiet_s=1e-6)
+    change_settings(site, count_quiet_s=1e-6)
     monkeypatch.setattr(completeness, "RECHECK_S", 0.0)
 
 
@@ -153,7 +154,7 @@ def test_a_manifest_knows_better_than_a_count(site, tmp_path, at_once, archive):
 
 
 def test_while_images_come_nobody_is_asked(site, tmp_path, at_once, archive):
-    with_settings(site, count_quiet_s=60)
+    change_settings(site, count_quiet_s=60)
     peer_at(site, tmp_path, archive.port)
     site.listen()
     site.send(archive.studies["1.2.3.1"][0])
@@ -182,7 +183,7 @@ def test_a_study_that_cannot_be_counted_does_not_hold_up_the_next(site, tmp_path
 
     archive = WebArchive({"1.2.3.1": [b""], "1.2.3.2": [b""]}, behave=refuse_the_first)
     with serving_web(archive):
-        with_peers(site, tmp_path, f'[web]\ndicomweb = "{archive.url}"\ncount = "qido-rs"\n')
+        configure_peers(site, tmp_path, f'[web]\ndicomweb = "{archive.url}"\ncount = "qido-rs"\n')
         site.listen()
         site.send(*images)
         assert CompletenessChecker(site.settings, site.database).run_once() == 1
@@ -194,7 +195,7 @@ def test_an_archive_that_is_away_changes_nothing_but_the_condition(
 ):
     site.listen()
     site.send(archive.studies["1.2.3.1"][0])
-    with_settings(site, retry_base_s=0.001, retry_ceiling_s=0.001)
+    change_settings(site, retry_base_s=0.001, retry_ceiling_s=0.001)
     peer_at(site, tmp_path, free_port())
     ours = CompletenessChecker(site.settings, site.database)
     assert ours.run_once() == 0
@@ -219,7 +220,7 @@ def test_it_counts_beside_the_relay_and_ends_with_it(site, tmp_path, at_once, ar
     thread = completeness.start_completeness_thread(site.settings, stop)
     wait_until(lambda: state(site) == [("accepted", "pacs_count")])
     stop.set()
-    thread.join(10)
+    thread.join(scaled(10))
     assert not thread.is_alive()
 
 
@@ -375,7 +376,7 @@ def test_of_what_the_archive_has_what_became(site, tmp_path, archive, capsys):
     listing = tmp_path / "never-seen.txt"
     console = Console(width=80)
     code = show_coverage(
-        site.settings, first=DAY, last=NEXT, modalities="all", listing=listing, console=console
+        site.settings, first=DAY, last=NEXT, modality="all", listing=listing, console=console
     )
     shown = capsys.readouterr().out
     lines = [line.replace("│", " ").split() for line in shown.splitlines()]

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from tests.builders.dicom import make_instance
 from tests.builders.dimse_archive import DimseArchive
-from tests.builders.dimse_archive import serving as serving_dimse
-from tests.builders.fetching_node import with_peers
+from tests.builders.dimse_archive import serve_dimse_archive as serving_dimse
+from tests.builders.fetching_node import configure_peers
 from tests.builders.web_archive import WebArchive
-from tests.builders.web_archive import serving as serving_web
+from tests.builders.web_archive import serve_web_archive as serving_web
 from tests.integration.worker.archive.find.test_search import DAY, peer_at
 from worker.archive.find.answers import Answer, FoundStudy
 from worker.archive.find.search import find_day
@@ -166,7 +166,7 @@ def test_whatever_the_limit_no_study_is_missed_and_none_told_twice(most, apart):
 
 
 def web_peer(site, folder, archive):
-    with_peers(site, folder, f'[web]\ndicomweb = "{archive.url}"\nsearch = "qido-rs"\n')
+    configure_peers(site, folder, f'[web]\ndicomweb = "{archive.url}"\nsearch = "qido-rs"\n')
     (peer,) = read_peers(site.settings.peers)
     return peer
 
@@ -223,12 +223,12 @@ def test_backfill_and_coverage_name_the_days_in_doubt(site, tmp_path, capsys):
     with serving_dimse(archive):
         peer_at(site, tmp_path, archive.port, SEARCH)
         code = backfill_and_show(
-            site.settings, first=DAY, last=DAY, modalities="all", rate="1000/s", window=None,
+            site.settings, first=DAY, last=DAY, modality="all", rate="1000/s", window=None,
             outstanding=50, peer=None, console=console,
         )  # fmt: skip
         told = capsys.readouterr().out
         assert (code, "2026-01-02" in told, "SEARCH_CUT_OFF" in told) == (1, True, True)
         assert site.one("SELECT count(*) FROM study") == 3, "what it told is ordered all the same"
-        code = show_coverage(site.settings, first=DAY, last=DAY, modalities="all", console=console)
+        code = show_coverage(site.settings, first=DAY, last=DAY, modality="all", console=console)
     told = capsys.readouterr().out
     assert (code, "SEARCH_CUT_OFF" in told) == (1, True)

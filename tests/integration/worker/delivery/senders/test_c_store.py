@@ -16,7 +16,8 @@ from sqlalchemy import update
 from db.deliveries.destinations import record_failure
 from db.engine.clock import now
 from db.models import Instance, ResultDestination
-from tests.builders.pacs import ABORT, make_authority, make_certificate
+from tests.builders.certificates import make_authority, make_certificate
+from tests.builders.pacs import ABORT
 from worker.delivery.send import DeliveryEnd
 
 
@@ -108,6 +109,7 @@ def test_one_that_accepts_and_then_fails_gets_all_of_it_again(sender, pacs, tmp_
     assert sender.deliver() == [DeliveryEnd.PUT_OFF]
     assert sender.wrong(archive) == "DESTINATION_FAILS"
     first = archive.received.copy()
+    assert len(first) == answers.count(0)
 
     assert sender.deliver() == [DeliveryEnd.SENT]
     assert sender.wrong(archive) is None
@@ -219,7 +221,7 @@ def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
     keys = [sender.study(tmp_path) for _ in range(2)]
     with sender.runtime.database.transaction() as session:
         record_failure(session, archive.name)
-    away = sender.site.intake_dir.rename(tmp_path / "unmounted")
+    away = sender.settings.intake_dir.rename(tmp_path / "unmounted")
     for _ in range(5):
         assert set(sender.deliver()) == {DeliveryEnd.PUT_OFF}
     assert [sender.states(key) for key in keys] == [["waiting"], ["waiting"]]
@@ -228,7 +230,7 @@ def test_a_mount_that_is_missing_parks_nothing(sender, pacs, tmp_path):
         failures = session.get_one(ResultDestination, archive.name).failures
     assert failures == 1, "nobody spoke to it"
 
-    away.rename(sender.site.intake_dir)
+    away.rename(sender.settings.intake_dir)
     while ends := sender.deliver():
         assert set(ends) == {DeliveryEnd.SENT}
     assert "files of results" not in sender.conditions()

@@ -15,11 +15,11 @@ import pydicom
 import pytest
 
 from db.values.deliveries import SentObject
-from tests.builders.pacs import make_authority, make_certificate
+from tests.builders.certificates import make_authority, make_certificate
 from worker.delivery.errors import DestinationFailed
-from worker.delivery.render import MadeObject
+from worker.delivery.render import RenderedObject
 from worker.delivery.send import DeliveryEnd
-from worker.delivery.senders.stow_rs import MultipartObjects, send_by_web
+from worker.delivery.senders.stow_rs import MultipartObjects, StowRsSender
 from worker.peers.peers_file import Peer
 
 
@@ -221,9 +221,9 @@ def door():
     server.close()
 
 
-def objects_of(size: int) -> list[MadeObject]:
+def objects_of(size: int) -> list[RenderedObject]:
     sent = SentObject(sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", sha256="4")
-    return [MadeObject(dataset=pydicom.Dataset(), content=bytes(size), sent=sent)]
+    return [RenderedObject(dataset=pydicom.Dataset(), content=bytes(size), sent=sent)]
 
 
 def peer_at(door) -> Peer:
@@ -231,9 +231,9 @@ def peer_at(door) -> Peer:
     return Peer(name="web", dicomweb=url, results="stow-rs")
 
 
-def test_nothing_at_all_is_said_once_a_newer_result_took_its_place(sender, door):
-    assert send_by_web(peer_at(door), sender.site, objects_of(9), lambda: False) is None
-    connection, _ = door.accept()
+def test_nothing_at_all_is_said_before_it_is_sent(sender, door):
+    with StowRsSender(peer_at(door), sender.runtime).open(objects_of(9)):
+        connection, _ = door.accept()
     with connection:
         assert connection.recv(1) == b""
 
@@ -249,8 +249,12 @@ def test_a_refusal_is_heard_while_we_still_send(sender, door):
 
     thread = threading.Thread(target=refuse)
     thread.start()
-    with pytest.raises(DestinationFailed) as met:
-        send_by_web(peer_at(door), sender.site, objects_of(50_000_000), lambda: True)
+    objects = objects_of(50_000_000)
+    with (
+        pytest.raises(DestinationFailed) as met,
+        StowRsSender(peer_at(door), sender.runtime).open(objects) as session,
+    ):
+        session.send(objects, lambda: None)
     thread.join()
     assert met.value.code == "DESTINATION_REFUSES"
 

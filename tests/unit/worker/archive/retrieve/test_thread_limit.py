@@ -1,4 +1,4 @@
-"""Fetches at once: who gets a turn, and when the others come again."""
+"""Retrievals at once: which study gets a slot, and when the others are tried again."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from worker.archive.retrieve.thread_limit import (
 from worker.errors import Postponed
 
 
-def handed_back(turns: RetrieveLimit) -> float:
-    with pytest.raises(Postponed) as met, turns.slot(stat=False):
+def postponed_s(limit: RetrieveLimit) -> float:
+    with pytest.raises(Postponed) as met, limit.slot(stat=False):
         pass
     return met.value.wait_s
 
 
 def test_so_many_at_once_and_stat_besides():
-    turns = RetrieveLimit(2)
-    with turns.slot(stat=False), turns.slot(stat=False):
-        assert handed_back(turns) >= MIN_WAIT_S
-        with turns.slot(stat=True):
-            handed_back(turns)
-    with turns.slot(stat=False), turns.slot(stat=False):
+    limit = RetrieveLimit(2)
+    with limit.slot(stat=False), limit.slot(stat=False):
+        assert postponed_s(limit) >= MIN_WAIT_S
+        with limit.slot(stat=True):
+            postponed_s(limit)
+    with limit.slot(stat=False), limit.slot(stat=False):
         pass
 
 
-def test_a_fetch_that_fails_gives_its_turn_back():
-    turns = RetrieveLimit(1)
-    with pytest.raises(ConnectionError), turns.slot(stat=False):
+def test_a_retrieval_that_fails_releases_its_slot():
+    limit = RetrieveLimit(1)
+    with pytest.raises(ConnectionError), limit.slot(stat=False):
         raise ConnectionError
-    with turns.slot(stat=False):
+    with limit.slot(stat=False):
         pass
 
 
-def test_those_handed_back_come_again_one_after_the_other():
-    turns = RetrieveLimit(2)
+def test_postponed_studies_are_tried_again_one_after_the_other():
+    limit = RetrieveLimit(2)
     with ExitStack() as taken:
         for _ in range(2):
-            taken.enter_context(turns.slot(stat=False))
-        comes = []
+            taken.enter_context(limit.slot(stat=False))
+        retried_at = []
         for _ in range(5):
-            handed_back(turns)
-            comes.append(turns._last_at)
-        apart = [later - sooner for sooner, later in pairwise(comes)]
+            postponed_s(limit)
+            retried_at.append(limit._last_at)
+        apart = [later - sooner for sooner, later in pairwise(retried_at)]
         assert min(apart) > INITIAL_MEAN_S / 2 - 1e-6
-        assert max(handed_back(turns) for _ in range(2_000)) <= MAX_WAIT_S
+        assert max(postponed_s(limit) for _ in range(2_000)) <= MAX_WAIT_S

@@ -1,0 +1,1 @@
+"""Messages at the door: what has exactly our form goes on, everything else is dropped and counted."""
