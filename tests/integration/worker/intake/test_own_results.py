@@ -67,11 +67,11 @@ def test_by_c_store_they_are_answered_with_success(sender, came_back):
 
 def test_as_files_they_are_left_out(sender, came_back, tmp_path):
     key, _, paths = came_back
-    database, settings = sender.runtime.database, sender.settings
-    enqueued = enqueue_paths(paths, database=database, settings=settings)
+    database = sender.runtime.database
+    enqueued = enqueue_paths(paths, database=database, settings=sender.settings)
     assert (enqueued.accepted, enqueued.skipped) == ((), 2)
     with pytest.raises(Rejected, match="OWN_RESULTS_ONLY"):
-        accept_study(paths, database=database, site=settings)
+        accept_study(paths, database=database, site=sender.settings)
     assert instances_of(sender, key) == (1, 1)
 
 
