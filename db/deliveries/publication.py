@@ -111,7 +111,8 @@ def due_for_delivery(
             lost -= sum(row.published_at is not None for row in rows)
             rows.sort(key=lambda row: (row.due_at, row.id))
             found += [
-                (urgency, turn, row.due_at, row.delivery_key) for turn, row in enumerate(rows)
+                (urgency, position, row.due_at, row.delivery_key)
+                for position, row in enumerate(rows)
             ]
         if len(found) >= limit:
             break  # what is less urgent has no place

@@ -25,7 +25,7 @@ from db.values import (
     Claim,
     ClaimedInstance,
     OrderConfirmation,
-    Origin,
+    PlacedOrder,
     ReceivedInstance,
     ReceivedStudy,
     StudyOrder,
@@ -97,8 +97,8 @@ def unfetched_orders(session: Session) -> dict[str, int]:
 # --- fetching -------------------------------------------------------------------------------------
 
 
-def origin_of(session: Session, claim: Claim) -> Origin | None:
-    """Return the archive of a claimed study's images; None if they were sent to us."""
+def placed_order_of(session: Session, claim: Claim) -> PlacedOrder | None:
+    """Return the order of a claimed study; None if its images were sent to us."""
     if claim.source not in FETCHED_BY_US:
         return None
     row = session.execute(
@@ -114,7 +114,7 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
     ).one_or_none()
     if row is None:
         return None
-    return from_row(Origin, row, fetched=row.fetched_at is not None)
+    return from_row(PlacedOrder, row, fetched=row.fetched_at is not None)
 
 
 def instances_here(session: Session, claim: Claim) -> set[str]:
