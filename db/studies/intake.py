@@ -144,7 +144,18 @@ def announce(
     """Store a study's manifest, before, while or after its images come.
 
     It closes a study that is being received as soon as everything is here; a study that was closed
-    before remains closed, and late images revise it. Arguments and result are those of `accept`.
+    before remains closed, and late images revise it.
+
+    Args:
+        session: The running transaction.
+        study_instance_uid: (0020,000D).
+        manifest: SOP Instance UIDs of all its instances.
+        priority: Of a study that is new, or raised to STAT.
+        source: The way in.
+        manifest_patience_s: How long the study waits for instances that its manifest names.
+
+    Returns:
+        The answer to the sender, true once the transaction is committed.
     """
     announced = _AnnouncedStudy(
         study_instance_uid=study_instance_uid, priority=priority, source=source

@@ -40,7 +40,13 @@ from db.vocabulary.errors import FetchedContentDiffers
 def place_order(session: Session, wanted: StudyOrder) -> OrderConfirmation:
     """Order a study from an archive; it is due at once.
 
-    A study that is known, however it came, is not ordered again; a STAT order raises it to STAT.
+    Args:
+        session: The running transaction.
+        wanted: Study, archive and priority.
+
+    Returns:
+        The confirmation, true once the transaction is committed. A study that is known, however it
+        came, is not ordered again; a STAT order raises it to STAT.
     """
     moment = now(session)
     study, is_new = lock_study(
