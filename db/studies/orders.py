@@ -25,7 +25,7 @@ from db.values import (
     Claim,
     ClaimedInstance,
     OrderConfirmation,
-    Origin,
+    PlacedOrder,
     ReceivedInstance,
     ReceivedStudy,
     StudyOrder,
@@ -40,7 +40,13 @@ from db.vocabulary.errors import FetchedContentDiffers
 def place_order(session: Session, wanted: StudyOrder) -> OrderConfirmation:
     """Order a study from an archive; it is due at once.
 
-    A study that is known, however it came, is not ordered again; a STAT order raises it to STAT.
+    Args:
+        session: The running transaction.
+        wanted: Study, archive and priority.
+
+    Returns:
+        The confirmation, true once the transaction is committed. A study that is known, however it
+        came, is not ordered again; a STAT order raises it to STAT.
     """
     moment = now(session)
     study, is_new = lock_study(
@@ -97,8 +103,8 @@ def unfetched_orders(session: Session) -> dict[str, int]:
 # --- fetching -------------------------------------------------------------------------------------
 
 
-def origin_of(session: Session, claim: Claim) -> Origin | None:
-    """Return the archive of a claimed study's images; None if they were sent to us."""
+def placed_order_of(session: Session, claim: Claim) -> PlacedOrder | None:
+    """Return the order of a claimed study; None if its images were sent to us."""
     if claim.source not in FETCHED_BY_US:
         return None
     row = session.execute(
@@ -114,7 +120,7 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
     ).one_or_none()
     if row is None:
         return None
-    return from_row(Origin, row, fetched=row.fetched_at is not None)
+    return from_row(PlacedOrder, row, fetched=row.fetched_at is not None)
 
 
 def instances_here(session: Session, claim: Claim) -> set[str]:

@@ -146,9 +146,17 @@ def archived_study_statuses(
 
 
 def find_study(session: Session, name: str) -> str | None:
-    """Return the key of the study with this key, beginning of a key, or Study Instance UID.
+    """Return the key of a study that a person names.
 
-    Raises AmbiguousStudy if several keys begin with these characters.
+    Args:
+        session: The running transaction.
+        name: Its key, the beginning of its key, or its Study Instance UID.
+
+    Returns:
+        The key; None if no study is meant.
+
+    Raises:
+        AmbiguousStudy: Several keys begin with these characters.
     """
     by_uid = session.scalar(select(Study.study_key).where(Study.study_instance_uid == name))
     if by_uid is not None:

@@ -28,8 +28,16 @@ from db.vocabulary.enums import AuditEvent, Lane, RunOutcome, StudyState, Verdic
 def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
     """Store the result of an attempt and enqueue it for every destination.
 
-    Raises StaleClaim, with nothing written, if the claim is no longer held. If new images came
-    during the attempt its predictions are kept, but the study has no verdict yet: it is due again.
+    If new images came during the attempt its predictions are kept, but the study has no verdict
+    yet: it is due again.
+
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        outcome: Verdict, predictions and refusals of all instances.
+
+    Raises:
+        StaleClaim: The claim is no longer held; nothing is written.
     """
     begun = time.perf_counter()
     moment = now(session)
@@ -76,10 +84,18 @@ def schedule_retry(session: Session, claim: Claim, failure: Failure, *, delay_s:
 
 
 def park(session: Session, claim: Claim, failure: Failure) -> None:
-    """Park the study for a person: waiting does not mend the failure. Raises StaleClaim.
+    """Park the study for a person: waiting does not mend the failure.
 
     If new images came during the attempt, it is due again instead, its counters at nought: nobody
     has looked at those.
+
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        failure: Code and sentence that the person reads.
+
+    Raises:
+        StaleClaim: The claim is no longer held; nothing is written.
     """
     moment = now(session)
     study = held_study(session, claim)

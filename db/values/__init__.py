@@ -15,7 +15,13 @@ from db.values.operations import (
     NewModelVersion,
     ShadowStatus,
 )
-from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
+from db.values.orders import (
+    ArchivedStudyStatus,
+    OpenStudy,
+    OrderConfirmation,
+    PlacedOrder,
+    StudyOrder,
+)
 from db.values.outcomes import (
     InstanceOutcome,
     NewPrediction,
@@ -54,8 +60,8 @@ __all__ = [
     "NewShadowPrediction",
     "OpenStudy",
     "OrderConfirmation",
-    "Origin",
     "Overview",
+    "PlacedOrder",
     "PredictionDetail",
     "PriorPrediction",
     "ReceivedInstance",

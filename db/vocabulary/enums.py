@@ -11,7 +11,7 @@ class StudyState(StrEnum):
     RECEIVING = "receiving"
     """Instances are still coming in by C-STORE; it is closed when none comes for the idle window."""
     ACCEPTED = "accepted"
-    """Taken over and waiting: the relay publishes it once it is due. The row is the outbox."""
+    """Accepted and waiting: the relay publishes it once it is due. The row is the outbox."""
     QUEUED = "queued"
     """Its key was published to the broker."""
     RUNNING = "running"
@@ -193,7 +193,7 @@ class AuditEvent(StrEnum):
     """What the audit trail records, in the past tense."""
 
     STUDY_ACCEPTED = "study_accepted"
-    """A study was closed and taken over for prediction."""
+    """A study was closed and accepted for prediction."""
     STUDY_ORDERED = "study_ordered"
     """A study was ordered from an archive; none of its images is here yet."""
     STUDY_FETCHED = "study_fetched"
