@@ -240,7 +240,13 @@ def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDe
     )
     for row, model_name in rows:
         by_instance[row.instance_id].append(
-            from_row(PredictionDetail, row, model_name=model_name, warnings=tuple(row.warnings))
+            from_row(
+                PredictionDetail,
+                row,
+                prediction_id=row.id,
+                model_name=model_name,
+                warnings=tuple(row.warnings),
+            )
         )
     return by_instance
 

@@ -214,6 +214,8 @@ class AuditEvent(StrEnum):
     """A worker died or hung while it held the study."""
     PREDICTION_RECORDED = "prediction_recorded"
     """One frame's prediction was stored."""
+    PREDICTION_VERIFIED = "prediction_verified"
+    """Somebody had a prediction computed again; the entry says whether it was equal, or what differed."""
     INSTANCE_REFUSED = "instance_refused"
     """One instance was refused, with its code."""
     STUDY_FINISHED = "study_finished"

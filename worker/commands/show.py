@@ -49,6 +49,19 @@ def results(
 
 
 @commands.command(rich_help_panel=LOOK)
+@shown_by("worker.screens.verify:verify_predictions")
+def verify(
+    prediction: Annotated[
+        str, typer.Argument(help="Id of a prediction (p17), or a study as for `pneumo show`.")
+    ],
+    instance: Annotated[
+        int | None, typer.Option(min=1, help="Only this instance of the study, by its number.")
+    ] = None,
+) -> None:
+    """Compute predictions again from the kept files, and print whether they come out the same."""
+
+
+@commands.command(rich_help_panel=LOOK)
 def deliveries(
     keys: Annotated[
         list[str] | None,
