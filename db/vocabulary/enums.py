@@ -244,6 +244,8 @@ class AuditEvent(StrEnum):
     """A destination confirmed that it keeps a study's result."""
     RESULT_PARKED = "result_parked"
     """A study's result could not be delivered."""
+    RESULT_RETRIED = "result_retried"
+    """Somebody retried the parked delivery of a result."""
     RESULT_FORGONE = "result_forgone"
     """Somebody cancelled the outstanding delivery of a result."""
     IDENTITY_ERASED = "identity_erased"
