@@ -23,6 +23,7 @@ from db.deliveries.predecessors import (
 )
 from db.deliveries.rows import (
     ACTOR,
+    audit_detail,
     audit_step,
     due_row,
     held_delivery,
@@ -34,6 +35,7 @@ from db.deliveries.rows import (
 )
 from db.engine.clock import now
 from db.engine.statements import lock_rows
+from db.ledger.audit import append_entry
 from db.ledger.identity import was_erased
 from db.ledger.work_rows import clear_error, set_error
 from db.models import ResultDelivery, Study
@@ -202,18 +204,22 @@ def park_delivery(session: Session, claim: DeliveryClaim, failure: Failure) -> N
     audit_step(session, row, AuditEvent.RESULT_PARKED)
 
 
-def retry_delivery(session: Session, delivery_key: str) -> bool:
-    """Make a parked delivery due again, its counters at nought; return False if it is not parked."""
+def retry_delivery(session: Session, delivery_key: str, *, actor: str) -> bool:
+    """Make a parked delivery due again, its counters at nought; return False if it is not parked.
+
+    The audit trail records `actor`, the person's account.
+    """
     parked = select(ResultDelivery).where(
         ResultDelivery.delivery_key == delivery_key, ResultDelivery.state == DeliveryState.PARKED
     )
     row = lock_rows(session, parked).one_or_none()
     if row is None:
         return False
+    detail = {**audit_detail(session, row), "code": row.error_code}
     row.failures = row.refusals = row.crashes = 0
     reschedule_row(row, now(session))
     clear_error(row)
-    session.flush()
+    append_entry(session, AuditEvent.RESULT_RETRIED, row.study_key, detail, actor)
     return True
 
 

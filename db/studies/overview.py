@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, text
@@ -70,11 +71,15 @@ def overview(session: Session) -> Overview:
     )
 
 
-def parked_studies(session: Session, *, code: str | None = None) -> list[str]:
-    """Return the keys of parked studies (with this code), longest parked first."""
+def parked_studies(
+    session: Session, *, code: str | None = None, since: datetime | None = None
+) -> list[str]:
+    """Return the keys of parked studies (with this code, since this time), longest parked first."""
     query = select(Study.study_key).where(Study.state == StudyState.PARKED)
     if code is not None:
         query = query.where(Study.error_code == code)
+    if since is not None:
+        query = query.where(Study.finished_at >= since)
     return list(session.scalars(query.order_by(Study.finished_at, Study.id)))
 
 
@@ -248,7 +253,13 @@ def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDe
     )
     for row, model_name in rows:
         by_instance[row.instance_id].append(
-            from_row(PredictionDetail, row, model_name=model_name, warnings=tuple(row.warnings))
+            from_row(
+                PredictionDetail,
+                row,
+                prediction_id=row.id,
+                model_name=model_name,
+                warnings=tuple(row.warnings),
+            )
         )
     return by_instance
 
