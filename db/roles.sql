@@ -29,6 +29,7 @@ GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
 GRANT DELETE ON commitment_asked TO pneumo_worker;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
+GRANT SELECT, INSERT, UPDATE ON audit_forwarded TO pneumo_worker;
 GRANT SELECT ON alembic_version TO pneumo_worker;
 GRANT SELECT ON
     v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,

@@ -20,15 +20,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db.deliveries.rows import park_row, reschedule_row
+from db.deliveries.rows import ACTOR, audit_detail, park_row, reschedule_row
 from db.engine.clock import now
 from db.engine.statements import update_in_order
+from db.ledger.audit import AuditEntry
 from db.ledger.work_rows import sweep_expired
 from db.models import ResultDelivery, ResultDestination, Study
 from db.values.claims import SweptClaim
 from db.values.deliveries import DueDelivery, Urgency
 from db.values.failures import Failure
-from db.vocabulary.enums import DeliveryState, FailureKind, Priority, SweepAction
+from db.vocabulary.enums import AuditEvent, DeliveryState, FailureKind, Priority, SweepAction
 
 DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
 CRASHES_UNTIL_PARKED = 5
@@ -48,21 +49,28 @@ def sweep_deliveries(session: Session) -> list[SweptClaim]:
         .where(ResultDelivery.state == DeliveryState.SENDING, ResultDelivery.lease_until < moment)
         .order_by(ResultDelivery.id)
     )
-    return sweep_expired(session, expired, lambda row: (_reclaim(session, row.id, moment), []))
+    return sweep_expired(session, expired, lambda row: _reclaim(session, row.id, moment))
 
 
-def _reclaim(session: Session, delivery_id: int, moment: datetime) -> SweepAction:
+def _reclaim(
+    session: Session, delivery_id: int, moment: datetime
+) -> tuple[SweepAction, list[AuditEntry]]:
     row = session.get_one(ResultDelivery, delivery_id, populate_existing=True)
     row.crashes, row.lease_until = row.crashes + 1, None
-    if row.crashes >= CRASHES_UNTIL_PARKED:
-        row.published_at = None
-        park_row(row, CRASHED_DELIVERY)
-        action = SweepAction.PARKED
-    else:
+    if row.crashes < CRASHES_UNTIL_PARKED:
         reschedule_row(row, moment)
-        action = SweepAction.REQUEUED
+        session.flush()
+        return SweepAction.REQUEUED, []
+    row.published_at = None
+    park_row(row, CRASHED_DELIVERY)
     session.flush()
-    return action
+    parked = AuditEntry(
+        event=AuditEvent.RESULT_PARKED,
+        study_key=row.study_key,
+        actor=ACTOR,
+        detail=audit_detail(session, row),
+    )
+    return SweepAction.PARKED, [parked]
 
 
 def due_for_delivery(

@@ -31,7 +31,7 @@ from db.studies.instance_upsert import (
     restore_files,
 )
 from db.studies.manifests import count_missing, store_manifest
-from db.studies.results import park_study
+from db.studies.results import park_study, parked_detail
 from db.studies.transitions import (
     CompletenessTimeouts,
     apply_instance,
@@ -191,8 +191,7 @@ def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
             kind=FailureKind.REJECTED, code=NOTHING_CAME, sentence=NOTHING_CAME_SENTENCE
         )
         park_study(study, moment, failure)
-        detail = {"code": failure.code, "kind": failure.kind.value}
-        return entry(study, AuditEvent.STUDY_PARKED, detail)
+        return entry(study, AuditEvent.STUDY_PARKED, parked_detail(study, failure))
     close_study(study, moment, ClosedBy.IDLE_WINDOW)
     return accepted_entry(session, study)
 

@@ -15,7 +15,7 @@ from db.ledger.audit import AuditEntry
 from db.ledger.work_rows import sweep_expired
 from db.models import InferenceRun, Study
 from db.studies.claims import release_study
-from db.studies.results import park_study
+from db.studies.results import park_study, parked_detail
 from db.values import Failure, SweptClaim
 from db.vocabulary.enums import AuditEvent, FailureKind, Lane, RunOutcome, StudyState, SweepAction
 
@@ -79,11 +79,7 @@ def _reclaim(session: Session, row: Any, moment: datetime) -> tuple[SweepAction,
     }
     entries = [_entry(study, AuditEvent.ATTEMPT_CRASHED, crashed)]
     if action is SweepAction.PARKED:
-        detail = {
-            "attempt": study.attempts,
-            "code": CRASHED_WORKER.code,
-            "kind": CRASHED_WORKER.kind.value,
-        }
+        detail = {"attempt": study.attempts, **parked_detail(study, CRASHED_WORKER)}
         entries.append(_entry(study, AuditEvent.STUDY_PARKED, detail))
     return action, entries
 

@@ -10,6 +10,8 @@ from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
 from db.values.failures import Backoff, Failure
 from db.values.operations import (
     AuditReport,
+    ChainHead,
+    Difference,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
@@ -48,8 +50,10 @@ __all__ = [
     "AuditDetail",
     "AuditReport",
     "Backoff",
+    "ChainHead",
     "Claim",
     "ClaimedInstance",
+    "Difference",
     "Failure",
     "InstanceAcceptance",
     "InstanceDetail",
