@@ -65,6 +65,8 @@ def test_a_folder_that_hangs_its_worker_ends_the_process_and_is_refused_at_last(
     aside = installation.settings.handed_over_dir / "refused" / name / "reasons.json"
     installation.wait_for("the refusal", aside.exists, within_s=90)
     assert json.loads(aside.read_text())[0]["code"] == "HANDOVER_FAILED"
-    assert "worker_hangs" in "".join(p.read_text() for p in installation.settings.log_dir.glob("*.log"))
+    assert "worker_hangs" in "".join(
+        p.read_text() for p in installation.settings.log_dir.glob("*.log")
+    )
     hand_over(installation, "1.2.3.6")
     installation.wait_for("the next study", lambda: installation.all_done(1), within_s=60)
