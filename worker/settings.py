@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     broker_prefix: str = "pneumo:"
     """Put before every key, so that a shared Redis database stays tidy."""
 
+    group_access: bool = False
+    """Whether the group of our user may enter the state folder and read the intake, e.g. a bridge that hands
+    over folders there; otherwise everything is closed to all but our user."""
+
     # How studies arrive
     listen_host: str = "127.0.0.1"
     """Address the DICOM listener binds to; 0.0.0.0 to be reached from other machines."""

@@ -12,6 +12,7 @@ import typer
 
 from db.vocabulary.enums import Priority
 from worker.settings import Settings, current_settings
+from worker.storage.private_folders import keep_private, set_umask
 
 RUN, SEND, LOOK, MEND, MAKE, KEEP = (
     "Run an installation",
@@ -89,7 +90,9 @@ def command_settings() -> Settings:
     from worker.logging import silence_noisy_libraries
 
     silence_noisy_libraries()
-    return current_settings()
+    settings = current_settings()
+    set_umask(settings)
+    return settings
 
 
 def service_settings() -> Settings:
@@ -98,4 +101,5 @@ def service_settings() -> Settings:
 
     settings = current_settings()
     configure_logging(settings.log_level, settings.log_format)
+    keep_private(settings)
     return settings

@@ -44,6 +44,7 @@ from worker.celery import (
 from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
 from worker.maintenance.housekeeping import Housekeeping
+from worker.messaging.broker_address import broker_address
 from worker.messaging.dropped import SUBJECT as FOREIGN_MESSAGES
 from worker.relay.deliveries import DeliveryRelay
 from worker.relay.publish import publish
@@ -77,7 +78,7 @@ class Broker:
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         self._client = redis.Redis.from_url(
-            settings.broker_url, socket_timeout=5, socket_connect_timeout=5
+            broker_address(settings), socket_timeout=5, socket_connect_timeout=5
         )
         self._prefix = settings.broker_prefix
         self._app = app
