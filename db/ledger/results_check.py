@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -141,8 +142,11 @@ def _compare_images(recorded: RecordedStudy, rows: StoredStudy) -> Found:
             "step": image.refusal_step,
             "tag": image.refusal_tag,
             "row_sha256": _readable(
-                lambda image=image: refusal_digest(
-                    image.refusal_found, image.refusal_expected, image.refusal_sentence
+                partial(
+                    refusal_digest,
+                    image.refusal_found,
+                    image.refusal_expected,
+                    image.refusal_sentence,
                 )
             ),
         }

@@ -30,7 +30,8 @@ from worker.model.calibration import calibrated_probability
 from worker.model.manifest import BundleManifest
 from worker.model.predictor import Predictor, Score
 from worker.settings import Settings
-from worker.storage.intake_folder import IntakeStorage, unreadable
+from worker.storage.intake_folder import IntakeStorage
+from worker.storage.untrusted_files import unreadable
 
 TOLERANCE = 1e-3
 """Logits, and distances by share, may move so much between devices and processors, whose kernels add in
