@@ -78,7 +78,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _kind_meant(keyword: str) -> str | None:
-    """What the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
+    """Return what the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
     vr = dictionary_VR(keyword)
     if vr == VR.SQ:
         return _ITEMS
@@ -86,7 +86,7 @@ def _kind_meant(keyword: str) -> str | None:
 
 
 def drop_unreadable(dataset: Dataset) -> Dataset:
-    """The same dataset less what cannot be read: for whoever tells of an image without judging it.
+    """Return the dataset less what cannot be read: for results, which do not judge the image.
 
     An element goes if it cannot be parsed, is of another kind than its keyword, is a number string that is
     no number, holds such an element, or is nested deeper than `DEEPEST`.
@@ -121,7 +121,7 @@ def _is_readable(element: DataElement, deepest: int) -> bool:
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
-    """The stripped text of an element; of several values, all, with backslashes between.
+    """Return the stripped text of an element; of several values, all, with backslashes between.
 
     Without NUL and surrogates, which no database and no encoding takes. Raises RefusedInstance
     HEADER_UNREADABLE as `value_of`.
@@ -134,7 +134,7 @@ def text(dataset: Dataset, keyword: str) -> str | None:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """A whole number (US, SS, IS, UL); None for several values or none.
+    """Return a whole number (US, SS, IS, UL); None for several values or none.
 
     Raises RefusedInstance HEADER_UNREADABLE as `value_of`, and of a number that no such VR can hold.
     """
@@ -165,7 +165,7 @@ def number_of_frames(dataset: Dataset) -> int:
 
 
 def is_filled(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there and has a value, if only one that cannot be parsed."""
+    """Return whether an element is there and has a value, if only one that cannot be parsed."""
     if keyword not in dataset:
         return False
     try:
@@ -185,7 +185,7 @@ def _beyond_bounds(keyword: str) -> RefusedInstance:
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values of a numeric element (DS, US, VM 1-n); empty if absent or if one is no number.
+    """Return all values of a numeric element (DS, US, VM 1-n); empty if absent or one is none.
 
     They may be infinite or no number, as the element says. Raises RefusedInstance HEADER_UNREADABLE as
     `value_of`.
@@ -202,18 +202,18 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
 
 
 def values_of(value: Any) -> list[Any]:
-    """The values of an element, one or several, as a list."""
+    """Return the values of an element, one or several, as a list."""
     return list(value) if isinstance(value, list | tuple | MutableSequence) else [value]
 
 
 def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
+    """Return the first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
     items = value_of(dataset, keyword)
     return items[0] if items else None
 
 
 def printable(value: str | None, *, at_most: int = 64) -> str | None:
-    """The value without control characters, shortened; for columns that analysts read."""
+    """Return the value without control characters, shortened; for columns that analysts read."""
     kept = "".join(c for c in value or "" if c.isprintable()).strip()[:at_most]
     return kept or None
 

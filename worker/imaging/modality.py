@@ -86,7 +86,7 @@ def _by_lut(dataset: Dataset, *, signed: bool) -> Modality:
 
 
 def _number(dataset: Dataset, keyword: str, default: float) -> float:
-    """The value, `default` if absent, NaN if it is there but no number."""
+    """Return the value, `default` if absent, NaN if it is there but no number."""
     found = numbers(dataset, keyword)
     if found:
         return found[0]

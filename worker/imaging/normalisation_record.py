@@ -59,5 +59,5 @@ class NormalisationRecord:
     """Whether the picture was turned over after VOI."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-able values."""
+        """Return the record as JSON-able values."""
         return dataclasses.asdict(self)

@@ -16,7 +16,7 @@ def presentation_lut_shape(dataset: Dataset) -> str | None:
 
 
 def is_inverted(photometric_interpretation: str, shape: str | None) -> bool:
-    """Whether the VOI's output must be turned over so that dense tissue is white.
+    """Return whether the VOI's output must be turned over so that dense tissue is white.
 
     MONOCHROME1 shows its least value white (PS3.3 C.7.6.3.1.2). INVERSE says the same again: DX
     demands it of every MONOCHROME1 image (C.8.11.3.1.2), so both together are one inversion. A

@@ -25,7 +25,7 @@ _R = TypeVar("_R")
 
 
 def element_name(keyword: str) -> str:
-    """An element as refusals name it: "Rows" -> "(0028,0010) Rows"."""
+    """Return an element as refusals name it: "Rows" -> "(0028,0010) Rows"."""
     tag = tag_for_keyword(keyword) or 0
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {dictionary_description(tag)}"
 
@@ -33,7 +33,7 @@ def element_name(keyword: str) -> str:
 def unreadable(
     *, found: str, expected: str, keyword: str | None = None, step: Step = Step.HEADER
 ) -> RefusedInstance:
-    """The refusal of one element, or of a file of which nobody knows which element it is."""
+    """Return the refusal of one element, or of a file of which nobody knows which element it is."""
     return refused(
         HEADER_UNREADABLE,
         step=step,

@@ -126,7 +126,7 @@ def _refuse_beyond_bounds(center: float, width: float) -> None:
 
 
 def window_curve(center: float, width: float, function: str = "LINEAR") -> Curve:
-    """The window as a function to [0, 1]; the three of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
+    """Return the window as a function to [0, 1]; the three of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
     return _FUNCTIONS[function](center, width)
 
 
