@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     """AE titles that may send, separated by commas; empty: any."""
     called_ae_titles: str = ""
     """AE titles by which we may be called, besides our own two; empty: any."""
-    max_associations: int = Field(25, ge=1, le=1000)
+    max_associations: int = Field(50, ge=1, le=1000)
     """Associations at once; each takes a few MB, however large its instances. One more is rejected as
     over the local limit (PS3.8 9.3.4), which is temporary, so that its sender tries again."""
     idle_window_s: Seconds = 10.0
@@ -76,6 +76,24 @@ class Settings(BaseSettings):
     """Seconds without a change after which a file in it counts as complete."""
     listen_tls: Literal["off", "server", "mutual"] = "off"
     """`server`: only DICOM TLS; `mutual`: the caller must show a certificate that we trust."""
+    association_timeout_s: Seconds = 10.0
+    """A connection must ask for its association within this time, or it is closed."""
+    max_associations_per_host: int = Field(25, ge=1, le=1000)
+    """Of `max_associations`, how many one calling host may hold; one more is rejected likewise."""
+    silence_timeout_s: Seconds = 60.0
+    """An association that sends nothing for this time, or does not complete a PDU in it, is closed."""
+    min_bytes_per_s: int = Field(1000, ge=0, le=10**9)
+    """A sender that is slower over `silence_timeout_s` is closed, so that it holds no place for days."""
+    max_file_bytes: int = Field(2 * 1024**3, ge=1024**2, le=2**40)
+    """Size of one instance, by whatever way it comes; a larger one is refused (FILE_TOO_LARGE)."""
+    max_folder_depth: int = Field(32, ge=1, le=1000)
+    """Folders inside folders, in what is enqueued, watched or handed over (FOLDER_TOO_DEEP)."""
+    max_handover_files: int = Field(20_000, ge=1, le=10**7)
+    """Files and folders in one folder that a bridge hands over (TOO_MANY_FILES)."""
+    handover_limit_s: Seconds = 300.0
+    """A handed-over file that takes longer hangs its worker, which is then restarted."""
+    handover_attempts: int = Field(5, ge=1, le=100)
+    """After so many failed attempts to accept a handed-over folder, it is moved to `refused`."""
     handover_patience_s: Seconds = 10.0
     """Seconds that a folder which a bridge handed over waits for its message; then the relay sends one."""
 

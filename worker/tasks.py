@@ -25,6 +25,8 @@ from worker.storage.private_folders import keep_private
 log = get_logger(__name__)
 
 STUDY_KEY = re.compile(r"[0-9a-f]{32}")
+BACKSTOP_S = 120.0
+"""Beyond PNEUMO_STUDY_LIMIT_S: the lease keeper acts before, if the study was claimed."""
 EXIT_CANNOT_START = 78
 """EX_CONFIG: a restart changes nothing until somebody corrects what the log names."""
 
@@ -34,11 +36,16 @@ def process_study(study_key: str) -> None:
     """Process one study. A forged, doubled or late message does no harm: rows decide."""
     from worker.pipeline.process_study import process_study as process
     from worker.pipeline.runtime import runtime
+    from worker.pipeline.watchdog import WATCHDOG
 
     if not (isinstance(study_key, str) and STUDY_KEY.fullmatch(study_key)):
         log.warning("message_refused", reason="not a study key")
         return
-    with structlog.contextvars.bound_contextvars(study_key=study_key):
+    limit_s = current_settings().study_limit_s + BACKSTOP_S
+    with (
+        structlog.contextvars.bound_contextvars(study_key=study_key),
+        WATCHDOG.watch("process_study", limit_s=limit_s),
+    ):
         try:
             process(study_key, runtime())
         except Exception as error:  # noqa: BLE001  the relay publishes the study again when its lease ends
@@ -47,15 +54,18 @@ def process_study(study_key: str) -> None:
 
 @app.task(name=ACCEPT)
 def accept(name: str) -> None:
-    """Take over one folder that a bridge left in the intake. What fails stays for the relay."""
+    """Accept one folder that a bridge left in the intake. If that fails, the relay sends it again."""
     from worker.intake.drop_folder import NAME, accept_folder
     from worker.pipeline.runtime import runtime
+    from worker.pipeline.watchdog import WATCHDOG
 
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         log.warning("message_refused", reason="not an opaque name")
         return
+    settings = current_settings()
     try:
-        outcome = accept_folder(name, current_settings(), runtime().database)
+        with WATCHDOG.watch("accept", limit_s=settings.handover_limit_s) as report_progress:
+            outcome = accept_folder(name, settings, runtime().database, report_progress)
     except PneumoError as error:
         log.warning("handover_failed", code=error.code, kind=error.kind.value)
     except Exception as error:  # noqa: BLE001  the relay sends another message
@@ -69,11 +79,16 @@ def deliver(delivery_key: str) -> None:
     """Send one result to its destination. A forged, doubled or late message does no harm."""
     from worker.delivery.runtime import delivery_runtime
     from worker.delivery.send import deliver as send
+    from worker.pipeline.watchdog import WATCHDOG
 
     if not (isinstance(delivery_key, str) and STUDY_KEY.fullmatch(delivery_key)):
         log.warning("message_refused", reason="not a delivery key")
         return
-    with structlog.contextvars.bound_contextvars(delivery_key=delivery_key):
+    limit_s = current_settings().study_limit_s + BACKSTOP_S
+    with (
+        structlog.contextvars.bound_contextvars(delivery_key=delivery_key),
+        WATCHDOG.watch("deliver", limit_s=limit_s),
+    ):
         try:
             send(delivery_key, delivery_runtime())
         except Exception as error:  # noqa: BLE001  the relay publishes it again when its lease ends

@@ -10,12 +10,20 @@ from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
 from db.values.failures import Backoff, Failure
 from db.values.operations import (
     AuditReport,
+    ChainHead,
+    Difference,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
     ShadowStatus,
 )
-from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
+from db.values.orders import (
+    ArchivedStudyStatus,
+    OpenStudy,
+    OrderConfirmation,
+    PlacedOrder,
+    StudyOrder,
+)
 from db.values.outcomes import (
     InstanceOutcome,
     NewPrediction,
@@ -29,6 +37,7 @@ from db.values.study_details import (
     InstanceDetail,
     Overview,
     PredictionDetail,
+    RecordedPrediction,
     RefusalRecord,
     StudyDetail,
     StudySummary,
@@ -41,8 +50,10 @@ __all__ = [
     "AuditDetail",
     "AuditReport",
     "Backoff",
+    "ChainHead",
     "Claim",
     "ClaimedInstance",
+    "Difference",
     "Failure",
     "InstanceAcceptance",
     "InstanceDetail",
@@ -54,12 +65,13 @@ __all__ = [
     "NewShadowPrediction",
     "OpenStudy",
     "OrderConfirmation",
-    "Origin",
     "Overview",
+    "PlacedOrder",
     "PredictionDetail",
     "PriorPrediction",
     "ReceivedInstance",
     "ReceivedStudy",
+    "RecordedPrediction",
     "RefusalRecord",
     "ShadowStatus",
     "StepSeconds",

@@ -42,6 +42,7 @@ def pause_after(function: Callable[..., Any], reached: Path) -> Callable[..., An
 
 def install(fault: str) -> None:
     """Build the fault into this process, before Celery loads the tasks."""
+    from worker.intake import accept
     from worker.model.predictor import Predictor
     from worker.pipeline import process_study
 
@@ -62,6 +63,8 @@ def install(fault: str) -> None:
         process_study.normalise_frame = pause_before(process_study.normalise_frame, reached)
     elif step == "inference":
         Predictor.predict = pause_before(Predictor.predict, reached)
+    elif step == "accept":
+        accept.read_headers = pause_before(accept.read_headers, reached)
     elif step == "after_commit":
         process_study.store = pause_after(process_study.store, reached)
     else:

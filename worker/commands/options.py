@@ -49,6 +49,9 @@ FirstFinished = Annotated[
 LastFinished = Annotated[
     date | None, _day_option("--to", "With --owe: finished on this day (UTC) or earlier.")
 ]
+ParkedSince = Annotated[
+    date | None, _day_option("--since", "Only what was parked on this day (UTC) or later.")
+]
 ModalityOption = Annotated[
     str, typer.Option(help="Modalities, of which a study has at least one; `all` for every study.")
 ]

@@ -117,12 +117,19 @@ DECODERS: dict[str, Decoder] = {
 
 
 def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, str]:
-    """Stored values (H, W) of one frame, counted from 1, and the name of the decoder.
+    """Decode one frame to its stored values. Safe in many threads at once.
 
-    dtype uint8, uint16, int8 or int16 as Bits Allocated and Pixel Representation say; high bit
-    and unused bits are dealt with. Raises RefusedInstance (TRANSFER_SYNTAX_WITHOUT_DECODER,
-    PIXEL_HEADER_INVALID, FRAME_MISSING, PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH,
-    PIXEL_BITS_MISMATCH, DECODE_FAILED). Safe in many threads at once.
+    Args:
+        dataset: An instance with Pixel Data, from `read_dataset`.
+        frame_number: Which frame, counted from 1.
+
+    Returns:
+        Stored values (H, W), dtype uint8, uint16, int8 or int16 as Bits Allocated and Pixel
+        Representation say, high bit and unused bits dealt with; and the name of the decoder.
+
+    Raises:
+        RefusedInstance: TRANSFER_SYNTAX_WITHOUT_DECODER, PIXEL_HEADER_INVALID, FRAME_MISSING,
+            PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH, PIXEL_BITS_MISMATCH, DECODE_FAILED.
     """
     decoder = decoder_for(dataset.file_meta.TransferSyntaxUID)
     layout = pixel_layout(dataset)

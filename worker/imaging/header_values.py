@@ -35,10 +35,18 @@ _DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The element's value, or None if it is absent, empty or cannot be parsed.
+    """Return the value of an element.
 
-    Raises RefusedInstance HEADER_UNREADABLE if it is a sequence of items, bytes or values and should be
-    another of these, and if it is nested deeper than it can be read.
+    Args:
+        dataset: An instance, or an item of a sequence.
+        keyword: The element's keyword, as PS3.6 has it.
+
+    Returns:
+        The value; None if it is absent, empty or cannot be parsed.
+
+    Raises:
+        RefusedInstance: HEADER_UNREADABLE if it is a sequence of items, bytes or values and should
+            be another of these, or if it is nested deeper than it can be read.
     """
     try:
         value = dataset.get(keyword)

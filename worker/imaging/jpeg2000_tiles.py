@@ -21,7 +21,12 @@ _HEADER = 14
 def check_tiles(stream: bytes) -> None:
     """Hold the tile-parts of a code stream, or of the one in a JP2 file, against its SIZ segment.
 
-    Raises RefusedInstance PIXEL_DATA_TRUNCATED, DECODE_FAILED.
+    Args:
+        stream: The compressed stream of one frame.
+
+    Raises:
+        RefusedInstance: PIXEL_DATA_TRUNCATED if a tile lacks or is cut short, DECODE_FAILED if the
+            headers contradict each other.
     """
     try:
         expected, first = _grid(stream, max(stream.find(START_OF_JPEG_2000), 0))

@@ -40,9 +40,17 @@ _RESCALE = "(0028,1053) Rescale Slope, (0028,1052) Rescale Intercept"
 
 
 def modality_of(dataset: Dataset, *, signed: bool) -> Modality:
-    """The modality step of a dataset whose stored values are `signed` or not.
+    """Return the modality step of a dataset: its table, else its rescale, else identity.
 
-    Raises RefusedInstance MODALITY_LUT_INVALID: without it no later step means anything.
+    Args:
+        dataset: An instance.
+        signed: Whether its stored values are signed.
+
+    Returns:
+        The step, which maps stored values to modality values.
+
+    Raises:
+        RefusedInstance: MODALITY_LUT_INVALID, since without it no later step means anything.
     """
     if value_of(dataset, "ModalityLUTSequence"):
         return _by_lut(dataset, signed=signed)

@@ -71,7 +71,18 @@ _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
 def pixel_layout(dataset: Dataset) -> PixelLayout:
-    """The layout of a dataset's pixels; raises RefusedInstance PIXEL_HEADER_INVALID, HEADER_UNREADABLE."""
+    """Return the layout of a dataset's pixels (PS3.3 C.7.6.3), checked by a table.
+
+    Args:
+        dataset: An instance.
+
+    Returns:
+        Size, bits, sign, frames and Photometric Interpretation.
+
+    Raises:
+        RefusedInstance: PIXEL_HEADER_INVALID names the first element that breaks its rule;
+            HEADER_UNREADABLE.
+    """
     seen: dict[str, int] = {}
     for name, keyword, tag, accepts, expected in _TABLE:
         value = integer(dataset, keyword)

@@ -43,12 +43,27 @@ class NormalisedFrame:
 def normalise_frame(
     dataset: Dataset, spec: PreprocessingSpec, frame_number: int = 1
 ) -> NormalisedFrame:
-    """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
+    """Decode one frame and bring it to [0, 1] at full resolution.
 
-    Raises RefusedInstance: those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
-    CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE. Waits while other threads'
-    frames fill the memory that decoding may take. Safe in many threads at once as long as each has
-    its own dataset.
+    Waits while other threads' frames fill the memory that decoding may take. Safe in many threads
+    at once as long as each has its own dataset.
+
+    Args:
+        dataset: An instance with Pixel Data, from `read_dataset`.
+        spec: The recipe of the model that is to see it.
+        frame_number: Which frame, counted from 1.
+
+    Returns:
+        Pixels float32 (H, W) in [0, 1], and the record of what was done.
+
+    Raises:
+        RefusedInstance: Those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
+            CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE.
+
+    Example:
+        >>> frame = normalise_frame(read_dataset(Path("a.dcm")), manifest.preprocessing)
+        >>> frame.pixels.dtype, frame.record.decoder
+        (dtype('float32'), 'native')
     """
     layout = pixel_layout(dataset)
     with PROCESS_BUDGET.reserved(layout.rows * layout.columns):

@@ -90,11 +90,22 @@ class Studies(NamedTuple):
 
 @refuses_the_unforeseen(Step.HEADER)
 def read_header(source: Source) -> InstanceHeader:
-    """The header of one instance; reading stops before the pixels.
+    """Read the header of one instance; reading stops before the pixels.
 
-    `source`: a path, or a binary file positioned at its start. Raises RefusedInstance
-    (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
-    and OSError.
+    Args:
+        source: A path, or a binary file positioned at its start.
+
+    Returns:
+        What eligibility, intake and results need to know of the instance.
+
+    Raises:
+        RefusedInstance: NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR,
+            ..._UID_MISSING, ..._UID_INVALID.
+        OSError: The file cannot be opened or read.
+
+    Example:
+        >>> read_header(Path("a.dcm")).sop_class_uid
+        '1.2.840.10008.5.1.4.1.1.1.1'
     """
     dataset = open_dataset(source, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
     uids = required_uids(dataset)
@@ -122,9 +133,17 @@ def read_header(source: Source) -> InstanceHeader:
 
 @refuses_the_unforeseen(Step.DECODE)
 def read_dataset(source: Source) -> Dataset:
-    """The whole instance with its pixel data, ready for `normalise_frame`.
+    """Read the whole instance with its pixel data, ready for `normalise_frame`.
 
-    Raises RefusedInstance (those of `read_header`, FILE_TRUNCATED, PIXEL_DATA_MISSING), OSError.
+    Args:
+        source: A path, or a binary file positioned at its start.
+
+    Returns:
+        The data set with its file meta information.
+
+    Raises:
+        RefusedInstance: Those of `read_header`, FILE_TRUNCATED, PIXEL_DATA_MISSING.
+        OSError: The file cannot be opened or read.
     """
     dataset = open_dataset(source)
     # pydicom swallows the end of the file inside an element and gives an empty dataset.

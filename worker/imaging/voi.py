@@ -59,9 +59,19 @@ class Voi:
 def voi_of(
     dataset: Dataset, modality: Modality, values: FrameValues, percentiles: tuple[float, float]
 ) -> Voi:
-    """The VOI step: table, else window, else a stretch between the frame's own percentiles.
+    """Return the VOI step: table, else window, else a stretch between the frame's own percentiles.
 
-    Raises RefusedInstance WINDOW_OUT_OF_BOUNDS, HEADER_UNREADABLE.
+    Args:
+        dataset: An instance.
+        modality: Its modality step, which comes before.
+        values: The values of the frame, for the stretch.
+        percentiles: Low and high, in [0, 100], as the recipe says.
+
+    Returns:
+        The step, which maps modality values to [0, 1], and what is recorded of it.
+
+    Raises:
+        RefusedInstance: WINDOW_OUT_OF_BOUNDS, HEADER_UNREADABLE.
     """
     luts = len(value_of(dataset, "VOILUTSequence") or ())
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")

@@ -1,57 +1,67 @@
-"""From paths to readable DICOM files: folders are searched, every refusal knows its place.
+"""From paths to readable DICOM files: folders are searched, every refusal knows its position.
 
-A path may hold a patient's name, so a file is called by its position: "file 3 of 7", counted in the
-order given, the files of a folder by name.
+A path may hold a patient's name, so a file is identified by its position: "file 3 of 7", counted in
+the order given, the files of a folder by name. One file that cannot be used is refused by itself.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.errors import Rejected
+from worker.errors import PneumoError, Rejected, Resource
+from worker.imaging.dicom_files import Source
 from worker.imaging.header import InstanceHeader
 from worker.imaging.reading import read_header
-from worker.storage.intake_folder import unreadable
+from worker.logging import get_logger, log_traceback
+from worker.settings import Settings
+from worker.storage.intake_folder import IntakeStorage, StoredFile
+from worker.storage.untrusted_files import IntakeLimits, UntrustedPath, unreadable
 
-Paths = Sequence[Path | str] | Path | str
+log = get_logger(__name__)
+
+Paths = Sequence[Path | str | UntrustedPath] | Path | str | UntrustedPath
 """Files and folders; a single one needs no list around it."""
 
 SKIPPED_CODES = frozenset({"NOT_DICOM", "DICOMDIR"})
-"""What may lie in a folder of images (a viewer, a readme, a table of contents) and is skipped."""
+"""What a folder of images may also hold (a viewer, a readme, a table of contents): skipped."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadableFile:
-    """A file with a DICOM header that tells which instance it is."""
+    """A file with a DICOM header that identifies the instance."""
 
-    path: Path = field(repr=False)
-    """Where it lies; may hold a name."""
+    source: UntrustedPath
+    """The file, opened again for copying: `keep_copy` checks that it is still the same instance."""
     header: InstanceHeader
     """Everything but its pixels."""
     position: int
     """From 1, as in `RefusedFile`."""
     of: int
-    """How many files there were."""
+    """Number of files."""
+
+    @property
+    def path(self) -> Path:
+        """Its path, which may hold a name."""
+        return self.source.path
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedFile:
-    """A file that cannot be taken over, by its place among those given (a path may hold a name)."""
+    """A file that cannot be accepted, by its position among those given (a path may hold a name)."""
 
     position: int
-    """From 1, in the order given; the files of a folder by name."""
+    """From 1, in the order given; the files of a folder by name. 0: the folder as a whole."""
     of: int
-    """How many files there were."""
+    """Number of files."""
     error: Rejected
-    """Why; its sentence does not say the place."""
+    """The reason; its sentence does not name the position."""
     path: Path | None = field(default=None, repr=False)
     """The path as given, for the terminal of whoever gave it; may hold a name."""
 
     def error_with_position(self) -> Rejected:
-        """The same reason with the file's place in its sentence."""
+        """Return the same reason with the file's position in its sentence."""
         sentence = f"File {self.position} of {self.of}: {self.error.sentence}"
         return Rejected(self.error.code, sentence)
 
@@ -68,65 +78,134 @@ class FileScan:
     """Files found in folders that are no DICOM instances."""
 
 
-def read_headers(paths: Paths, on_file: Callable[[], None] = lambda: None) -> FileScan:
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """A path before it is read."""
+
+    source: UntrustedPath = field(repr=False)
+    is_searched: bool
+    """Found in a folder rather than named by the caller."""
+
+
+def limits_of(settings: Settings, *, entries: int | None = None) -> IntakeLimits:
+    """Return the limits of a site; `entries`: files and folders of one handover."""
+    return IntakeLimits(
+        file_bytes=settings.max_file_bytes, depth=settings.max_folder_depth, entries=entries
+    )
+
+
+def read_headers(
+    paths: Paths, limits: IntakeLimits, on_file: Callable[[], None] = lambda: None
+) -> FileScan:
     """Read the header of every file; `on_file` is called after each.
 
-    Raises Rejected NO_FILES if there is nothing at all, FOLDER_UNREADABLE.
+    Raises Rejected NO_FILES if there is no file at all; FOLDER_UNREADABLE, FOLDER_TOO_DEEP,
+    TOO_MANY_FILES.
     """
-    found = list(_find(paths))
+    found = list(_find(paths, limits))
     readable, refused, skipped = [], [], 0
-    for position, (path, searched) in enumerate(found, start=1):
+    for position, candidate in enumerate(found, start=1):
+        place = {"position": position, "of": len(found)}
         try:
-            header = _read(path)
+            with candidate.source.open(max_bytes=limits.file_bytes) as opened:
+                header = checked_header(opened.file)
         except Rejected as error:
-            if searched and error.code in SKIPPED_CODES:
+            if candidate.is_searched and error.code in SKIPPED_CODES:
                 skipped += 1
             else:
-                refused.append(
-                    RefusedFile(position=position, of=len(found), error=error, path=path)
-                )
+                refused.append(RefusedFile(**place, error=error, path=candidate.source.path))
         else:
-            readable.append(
-                ReadableFile(path=path, header=header, position=position, of=len(found))
-            )
+            readable.append(ReadableFile(source=candidate.source, header=header, **place))
         on_file()
     if not readable and not refused:
         raise _nothing(skipped)
     return FileScan(readable=tuple(readable), refused=tuple(refused), skipped=skipped)
 
 
-def _find(paths: Paths) -> Iterator[tuple[Path, bool]]:
-    """Each file, and whether it was found in a folder rather than named."""
-    for path in map(Path, [paths] if isinstance(paths, Path | str) else paths):
-        if path.is_dir():
-            yield from ((inside, True) for inside in _files_under(path))
-        else:
-            yield path, False
+def keep_copy(
+    source: UntrustedPath,
+    storage: IntakeStorage,
+    *,
+    max_bytes: int,
+    expected: InstanceHeader | None = None,
+) -> tuple[StoredFile, InstanceHeader]:
+    """Copy a file into the intake folder; return the copy and the header of that very copy.
+
+    Whoever writes to the source meanwhile cannot make the row and the stored file differ. Raises
+    Rejected as `read_headers`, FILE_CHANGED if the header is no longer the `expected` one; Resource
+    as `PartFile`. Then nothing is stored.
+    """
+    with source.open(max_bytes=max_bytes) as opened:
+        if expected is None:
+            checked_header(opened.file)  # refuse a large file that is no image before copying it
+        part = storage.begin()
+        try:
+            for chunk in _read(opened.chunks()):
+                part.write(chunk)
+            header = checked_header(part.path)
+            if expected is not None and header != expected:
+                raise _changed()
+            return part.keep(), header
+        finally:
+            part.discard()
 
 
-def _files_under(folder: Path) -> Iterable[Path]:
-    """All files under a folder, by name. A part that cannot be listed is no reason to skip it."""
+def checked_header(source: Source) -> InstanceHeader:
+    """Read a header; every error has a code, whatever a hostile file makes the parser raise.
 
-    def refuse(_: OSError) -> None:
+    `source`: a path of our own copy, or an open file of somebody else. Raises Rejected (those of
+    `read_header`, FILE_UNREADABLE) and Resource OUT_OF_MEMORY, DISK_ERROR.
+    """
+    try:
+        return read_header(source)
+    except PneumoError:
+        raise
+    except OSError as error:
+        if isinstance(source, Path):
+            raise Resource("DISK_ERROR", "The copy in the intake folder cannot be read.") from None
+        raise unreadable(error) from None
+    except MemoryError:
+        raise Resource("OUT_OF_MEMORY", "The instance does not fit into memory.") from None
+    except Exception as error:  # noqa: BLE001  one file must not end the intake of its neighbours
+        reference = log_traceback(error, log, code="HEADER_UNREADABLE")
         raise Rejected(
-            "FOLDER_UNREADABLE",
-            "A folder that was given, or one inside it, cannot be listed, so nothing was taken "
-            "over. Check that this user may read all of it.",
+            "HEADER_UNREADABLE",
+            "The header cannot be read, for a reason that nobody foresaw; expected a DICOM file "
+            f"(PS3.10). Report the traceback {reference} in the log; leave the file out meanwhile.",
         ) from None
 
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-    ]
-    return sorted(found)
 
-
-def _read(path: Path) -> InstanceHeader:
+def _read(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass chunks on; an error of reading is the source's, not the disk's we write to."""
     try:
-        return read_header(path)
+        yield from chunks
     except OSError as error:
         raise unreadable(error) from None
+
+
+def _find(paths: Paths, limits: IntakeLimits) -> Iterator[_Candidate]:
+    for path in [paths] if isinstance(paths, Path | str | UntrustedPath) else paths:
+        given = path if isinstance(path, UntrustedPath) else UntrustedPath(top=Path(path))
+        if not given.is_folder():
+            yield _Candidate(source=given, is_searched=False)
+            continue
+        try:
+            inside = given.files(limits)
+        except OSError:
+            raise Rejected(
+                "FOLDER_UNREADABLE",
+                "A folder that was given, or one inside it, cannot be listed, so nothing was "
+                "accepted. Check that this user may read all of it.",
+            ) from None
+        yield from (_Candidate(source=source, is_searched=True) for source in inside)
+
+
+def _changed() -> Rejected:
+    return Rejected(
+        "FILE_CHANGED",
+        "The file changed while it was read; expected a file that nobody writes to any more. Send "
+        "it again when it is complete.",
+    )
 
 
 def _nothing(skipped: int) -> Rejected:

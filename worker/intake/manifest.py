@@ -1,4 +1,4 @@
-"""A sender's manifest: which instances a study consists of, as JSON or as a DICOM object.
+"""A sender's manifest: the instances of a study, as JSON or as a DICOM object.
 
 JSON, one object or a list of them:
 
@@ -13,15 +13,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
-from worker.errors import Rejected
+from worker.errors import PneumoError, Rejected
 from worker.imaging.dicom_files import looks_like_dicom, open_dataset
-from worker.storage.intake_folder import unreadable
+from worker.logging import get_logger, log_traceback
+from worker.storage.untrusted_files import UntrustedPath
+
+log = get_logger(__name__)
 
 DicomUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 """As an instance may carry it: real consoles break the finer rules of PS3.5 9.1."""
@@ -29,7 +33,7 @@ DicomUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 
 @dataclass(frozen=True, kw_only=True)
 class SenderManifest:
-    """What one study consists of."""
+    """The instances of one study."""
 
     study_instance_uid: str = field(repr=False)
     """(0020,000D)."""
@@ -47,24 +51,37 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(list[_Entry])
 
 
-def read_manifests(path: Path) -> tuple[SenderManifest, ...]:
-    """The manifests of a file, one for each study; at least one.
+MAX_BYTES = 4 << 20
+"""A manifest of 50,000 instances; a parsed JSON takes twenty times as much memory."""
 
-    Raises Rejected MANIFEST_INVALID, told by place and not by value, and FILE_UNREADABLE.
+
+def read_manifests(source: Path | UntrustedPath) -> tuple[SenderManifest, ...]:
+    """Read the manifests of a file, one for each study; at least one.
+
+    Raises Rejected MANIFEST_INVALID, with the position and without the value; FILE_UNREADABLE,
+    FILE_TOO_LARGE, LINK_REFUSED, NOT_A_REGULAR_FILE.
     """
-    try:
-        with path.open("rb") as file:
-            is_dicom = looks_like_dicom(file)
-        found = tuple(_of_key_objects(path) if is_dicom else _of_json(path))
-    except OSError as error:
-        raise unreadable(error) from None
+    given = source if isinstance(source, UntrustedPath) else UntrustedPath(top=source)
+    with given.open(max_bytes=MAX_BYTES) as opened:
+        found = _parsed(b"".join(opened.chunks()))
     if not found:
         raise _invalid("it names no instance")
     return _by_study(found)
 
 
+def _parsed(content: bytes) -> tuple[SenderManifest, ...]:
+    file = BytesIO(content)
+    try:
+        return tuple(_of_key_objects(file) if looks_like_dicom(file) else _of_json(content))
+    except PneumoError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a hostile file makes a parser raise
+        reference = log_traceback(error, log, code="MANIFEST_INVALID")
+        raise _invalid(f"it cannot be parsed (traceback {reference} in the log)") from None
+
+
 def checked_manifest(study_instance_uid: str, sop_instance_uids: Sequence[str]) -> SenderManifest:
-    """A manifest from a program's values. Raises Rejected MANIFEST_INVALID."""
+    """Return a manifest of a program's values. Raises Rejected MANIFEST_INVALID."""
     try:
         return _manifest(
             _Entry(study_instance_uid=study_instance_uid, sop_instance_uids=list(sop_instance_uids))
@@ -73,11 +90,13 @@ def checked_manifest(study_instance_uid: str, sop_instance_uids: Sequence[str]) 
         raise _invalid("a UID is none, or it names no instance") from None
 
 
-def _of_json(path: Path) -> Iterator[SenderManifest]:
+def _of_json(content: bytes) -> Iterator[SenderManifest]:
     try:
-        values = json.loads(path.read_bytes())
+        values = json.loads(content)
     except ValueError:
         raise _invalid("it is neither JSON nor DICOM") from None
+    except RecursionError:
+        raise _invalid("its JSON is nested too deeply") from None
     try:
         entries = _ENTRIES.validate_python(values if isinstance(values, list) else [values])
     except ValidationError as error:
@@ -87,8 +106,8 @@ def _of_json(path: Path) -> Iterator[SenderManifest]:
     yield from map(_manifest, entries)
 
 
-def _of_key_objects(path: Path) -> Iterator[SenderManifest]:
-    dataset = open_dataset(path, stop_before_pixels=True)
+def _of_key_objects(file: BinaryIO) -> Iterator[SenderManifest]:
+    dataset = open_dataset(file, stop_before_pixels=True)
     if dataset.get("SOPClassUID") != KeyObjectSelectionDocumentStorage:
         raise _invalid("it is a DICOM instance, but no Key Object Selection Document")
     for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ():
@@ -116,7 +135,7 @@ def _manifest(entry: _Entry) -> SenderManifest:
 
 
 def _by_study(found: tuple[SenderManifest, ...]) -> tuple[SenderManifest, ...]:
-    """One for each study, however often the file names it."""
+    """Merge them into one for each study, however often the file names it."""
     merged: dict[str, list[str]] = {}
     for manifest in found:
         merged.setdefault(manifest.study_instance_uid, []).extend(manifest.sop_instance_uids)

@@ -1,4 +1,4 @@
-"""A kept file and its header as the row that the database takes: identifiers and defined terms."""
+"""Stored files and their headers as the record for the database: identifiers and defined terms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def received_study(
     site_ae_title: str | None,
     source: Source,
 ) -> ReceivedStudy:
-    """One study of at least one file; what belongs to the patient is taken from the first."""
+    """Return one study of at least one file; the patient's attributes come from the first file."""
     _, first = files[0]
     return ReceivedStudy(
         study_instance_uid=first.study_instance_uid,
@@ -59,25 +59,25 @@ def _received_instance(stored: StoredFile, header: InstanceHeader) -> ReceivedIn
 
 
 def _body_part(header: InstanceHeader) -> str | None:
-    """Body Part Examined, else what Anatomic Region Sequence says; DX need not carry the first."""
+    """Return Body Part Examined, else Anatomic Region Sequence: DX need not carry the first."""
     part = _quotable(header.body_part_examined, vocabulary.BODY_PART_WORDS)
     return part or ("CHEST" if header.anatomic_region == "CHEST" else None)
 
 
 def _view_position(header: InstanceHeader) -> str | None:
-    """View Position, else what View Code Sequence says, which DX has to carry."""
+    """Return View Position, else View Code Sequence, which DX must carry."""
     return _quotable(header.view_position, vocabulary.VIEW_WORDS) or _quotable(
         header.view_code, vocabulary.VIEW_WORDS
     )
 
 
 def _quotable(value: str | None, terms: frozenset[str]) -> str | None:
-    """The value if it is made of the standard's words: analysts' columns hold nothing else."""
+    """Return the value if it consists of defined terms: analysts' columns hold nothing else."""
     return value if value and vocabulary.words(value) <= terms else None
 
 
 def _syntax_name(uid: str) -> str | None:
-    """Registered name of a transfer syntax; None for a private one."""
+    """Return the registered name of a transfer syntax; None for a private one."""
     return str(UID(uid).name) if uid in UID_dictionary else None
 
 
@@ -86,5 +86,5 @@ def _size(value: int | None) -> int | None:
 
 
 def _without_nul(value: str | None) -> str | None:
-    """Without NUL characters, which some consoles pad with and PostgreSQL cannot store."""
+    """Return the value without NUL: some consoles pad with it, and PostgreSQL cannot store it."""
     return (value or "").replace("\0", "").strip() or None

@@ -1,4 +1,4 @@
-"""Waiting until studies have come to something, for `pneumo enqueue --wait` and for scripts."""
+"""Wait for the results of studies, for `pneumo enqueue --wait` and for scripts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from db.values import StudySummary
 from db.vocabulary.enums import StudyState
 
 FINAL_STATES = frozenset({StudyState.DONE, StudyState.PARKED})
-"""Where a study stays until somebody does something."""
+"""States that change only when somebody acts."""
 POLL_INTERVAL_S = 0.2
 BATCH = 500
-"""Keys in one statement; databases limit the number of parameters."""
+"""Keys in one statement, since databases limit the number of parameters."""
 
 
 def wait_for_studies(
@@ -24,9 +24,9 @@ def wait_for_studies(
     timeout_s: float,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[StudySummary, ...]:
-    """Wait until these studies are done or parked, or for `timeout_s`; what they have come to.
+    """Wait until these studies are done or parked, at most `timeout_s`; return their summaries.
 
-    `on_progress` is told how many have ended, each time we look.
+    `on_progress` is called with the number that have ended, at each poll.
     """
     keys = list(dict.fromkeys(study_keys))
     until = time.monotonic() + timeout_s

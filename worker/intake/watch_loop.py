@@ -1,4 +1,4 @@
-"""`pneumo watch`: look through the watched folder until stopped; outages are waited out."""
+"""`pneumo watch`: scan the watched folder until stopped; wait out outages."""
 
 from __future__ import annotations
 
@@ -52,59 +52,60 @@ def run(settings: Settings, folder: Path | None = None) -> None:
 
 
 def alive_file(settings: Settings) -> Path:
-    """The file that a living watcher touches each turn."""
+    """Return the file that a living watcher touches in each pass."""
     return settings.alive_dir / "watch.alive"
 
 
 def _run_once(watcher: WatchedFolder) -> tuple[str, str] | None:
-    """One turn; returns what is wrong (code, sentence), and the next turn tries again."""
+    """Scan once; return what is wrong (code, sentence), and the next scan tries again."""
     try:
-        turn = watcher.run_once()
+        scan = watcher.run_once()
     except PneumoError as error:
         log.warning("watch_turn_failed", code=error.code, kind=error.kind.value)
         return error.code, error.sentence
-    except Exception as error:  # noqa: BLE001  one bad turn must not end the watch
+    except Exception as error:  # noqa: BLE001  one bad scan must not end the watch
         log.warning("watch_turn_failed", error_type=type(error).__qualname__)
         return None
-    if turn.taken_over or turn.refused:
-        log.info("watch_turn", taken_over=turn.taken_over, refused=turn.refused)
-    if turn.failed:
-        return _failed(turn.failed)
-    return _cannot_leave(turn.cannot_leave) if turn.cannot_leave else None
+    if scan.taken_over or scan.refused:
+        log.info("watch_turn", taken_over=scan.taken_over, refused=scan.refused)
+    if scan.failed:
+        return _failed(scan.failed)
+    return _cannot_leave(scan.cannot_leave) if scan.cannot_leave else None
 
 
 def _failed(count: int) -> tuple[str, str]:
     sentence = (
-        f"{count} file(s) of the watched folder cannot be taken over, for a reason that nobody "
-        "foresaw; the log has it under traceback_kept. They stay and are tried again each minute, "
-        "and the others are taken over meanwhile. Report it, or move them out of the folder."
+        f"{count} file(s) of the watched folder cannot be accepted, for a reason that nobody "
+        "foresaw; the log has it under traceback_kept. They are tried again each minute, a few "
+        "times, and then refused; the others are accepted meanwhile. Report it, or move them out "
+        "of the folder."
     )
     return FILE_FAILED, sentence
 
 
 def _cannot_leave(count: int) -> tuple[str, str]:
     sentence = (
-        f"{count} file(s) were taken over or refused and cannot be removed from the watched folder. "
-        "Let this user write to it; nothing is lost, and they are looked at again after a restart."
+        f"{count} file(s) were accepted or refused and cannot be removed from the watched folder. "
+        "Let this user write to it; nothing is lost, and they are tried again after a restart."
     )
     return "WATCH_FOLDER_READ_ONLY", sentence
 
 
 class WatchCondition:
-    """What `pneumo status` says of the folder; written when it changes, and not every second."""
+    """The folder's condition in `pneumo status`; written when it changes, not every second."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._told: tuple[str, str] | None = ("", "")
-        """Nothing yet: what an earlier process wrote may not hold any more."""
+        self._noted: tuple[str, str] | None = ("", "")
+        """Unknown yet: what an earlier process wrote may be out of date."""
 
     def update(self, wrong: tuple[str, str] | None) -> None:
-        """Tell it, unless that is what was told last; a database that is away hears it later."""
-        if wrong == self._told:
+        """Record it, unless it is unchanged; if the database is away, the next call records it."""
+        if wrong == self._noted:
             return
         with suppress(SQLAlchemyError), self._database.transaction() as session:
             if wrong is None:
                 end_condition(session, SUBJECT)
             else:
                 note_condition(session, SUBJECT, *wrong)
-            self._told = wrong
+            self._noted = wrong

@@ -1,7 +1,7 @@
-"""One C-STORE request: disk, row, then yes; whatever goes wrong is an answer with a code.
+"""One C-STORE request: store the file, commit the row, answer; every failure has a status and a code.
 
-The data set is kept byte for byte as it came (`arriving`), in whatever transfer syntax, behind a
-file meta of ours: nothing is decoded that might be changed by encoding it again.
+The data set is stored byte for byte as it came (incoming_datasets.py), in whatever transfer syntax,
+behind a file meta of ours: nothing is decoded, so nothing is changed by encoding it again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from db.values import Acceptance
 from db.vocabulary.enums import InstanceReceipt, Priority
 from worker.errors import Bug, ErrorKind, PneumoError, Rejected, Resource, Transient
 from worker.imaging.header import InstanceHeader
-from worker.imaging.reading import read_header
 from worker.intake.accept import accept_instance
+from worker.intake.files import checked_header
 from worker.intake.own_results import is_own_result
 from worker.logging import get_logger, log_traceback
 from worker.settings import Settings
@@ -43,20 +43,20 @@ HIGH = 0x0001
 
 
 def handle_c_store(event: Any, settings: Settings, database: Database) -> Dataset:
-    """The status that a sender gets; 0x0000 only for what is on disk and in SQL. Never raises.
+    """Return the status for the sender: 0x0000 only for what is on disk and in SQL. Never raises.
 
     `event`: pynetdicom's EVT_C_STORE. A failure's Error Comment (0000,0902) is its code.
     """
     started = time.perf_counter()
     try:
-        taken = _accept(event, settings, database)
+        accepted = _accept(event, settings, database)
     except Exception as error:  # noqa: BLE001  the sender must get an answer
-        known = _as_known(error)
-        note_disk_failure(known, database)
-        return _refuse(known)
-    if taken is None:
+        failure = _as_pneumo_error(error)
+        note_disk_failure(failure, database)
+        return _refuse(failure)
+    if accepted is None:
         return _status(SUCCESS)
-    acceptance, size = taken
+    acceptance, size = accepted
     receipt = acceptance.instances[0].outcome
     (log.warning if receipt is InstanceReceipt.CHANGED else log.info)(
         "instance_received",
@@ -69,11 +69,11 @@ def handle_c_store(event: Any, settings: Settings, database: Database) -> Datase
 
 
 def _accept(event: Any, settings: Settings, database: Database) -> tuple[Acceptance, int] | None:
-    """What became of the instance, and its size; None for a result of ours that came back."""
+    """Return the acceptance and the file's size; None for a result of ours that came back."""
     part = event.request.DataSet.take()
     try:
         refuse_when_nearly_full(settings)
-        header = read_header(part.path)
+        header = checked_header(part.path)
         _refuse_other_instance(event.request, header)
         if is_own_result(header, database):
             return None
@@ -92,7 +92,7 @@ def _accept(event: Any, settings: Settings, database: Database) -> tuple[Accepta
 
 
 def _refuse_other_instance(request: Any, header: InstanceHeader) -> None:
-    """A yes would be for another instance than the one that came: something mixed them up."""
+    """Refuse a data set of another instance than the request names: success would be for the wrong one."""
     asked = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
     if asked != (header.sop_class_uid, header.sop_instance_uid):
         raise Rejected(
@@ -103,22 +103,22 @@ def _refuse_other_instance(request: Any, header: InstanceHeader) -> None:
 
 
 def _priority(event: Any, settings: Settings) -> Priority:
-    """STAT is what is marked HIGH, or sent to the STAT AE title, since few senders can mark it."""
+    """Return STAT for priority HIGH or the STAT AE title, since few senders can set the priority."""
     called = str(event.assoc.requestor.primitive.called_ae_title).strip()
     stat = event.request.Priority == HIGH or called == settings.stat_ae_title
     return Priority.STAT if stat else Priority.ROUTINE
 
 
-def _as_known(error: Exception) -> PneumoError:
-    """Every error as one of the four kinds; what nobody foresaw leaves its traceback in the log."""
+def _as_pneumo_error(error: Exception) -> PneumoError:
+    """Return any error as one of the four kinds; log the traceback of an unforeseen one."""
     if isinstance(error, PneumoError):
         return error
     if isinstance(error, MemoryError):
         return Resource("OUT_OF_MEMORY", "The instance does not fit into memory.")
-    if isinstance(error, OSError):  # of the file that was just written
+    if isinstance(error, OSError):  # while reading back the file that was just written
         return Resource("DISK_ERROR", "The instance cannot be read back from the intake folder.")
     reference = log_traceback(error, log, code="LISTENER_FAILED")
-    if isinstance(error, SQLAlchemyError):  # e.g. not migrated: it will do once that is mended
+    if isinstance(error, SQLAlchemyError):  # e.g. not migrated: works once somebody has done so
         return Transient("DATABASE_FAILED", f"See the traceback {reference} in the log.")
     return Bug("LISTENER_FAILED", f"See the traceback {reference} in the log.")
 

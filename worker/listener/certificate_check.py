@@ -1,4 +1,4 @@
-"""What is wrong with the listener's own certificate, for `pneumo status`."""
+"""Problems with the listener's own certificate, as a condition for `pneumo status`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPIRY_WARNING = timedelta(days=30)
 
 
 def certificate_problem(settings: Settings, *, moment: datetime | None = None) -> Rejected | None:
-    """Whether the certificate has ended, or will soon; None if all is well or TLS is off."""
+    """Return why the certificate has expired or soon will; None if it has not, or TLS is off."""
     if settings.listen_tls == "off" or settings.tls_certificate is None:
         return None
     try:
@@ -29,15 +29,15 @@ def certificate_problem(settings: Settings, *, moment: datetime | None = None) -
     except (OSError, ValueError):
         return Rejected(
             "TLS_FILE_UNUSABLE",
-            "The certificate of PNEUMO_TLS_CERTIFICATE cannot be read any more. The listener goes "
-            "on with what it read, and will not start again: put the PEM file back.",
+            "The certificate of PNEUMO_TLS_CERTIFICATE cannot be read any more. The listener "
+            "continues with what it read, and could not start again: put the PEM file back.",
         )
     left = end - (moment or datetime.now(UTC))
     if left > EXPIRY_WARNING:
         return None
     what = (
         "Get a new one and put it, with its key, in place of the files of PNEUMO_TLS_CERTIFICATE and "
-        "PNEUMO_TLS_KEY: the listener takes it by itself."
+        "PNEUMO_TLS_KEY: the listener loads it by itself."
     )
     if left <= timedelta(0):
         return Rejected(
@@ -51,10 +51,7 @@ def certificate_problem(settings: Settings, *, moment: datetime | None = None) -
 
 
 def update_condition(database: Database, trouble: Rejected | None) -> bool:
-    """Write down what is wrong, or that nothing is; a database that is away is no reason to stop.
-
-    Whether it is written down.
-    """
+    """Record the problem or its end, and return whether it was recorded: the database may be away."""
     try:
         with database.transaction() as session:
             if trouble is None:

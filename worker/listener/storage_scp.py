@@ -1,8 +1,8 @@
-"""The DICOM node: a Storage and Verification SCP that takes what any hospital sends.
+"""The DICOM node: a Storage and Verification SCP that accepts what any hospital sends.
 
 Every storage SOP class is accepted, private and unknown ones too, in every transfer syntax that is
-proposed: what cannot be predicted is refused later, by name and with a record, and not dropped at
-the door where nobody looks.
+proposed: what cannot be predicted is refused later, by a code and with a record, and not lost at an
+association that nobody looks at.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from db.engine.session import Database
 from worker.delivery.commitment import handlers as commitment_handlers
 from worker.errors import Rejected, Resource
-from worker.listener.admission import HEALTH_AE_TITLE, Admission, admit
+from worker.listener.admission import HEALTH_AE_TITLE, Admission, AssociationSlots, admit
 from worker.listener.c_store import SUCCESS, handle_c_store
 from worker.listener.certificate_check import certificate_problem, update_condition
 from worker.listener.connections import ConnectionHandler, ListenerServer
+from worker.listener.pending_connections import PendingConnections, hang_up
 from worker.listener.tls_renewal import ListenerTls
 from worker.logging import get_logger, log_traceback, silence_noisy_libraries
 from worker.peers.associations import LARGE_PDU_BYTES
 from worker.peers.tls import probe_context
 from worker.settings import Settings
-from worker.storage.disk import reject_association_when_nearly_full
 from worker.storage.intake_folder import IntakeStorage
 from worker.storage.storage_factory import intake_storage
 
@@ -42,9 +42,10 @@ log = get_logger(__name__)
 GRACE_S = 5.0
 """How long open associations may go on after SIGTERM; container runtimes kill after 10 s."""
 CHECK_INTERVAL_S = 1.0
-"""How often we look whether our certificate was renewed."""
+"""Between two checks whether our certificate was renewed."""
+UNLIMITED = 1_000_000
 PART_FILE_MAX_AGE_S = 3600.0
-"""A half-written file so old belongs to a process that died."""
+"""A half-written file of this age belongs to a process that died."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,10 @@ class Listener:
     ae: AE
     """The application entity, which knows the open associations."""
     tls: ListenerTls | None
-    """None if it listens without."""
+    """None if it listens without TLS."""
 
     def close(self, *, grace_s: float = GRACE_S) -> None:
-        """Take no more associations, let open ones end within `grace_s`, abort the others."""
+        """Accept no more associations, let open ones end within `grace_s`, abort the others."""
         self.server.shutdown()
         for association in self.ae.active_associations:
             if not association.is_established:
@@ -77,7 +78,10 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     _configure_pynetdicom()
     tls = None if settings.listen_tls == "off" else ListenerTls(settings)
     ae = AE(ae_title=settings.ae_title)
-    ae.maximum_associations = settings.max_associations
+    ae.maximum_associations = (
+        UNLIMITED  # it counts connections that ask for nothing: AssociationSlots
+    )
+    ae.acse_timeout, ae.network_timeout = settings.association_timeout_s, settings.silence_timeout_s
     ae.maximum_pdu_size = LARGE_PDU_BYTES
     ae.add_supported_context(Verification)
     # The caller is the SCP here: destinations report on storage commitment (PS3.4 J.3.3).
@@ -85,8 +89,7 @@ def start_listener(settings: Settings, database: Database) -> Listener:
     handlers = [
         *commitment_handlers(settings, database),
         (evt.EVT_C_STORE, handle_c_store, [settings, database]),
-        (evt.EVT_REQUESTED, admit, [Admission.of(settings)]),
-        (evt.EVT_REQUESTED, reject_association_when_nearly_full, [settings]),
+        (evt.EVT_REQUESTED, admit, [Admission.of(settings), AssociationSlots(settings), settings]),
     ]
     try:
         server = ae.make_server(
@@ -97,7 +100,8 @@ def start_listener(settings: Settings, database: Database) -> Listener:
         )
     except OSError as error:
         raise _cannot_listen(settings, error) from None
-    server.storage, server.tls = intake_storage(settings, database), tls
+    server.settings, server.storage, server.tls = settings, intake_storage(settings, database), tls
+    server.pending = PendingConnections(settings.association_timeout_s)
     ae._servers.append(server)  # noqa: SLF001  as its `start_server` does, which takes no handler
     threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
     return Listener(server=server, ae=ae, tls=tls)
@@ -128,7 +132,7 @@ def run(settings: Settings) -> None:
 
 
 def _start_and_report(settings: Settings, database: Database) -> Listener:
-    """Start; if our own certificate is why we cannot, `pneumo status` shows that too."""
+    """Start; if our own certificate prevents that, record it as a condition."""
     try:
         return start_listener(settings, database)
     except Rejected as refusal:
@@ -139,7 +143,7 @@ def _start_and_report(settings: Settings, database: Database) -> Listener:
 def _maintain(
     settings: Settings, database: Database, stop: threading.Event, tls: ListenerTls | None
 ) -> None:
-    """Until `stop`: what processes that were killed left behind, and our certificate."""
+    """Until `stop`: sweep the files of killed processes, and reload our certificate."""
     sweep_at = 0.0
     has_news = True
     while True:
@@ -162,7 +166,7 @@ def _sweep(settings: Settings) -> None:
 
 
 def echo(settings: Settings, *, timeout_s: float = 5.0) -> bool:
-    """C-ECHO to our own listener (PS3.4 annex A): does it answer? Raises Rejected TLS_FILE_..."""
+    """Return whether our own listener answers C-ECHO (PS3.4 annex A). Raises Rejected TLS_FILE_..."""
     _configure_pynetdicom()
     address = (_EVERY_ADDRESS.get(settings.listen_host, settings.listen_host), settings.listen_port)
     if not _is_port_open(address, timeout_s):
@@ -180,7 +184,7 @@ def echo(settings: Settings, *, timeout_s: float = 5.0) -> bool:
 
 
 def _is_port_open(address: tuple[str, int], timeout_s: float) -> bool:
-    """Asked first, since pynetdicom forgets to close the socket of a connection that fails."""
+    """Return whether a connection succeeds: pynetdicom does not close the socket of one that fails."""
     try:
         socket.create_connection(address, timeout=timeout_s).close()
     except OSError:
@@ -189,7 +193,7 @@ def _is_port_open(address: tuple[str, int], timeout_s: float) -> bool:
 
 
 _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
-"""Where to reach ourselves when we listen on every address."""
+"""The address to reach ourselves when we listen on every address."""
 
 
 def _configure_pynetdicom() -> None:
@@ -219,8 +223,8 @@ def _cannot_listen(settings: Settings, error: OSError) -> Resource:
 
 def _close_connection(association: Any) -> None:
     """End a connection that has not asked for an association: there is nothing to abort yet."""
-    with suppress(OSError, AttributeError):  # it may have gone by itself meanwhile
-        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+    with suppress(AttributeError):  # it may be closed already
+        hang_up(association.dul.socket.socket)
 
 
 def _wait_while(holds: Callable[[], bool], at_most_s: float) -> None:

@@ -1,6 +1,6 @@
-"""The listener's TLS context, renewed when its files are: hospitals' certificates last some weeks.
+"""The listener's TLS context, reloaded when its files change: certificates last some weeks.
 
-A pair that cannot be used is not taken: what was read before serves on, and a person is told why.
+A pair that cannot be used is not loaded: the previous one stays in use, and a condition says why.
 """
 
 from __future__ import annotations
@@ -14,54 +14,55 @@ from worker.logging import get_logger
 from worker.peers.certificates import not_after_of, not_before_of
 from worker.peers.tls import server_context
 from worker.settings import Settings
+from worker.storage.untrusted_files import FileStamp
 
 log = get_logger(__name__)
 
-FileStamps = tuple[tuple[int, int, int] | None, ...]
-"""Inode, size and last change of certificate, key and authorities; None for a file that is away."""
+FileStamps = tuple[FileStamp | None, ...]
+"""Stamps of certificate, key and authorities; None for a file that is missing."""
 
 
 class ListenerTls:
-    """`context` is for the next handshake; associations that are open keep theirs."""
+    """The TLS context of the next handshake; open associations keep theirs."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises Rejected TLS_FILE_MISSING, TLS_FILE_UNUSABLE."""
         self._settings = settings
-        self._taken = self._seen = _stamps(settings)
+        self._loaded = self._seen = _stamps(settings)
         self.context: ssl.SSLContext = server_context(settings)
         self.trouble: Rejected | None = None
-        """Why the files, which have changed, were not taken."""
+        """Why the changed files were not loaded."""
 
     def reload_if_changed(self) -> bool:
-        """Take new files once they lie still from one look to the next; True if anything changed.
+        """Load new files once they are unchanged from one check to the next; True if anything changed.
 
         They are written one after another: in between, a key does not fit its certificate.
         """
         found = _stamps(self._settings)
-        lies_still, self._seen = found == self._seen, found
-        if found == self._taken:
-            return self._told(None)
-        if not lies_still:
+        is_unchanged, self._seen = found == self._seen, found
+        if found == self._loaded:
+            return self._set_trouble(None)
+        if not is_unchanged:
             return False
         try:
             _refuse_invalid(self._settings)
             self.context = server_context(self._settings)
         except Rejected as error:
-            return self._told(self._kept_on(error))
-        self._taken = found
+            return self._set_trouble(self._not_loaded(error))
+        self._loaded = found
         log.info("tls_renewed")
-        self._told(None)
+        self._set_trouble(None)
         return True
 
-    def _kept_on(self, error: Rejected) -> Rejected:
+    def _not_loaded(self, error: Rejected) -> Rejected:
         return Rejected(
             error.code,
-            f"The listener goes on with the certificate that it has, since the new one was not "
-            f"taken: {error.sentence}",
+            f"The listener keeps using its previous certificate, since the new one cannot be "
+            f"used: {error.sentence}",
         )
 
-    def _told(self, trouble: Rejected | None) -> bool:
-        """Whether that is news."""
+    def _set_trouble(self, trouble: Rejected | None) -> bool:
+        """Remember the trouble and return whether it changed."""
         before, self.trouble = self.trouble, trouble
         news = (before and before.sentence) != (trouble and trouble.sentence)
         if news and trouble is not None:
@@ -71,20 +72,20 @@ class ListenerTls:
 
 def _stamps(settings: Settings) -> FileStamps:
     return tuple(
-        _of(path) for path in (settings.tls_certificate, settings.tls_key, settings.tls_authorities)
+        _stamp_or_none(path)
+        for path in (settings.tls_certificate, settings.tls_key, settings.tls_authorities)
     )
 
 
-def _of(path: Path | None) -> tuple[int, int, int] | None:
+def _stamp_or_none(path: Path | None) -> FileStamp | None:
     try:
-        found = path.stat() if path else None
+        return FileStamp.of(path.stat()) if path else None
     except OSError:
         return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
 
 
 def _refuse_invalid(settings: Settings) -> None:
-    """OpenSSL shows any certificate; its callers would refuse one whose days are not these."""
+    """Refuse a certificate outside its validity: OpenSSL would show it, and callers refuse it."""
     path, moment = settings.tls_certificate, datetime.now(UTC)
     if path is None:
         return
@@ -99,11 +100,11 @@ def _refuse_invalid(settings: Settings) -> None:
     if end <= moment:
         raise Rejected(
             "CERTIFICATE_EXPIRED",
-            f"It ended on {end:%Y-%m-%d}. Put a newer one in its place.",
+            f"It ended on {end:%Y-%m-%d}. Replace it by a newer one.",
         )
     if begin > moment:
         raise Rejected(
             "CERTIFICATE_NOT_YET_VALID",
-            f"It begins on {begin:%Y-%m-%d %H:%M} UTC and is taken by itself then; check this "
-            "machine's clock if that is past.",
+            f"It begins on {begin:%Y-%m-%d %H:%M} UTC and is loaded then; check this machine's "
+            "clock if that time is past.",
         )

@@ -58,9 +58,17 @@ class MicroBatcher:
         self._thread.start()
 
     def submit(self, item: torch.Tensor, *, stat: bool = False) -> Future[Score]:
-        """Queue one input float32 (3, S, S). Blocks while the queue is full.
+        """Queue one input. Blocks while the queue is full.
 
-        Raises Transient("BATCHER_CLOSED") if it is closed, also while waiting for room.
+        Args:
+            item: float32 (3, S, S).
+            stat: Whether it goes before routine inputs.
+
+        Returns:
+            The score, once the batch with this input was computed.
+
+        Raises:
+            Transient: BATCHER_CLOSED if it is closed, also while waiting for room.
         """
         answer: Future[Score] = Future()
         with self._changed:

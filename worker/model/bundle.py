@@ -56,10 +56,23 @@ class Bundle:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Verify everything, then build the network. Raises BundleRefused at the first check that fails.
+    """Verify everything, then build the network.
 
-    Order: files, manifest, hashes, meaning, weights, guard, golden answers; nothing is parsed before its
-    hash is known to be right.
+    Order: files, manifest, hashes, meaning, weights, guard, golden answers; nothing is parsed
+    before its hash is known to be right.
+
+    Args:
+        folder: The bundle.
+
+    Returns:
+        The bundle with its network on the CPU, in evaluation mode.
+
+    Raises:
+        BundleRefused: The first check that fails.
+
+    Example:
+        >>> load_bundle(PACKAGED / "resnet50-0.2.0").manifest.architecture
+        'resnet50'
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -88,11 +101,19 @@ def save_bundle(
     manifest: BundleManifest,
     reference: Mapping[str, torch.Tensor] | None = None,
 ) -> BundleManifest:
-    """Write a bundle for `model` and return its finished manifest (files and digest filled in).
+    """Write a bundle; the folder appears only when it is complete.
 
-    The folder appears only when it is complete. The golden logits are those of the rounded
-    weights, as every later load has them. `reference`: the tensors of the reference file, see
-    wrong_image.py and training/release/reference_statistics.py.
+    Args:
+        folder: Where to write it; one that is there is replaced.
+        model: The network. The golden logits are those of the rounded weights, as every later load
+            has them.
+        card: The text of MODEL_CARD.md.
+        manifest: All but files and digest.
+        reference: The tensors of the reference file, see wrong_image.py and
+            training/release/reference_statistics.py; None: a bundle without a guard.
+
+    Returns:
+        The manifest with files and digest filled in.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

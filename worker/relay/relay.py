@@ -216,11 +216,11 @@ def run(settings: Settings) -> None:
     log.info("relay_started")
     while not stop.is_set():
         try:
-            turn = relay.run_once()
+            done = relay.run_once()
             alive.parent.mkdir(parents=True, exist_ok=True)
             alive.touch()
-            if turn != RelayPass():
-                log.info("relay_turn", **turn.__dict__)
+            if done != RelayPass():
+                log.info("relay_turn", **done.__dict__)
         except (BrokerError, redis.RedisError) as error:
             log.warning("broker_away", error_type=type(error).__qualname__)
         except Exception as error:  # noqa: BLE001  one failed pass must not end the relay

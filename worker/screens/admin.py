@@ -1,8 +1,7 @@
-"""What operators change or verify: retries, model versions, identities, the audit trail."""
+"""What operators change or verify: model versions, identities, the audit trail."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -13,9 +12,6 @@ from db.deliveries.cancel import cancel_study_deliveries, destinations_with_obje
 from db.ledger.audit import verify_chains
 from db.ledger.identity import erase_identity
 from db.ledger.model_registry import activate_model, list_models, select_shadow
-from db.studies.overview import parked_studies
-from db.studies.results import retry_parked
-from worker.errors import Rejected
 from worker.screens.console import (
     actor,
     counted,
@@ -29,32 +25,6 @@ from worker.screens.console import (
 from worker.settings import Settings
 
 FOLLOWED = "running workers follow within seconds."
-
-
-def retry_studies(
-    settings: Settings, studies: Sequence[str] | None, *, parked: bool, code: str | None = None
-) -> int:
-    """Retry parked studies; return 1 if one of those named is not parked. Raises Rejected RETRY_WHICH."""
-    if parked == bool(studies):
-        raise Rejected(
-            "RETRY_WHICH", "Name the studies to retry, or give --parked for all of them; not both."
-        )
-    console, not_parked = wide_console(), 0
-    with opened(settings) as database:
-        with database.reading() as session:
-            keys = (
-                [resolve_study_key(session, asked) for asked in studies]
-                if studies
-                else parked_studies(session, code=code)
-            )
-        for key in keys:
-            with database.transaction() as session:
-                done = retry_parked(session, key, actor=actor())
-            not_parked += not done
-            console.print(f"{key}: {'will be retried' if done else 'is not parked, unchanged'}")
-    if not keys:
-        console.print("Nothing is parked.")
-    return 1 if not_parked else 0
 
 
 def show_models(settings: Settings) -> None:

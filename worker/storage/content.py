@@ -1,8 +1,8 @@
-"""What a file holds, however it was wrapped: the digest of its data set behind a file meta of ours.
+"""The digest of a file's data set behind a file meta of ours, whatever file meta it came with.
 
 The same image comes by C-STORE, from a folder and from a PACS with three different file metas
-(PS3.10 7.1: who wrote the file, when, in whose name), and is the same image. What comes by C-STORE
-gets our file meta on arrival, so the digest of its file says it all and nothing is read twice.
+(PS3.10 7.1: who wrote the file, when, in whose name), and is the same image. An instance that comes by
+C-STORE gets our file meta on arrival, so the digest of its file suffices and nothing is read twice.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LONGEST_VALUE = 1024
 
 
 def file_head(sop_class_uid: Any, sop_instance_uid: Any, transfer_syntax: Any) -> bytes:
-    """What stands before the data set in a DICOM file (PS3.10 7.1): preamble, mark, file meta."""
+    """Return the bytes before the data set of a DICOM file (PS3.10 7.1): preamble, DICM, file meta."""
     file_meta = create_file_meta(
         sop_class_uid=sop_class_uid,
         sop_instance_uid=sop_instance_uid,
@@ -45,7 +45,7 @@ def file_head(sop_class_uid: Any, sop_instance_uid: Any, transfer_syntax: Any) -
 
 
 def encode_file(event: Any) -> bytes:
-    """A C-STORE request that came whole (C-GET) as a DICOM file: our head, the sender's own bytes.
+    """Return a complete C-STORE request (of a C-GET) as a DICOM file: our head, the sender's bytes.
 
     `event`: pynetdicom's EVT_C_STORE.
     """
@@ -58,21 +58,21 @@ def encode_file(event: Any) -> bytes:
 
 
 def content_sha256(path: Path) -> str:
-    """64 hex digits: what SHA-256 the file would have, had its data set come by C-STORE.
+    """Return 64 hex digits: the SHA-256 that the file would have, had its data set come by C-STORE.
 
-    Of a file that does not say what it is, over the data set alone.
+    For a file without the identifying elements, the digest is over the data set alone.
     """
     with path.open("rb") as file:
         meta = dict(_file_meta(file))
-        what_it_is = [meta.get(element, "") for element in _IDENTIFYING_ELEMENTS]
-        digest = hashlib.sha256(file_head(*what_it_is) if all(what_it_is) else b"")
+        identifying = [meta.get(element, "") for element in _IDENTIFYING_ELEMENTS]
+        digest = hashlib.sha256(file_head(*identifying) if all(identifying) else b"")
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def _file_meta(file: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Element numbers and short values of group 0002; afterwards the file stands at its data set.
+    """Yield element numbers and short values of group 0002; leave the file at its data set.
 
     The file meta is always in Explicit VR Little Endian, PS3.10 7.1.
     """

@@ -1,8 +1,8 @@
-"""What an operator is told about the disk: a condition in SQL, kept by the relay.
+"""The conditions of the disk that `pneumo status` shows, kept in SQL by the relay.
 
-Two subjects, since two things can be wrong. `intake disk` is the ladder's: too little is free. `intake
-folder` is what a writer met: no space although the file system claims some (a quota), a read-only
-mount, a broken disk. Whoever met it notes it; the relay ends it once a file can be written again.
+There are two subjects, since two things can be wrong. `intake disk`: too little is free (disk.py).
+`intake folder`: a writer failed, because of a quota, a read-only mount or a broken disk. The writer
+records the condition; the relay ends it once a file can be written again.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ log = get_logger(__name__)
 DISK, FOLDER = "intake disk", "intake folder"
 WRITE_FAILURE_CODES = frozenset({"DISK_FULL", "DISK_ERROR", FOLDER_MISSING})
 NOTE_INTERVAL_S = 60.0
-"""A condition that goes on is counted so often, and not at each of the relay's turns."""
+"""A condition that persists is counted at this interval, not in each pass of the relay."""
 PROBE_BYTES = 16 * 1024 * 1024
-"""A large radiograph: what it takes for senders to be told yes again."""
+"""The size of a large radiograph: as much must be writable before senders are accepted again."""
 
 
 class DiskCondition:
-    """The relay's view of the disk; `turn` once in each of its turns."""
+    """The relay's view of the disk; the relay calls `run_once` in each of its passes."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings, self._database = settings, database
-        self._told: DiskLevel | None = None
-        self._told_at = self._probed_at = -math.inf
+        self._noted: DiskLevel | None = None
+        self._noted_at = self._probed_at = -math.inf
 
     def run_once(self) -> None:
-        """Note, count on or end what is wrong with the disk."""
+        """Record, count or end what is wrong with the disk."""
         self._note_level()
         if time.monotonic() - self._probed_at >= NOTE_INTERVAL_S:
             self._probed_at = time.monotonic()
             self._end_if_writable()
 
     def _note_level(self) -> None:
-        watch = disk_monitor_of(self._settings)
-        level, before = watch.level(), self._told
+        monitor = disk_monitor_of(self._settings)
+        level, before = monitor.level(), self._noted
         again = (
-            level is not DiskLevel.ENOUGH and time.monotonic() - self._told_at >= NOTE_INTERVAL_S
+            level is not DiskLevel.ENOUGH and time.monotonic() - self._noted_at >= NOTE_INTERVAL_S
         )
         if level is before and not again:
             return
@@ -60,11 +60,11 @@ class DiskCondition:
             if level is DiskLevel.ENOUGH:
                 end_condition(session, DISK)
             else:
-                note_condition(session, DISK, CODE_OF_LEVEL[level], watch.sentence())
-        self._told, self._told_at = level, time.monotonic()
+                note_condition(session, DISK, CODE_OF_LEVEL[level], monitor.sentence())
+        self._noted, self._noted_at = level, time.monotonic()
         if level is not before:
-            said = log.info if level is DiskLevel.ENOUGH else log.warning
-            said("disk_room", room=level.name.lower(), free_bytes=watch.room.free)
+            write = log.info if level is DiskLevel.ENOUGH else log.warning
+            write("disk_room", room=level.name.lower(), free_bytes=monitor.room.free)
 
     def _end_if_writable(self) -> None:
         with self._database.reading() as session:
@@ -76,9 +76,9 @@ class DiskCondition:
 
 
 def can_write(settings: Settings, *, may_create_folder: bool = False) -> bool:
-    """Whether a file of a radiograph's size goes onto the disk; it is gone again afterwards.
+    """Return whether a file of a radiograph's size can be written; the file is removed again.
 
-    `may_create_folder`: an intake folder that is not there is made, if it may be
+    `may_create_folder`: create an intake folder that does not exist, if that is allowed
     (worker/storage/storage_factory.py).
     """
     folder = settings.intake_dir / INCOMING
@@ -102,13 +102,13 @@ _noted_at: dict[str, float] = {}
 
 
 def note_disk_failure(error: PneumoError, database: Database) -> None:
-    """Called where taking over failed: what the disk did is noted, at most once a minute."""
+    """Record a failure of the disk as a condition, at most once a minute; ignore other errors."""
     if error.code not in WRITE_FAILURE_CODES:
         return
     moment = time.monotonic()
     if moment - _noted_at.get(error.code, -math.inf) < NOTE_INTERVAL_S:
         return
     _noted_at[error.code] = moment
-    # A database on the same full disk cannot take the note; the sender's refusal stands in the log.
+    # A database on the same full disk cannot store the condition; the refusal is in the log.
     with suppress(SQLAlchemyError), database.transaction() as session:
         note_condition(session, FOLDER, error.code, error.sentence)

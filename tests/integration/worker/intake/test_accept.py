@@ -13,8 +13,9 @@ from db.engine.session import Database
 from db.vocabulary.enums import InstanceReceipt, Priority, Source, StudyState, Verdict
 from tests.builders.database import claim_one, rejected_outcome, store
 from tests.builders.dicom import make_study, write_instance
+from tests.builders.hostile_paths import HOSTILE
 from tests.builders.waiting import scaled
-from worker.errors import Transient
+from worker.errors import Rejected, Transient
 from worker.intake import accept
 from worker.intake.accept import accept_study, enqueue_paths, wait_for_studies
 
@@ -181,3 +182,23 @@ def test_waiting_ends_with_the_time(site, tmp_path):
     key = accept_study(path, database=site.database, site=site.settings).study_key
     (summary,) = wait_for_studies(site.database, [key], timeout_s=0)
     assert (summary.study_key, summary.state) == (key, StudyState.ACCEPTED)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE)
+def test_enqueue_refuses_what_is_no_regular_file_and_accepts_the_rest(site, tmp_path, build, code):
+    make_study(tmp_path / "in", n_instances=2)
+    build(tmp_path / "in" / "a.dcm")
+    enqueued = enqueue_paths(tmp_path / "in", database=site.database, settings=site.settings)
+    assert [len(each.instances) for each in enqueued.accepted] == [2]
+    ((place, of, refused),) = [(r.position, r.of, r.error) for r in enqueued.refused]
+    assert (of, refused.code) == (3, code)
+    with pytest.raises(Rejected, match=f"{code}: File {place} of 3: Found "):
+        accept_study(tmp_path / "in", database=site.database, site=site.settings)
+
+
+def test_an_operators_own_path_may_be_a_link(site, tmp_path):
+    make_study(tmp_path / "in", n_instances=2)
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    accepted = accept_study(tmp_path / "link", database=site.database, site=site.settings)
+    assert len(accepted.instances) == 2

@@ -67,11 +67,11 @@ def test_by_c_store_they_are_answered_with_success(sender, came_back):
 
 def test_as_files_they_are_left_out(sender, came_back, tmp_path):
     key, _, paths = came_back
-    asked = {"database": sender.runtime.database, "site": sender.settings}
-    enqueued = enqueue_paths(paths, **asked)
+    database = sender.runtime.database
+    enqueued = enqueue_paths(paths, database=database, settings=sender.settings)
     assert (enqueued.accepted, enqueued.skipped) == ((), 2)
     with pytest.raises(Rejected, match="OWN_RESULTS_ONLY"):
-        accept_study(paths, **asked)
+        accept_study(paths, database=database, site=sender.settings)
     assert instances_of(sender, key) == (1, 1)
 
 
@@ -86,8 +86,8 @@ def test_those_of_another_installation_are_known_by_what_stands_in_them(
         theirs.file_meta.ImplementationClassUID = "1.2.3"  # the PACS wrote the file
         paths.append(tmp_path / f"theirs-{number}.dcm")
         theirs.save_as(paths[-1], enforce_file_format=True)
-    asked = {"database": sender.runtime.database, "site": sender.settings}
-    assert enqueue_paths(paths, **asked).skipped == 2
+    enqueued = enqueue_paths(paths, database=sender.runtime.database, settings=sender.settings)
+    assert enqueued.skipped == 2
     assert instances_of(sender, key) == (1, 1)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 from pydicom import dcmread
@@ -15,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from db.engine.session import Database
 from tests.builders.dicom import make_study, write_instance
+from tests.builders.hostile_paths import HOSTILE
 from tests.builders.waiting import scaled, wait_until
 from worker.errors import Rejected, Resource, Transient
 from worker.intake import watch_loop, watched_folder
@@ -22,6 +24,7 @@ from worker.intake.watch_loop import WatchCondition, run
 from worker.intake.watched_folder import WatchedFolder, WatchPass, count_refused_files
 from worker.screens.health import check
 from worker.screens.status import show_status
+from worker.storage.untrusted_files import UntrustedPath
 
 STUDY, NAME = "1.2.3.10", "DOE^JANE"
 
@@ -89,8 +92,14 @@ def test_names_for_unfinished_files_are_left_alone(folder, watcher, name):
 
 
 def test_a_link_out_of_the_folder_is_not_followed(folder, watcher, tmp_path):
-    (folder / "link.dcm").symlink_to(write_instance(tmp_path / "elsewhere.dcm"))
+    elsewhere = write_instance(tmp_path / "elsewhere.dcm")
+    (folder / "link.dcm").symlink_to(elsewhere)
     (folder / "linked").symlink_to(tmp_path, target_is_directory=True)
+    assert watcher.run_once() == WatchPass(refused=2)
+    assert elsewhere.exists()
+    reasons = [json.loads(path.read_text())["code"] for path in folder.rglob("*.reason.json")]
+    assert reasons == ["LINK_REFUSED"] * 2
+    assert count_refused_files(folder) == 2
     assert watcher.run_once() == WatchPass()
 
 
@@ -150,16 +159,14 @@ def test_a_folder_that_is_away_is_told_until_it_is_back(site, folder, watcher):
 
 
 def test_a_file_that_cannot_be_removed_is_taken_over_once(site, folder, watcher, monkeypatch):
-    unlink = type(folder).unlink
-
-    def refuse(path, missing_ok=False):
-        if folder in path.parents:
-            raise PermissionError
-        unlink(path, missing_ok=missing_ok)
+    def refuse(*_):
+        raise PermissionError
 
     write_instance(folder / "a.dcm")
     with monkeypatch.context() as patched:
-        patched.setattr(type(folder), "unlink", refuse)  # root may remove what nobody may
+        patched.setattr(
+            UntrustedPath, "remove_if_unchanged", refuse
+        )  # root may remove what nobody may
         assert watcher.run_once() == WatchPass(taken_over=1, cannot_leave=1)
         assert watcher.run_once() == WatchPass(cannot_leave=1)
     assert site.one("SELECT count(*) FROM instance") == 1
@@ -246,7 +253,7 @@ def test_a_file_that_fails_for_no_reason_with_a_name_keeps_nobody_else(
     assert (code, lying(folder)) == ("WATCH_FILE_FAILED", ["a.dcm"])
     assert "path" not in sentence
 
-    watcher._failed = {path: (known, -1e9) for path, (known, _) in watcher._failed.items()}
+    watcher._failed = {path: replace(it, at=-1e9) for path, it in watcher._failed.items()}
     assert watcher.run_once() == WatchPass(taken_over=1)
     assert lying(folder) == []
 
@@ -260,3 +267,46 @@ def test_a_database_that_breaks_off_in_mid_turn_is_no_file_s_fault(folder, watch
     with pytest.raises(OperationalError):
         watcher.run_once()
     assert watcher._failed == {}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("build", "code"), HOSTILE.values(), ids=HOSTILE)
+def test_what_is_no_regular_file_is_refused_and_holds_up_nobody(site, folder, watcher, build, code):
+    (folder / "inner").mkdir()
+    build(folder / "inner" / "a.dcm")
+    write_instance(folder / "inner" / "b.dcm")
+    assert watcher.run_once() == WatchPass(taken_over=1, refused=1)
+    reason = json.loads((folder / "refused" / "inner" / "a.dcm.reason.json").read_text())
+    assert reason["code"] == code
+    assert count_refused_files(folder) == 1
+    assert watcher.run_once() == WatchPass()
+
+
+def test_folders_that_are_nested_too_deeply_are_refused_alone(site, folder, watcher):
+    watcher.settings = watcher.settings.model_copy(update={"max_folder_depth": 3})
+    write_instance(folder / "a" / "b" / "c" / "good.dcm")
+    write_instance(folder / "a" / "b" / "c" / "d" / "deep.dcm")
+    assert watcher.run_once() == WatchPass(taken_over=1)
+    aside = folder / "refused" / "a" / "b" / "c"
+    assert json.loads((aside / "d.reason.json").read_text())["code"] == "FOLDER_TOO_DEEP"
+    assert (aside / "d" / "deep.dcm").exists()
+
+
+def test_a_refused_folder_that_is_a_link_is_not_written_through(folder, watcher, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "refused").symlink_to(tmp_path / "elsewhere")
+    (folder / "letter.txt").write_text("Dear colleague")
+    watcher.run_once()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_file_that_fails_for_ever_is_refused_at_last(site, folder, watcher, monkeypatch):
+    write_instance(folder / "a.dcm")
+    monkeypatch.setattr(watched_folder, "RETRY_FAILED_S", 0.0)
+    monkeypatch.setattr(watched_folder, "accept_instance", lambda *_a, **_k: 1 / 0)
+    for _ in range(watched_folder.FAILURES_UNTIL_REFUSED - 1):
+        assert watcher.run_once() == WatchPass(failed=1)
+    assert watcher.run_once() == WatchPass(refused=1)
+    reason = json.loads((folder / "refused" / "a.dcm.reason.json").read_text())
+    assert reason["code"] == "WATCH_FILE_FAILED"
+    assert watcher.run_once() == WatchPass()

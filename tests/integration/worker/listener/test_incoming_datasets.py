@@ -22,7 +22,7 @@ from tests.builders.slow_sender import (
     wait_for_answer,
 )
 from tests.builders.waiting import scaled, wait_until
-from worker.listener import incoming_datasets, socket_reader
+from worker.listener import incoming_datasets
 
 CR = ComputedRadiographyImageStorage
 SOP = "1.2.3.30"
@@ -79,9 +79,9 @@ def test_a_cut_in_the_middle_of_an_instance_leaves_nothing(site):
         wait_until(lambda: not site.stored_files())
 
 
-def test_a_sender_that_goes_silent_within_a_pdu_gives_its_place_back(site, monkeypatch):
+def test_a_sender_that_goes_silent_within_a_pdu_gives_its_place_back(site):
     """pynetdicom alone would wait for the rest without end."""
-    monkeypatch.setattr(socket_reader, "IDLE_TIMEOUT_S", 1)
+    site.settings = site.settings.model_copy(update={"silence_timeout_s": 1.0})
     listener = site.listen()
     with half_sent_requests(site, senders=1, instance_bytes=MEGABYTE) as (request,):
         wait_until(site.stored_files)
@@ -144,7 +144,7 @@ def test_a_pdu_of_many_megabytes_is_not_waited_for(site):
 
 def test_many_associations_at_once_do_not_mix_their_instances(site):
     site.listen()
-    at_once = site.settings.max_associations
+    at_once = site.settings.max_associations_per_host
     barrier = threading.Barrier(at_once)
     statuses = []
 

@@ -103,7 +103,7 @@ def test_callers_who_say_nothing_keep_nobody_out(site, pki):
     with_tls(site, pki, "server").listen()
     address = ("127.0.0.1", site.settings.listen_port)
     with ExitStack() as stack:
-        for _ in range(8):
+        for _ in range(104):
             stack.enter_context(socket.create_connection(address))
         assert is_let_in(site, caller(pki))
 

@@ -185,7 +185,9 @@ def test_a_resend_whose_file_was_removed_before_its_row_does_not_claim_it(site, 
     is_finished(site)
     leaving = mark_all(site)
     storage = IntakeStorage(site.settings.intake_dir)
-    stored = storage.keep_file(path)  # the sender's bytes are here, its row is not yet
+    stored = storage.keep_bytes(
+        path.read_bytes()
+    )  # the sender's bytes are here, its row is not yet
     retention._remove(leaving, storage, site.database)
     received = received_study(
         [(stored, read_header(path))],

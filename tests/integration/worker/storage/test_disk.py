@@ -73,7 +73,7 @@ def test_an_association_that_is_open_hears_a700_with_the_code(site):
     watch = disk_monitor_of(site.settings)
 
     def disk_is(ladder):  # the disk stays as it is, what is asked of it moves
-        watch._ladder, watch._asked_at = ladder, None
+        watch._thresholds, watch._queried_at = ladder, None
 
     with site.association((CR, ExplicitVRLittleEndian)) as opened:
         assert opened.send_c_store(make_instance()).Status == 0x0000
@@ -93,7 +93,7 @@ def test_a_watched_folder_waits_untouched_until_there_is_room(site, tmp_path):
     becomes(site, watch_settle_s=0.0, **FULL)
     watcher = WatchedFolder(folder=folder, settings=site.settings, database=site.database)
     for _ in range(2):
-        with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*what waits in a folder is then"):
+        with pytest.raises(Resource, match=r"DISK_NEARLY_FULL: .*files in a folder are accepted"):
             watcher.run_once()
     assert {path: path.stat() for path in folder.iterdir()} == before
     assert site.stored_files() == []

@@ -65,9 +65,8 @@ def send(site, number) -> str:
 def send_until_refused(site) -> tuple[int, str]:
     """How many were taken over, and what the next one heard."""
     for number in range(20):
-        disk_monitor_of(
-            site.settings
-        )._asked_at = None  # each asks the disk, as if a second had passed
+        monitor = disk_monitor_of(site.settings)
+        monitor._queried_at = None  # each queries the disk, as if a second had passed
         heard = send(site, number)
         if heard != "0000":
             return number, heard

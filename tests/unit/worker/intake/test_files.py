@@ -7,11 +7,12 @@ import pytest
 from tests.builders.dicom import make_study, write_instance
 from worker.errors import Rejected
 from worker.intake.accept import accept_study
-from worker.intake.files import read_headers
+from worker.intake.files import limits_of, read_headers
 from worker.settings import read_settings
 
 NAME = "DOE^JANE"
 """In every folder's and file's name, as hospitals do."""
+LIMITS = limits_of(read_settings())
 
 
 @pytest.fixture
@@ -49,11 +50,11 @@ REFUSALS = {
     ),
     "no such path": (
         lambda f: [good(f), f / "gone"],
-        r"FILE_UNREADABLE: File 2 of 2: .*\(ENOENT\)\. Check that it is there",
+        r"FILE_UNREADABLE: File 2 of 2: .*\(ENOENT\)\. Check that it exists",
     ),
     "a broken link in a folder": (
         lambda f: [(f / "a-link").symlink_to(f / "gone"), good(f), f][2:],
-        r"FILE_UNREADABLE: File 2 of 2: ",
+        r"LINK_REFUSED: File 2 of 2: Found a symbolic link; expected a regular file",
     ),
     "a text file": (
         lambda f: [good(f), text_file(f), good(f, 2)],
@@ -90,7 +91,7 @@ def test_what_is_no_study_is_refused_in_words(folder, settings, given, words):
 def test_one_path_needs_no_list(folder):
     path = good(folder)
     for given in (path, str(path), folder, [str(path)]):
-        assert [file.path for file in read_headers(given).readable] == [path]
+        assert [file.path for file in read_headers(given, LIMITS).readable] == [path]
 
 
 def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder):
@@ -100,7 +101,7 @@ def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder)
     text_file(inner)
     dicomdir(folder)
 
-    files = read_headers([folder])
+    files = read_headers([folder], LIMITS)
 
     assert [file.path for file in files.readable] == paths
     assert [(file.position, file.of) for file in files.readable] == [(1, 6), (4, 6), (5, 6)]
@@ -111,7 +112,7 @@ def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder)
 def test_a_broken_instance_in_a_folder_is_not_skipped(folder):
     good(folder)
     good(folder, 2, StudyInstanceUID="")
-    files = read_headers(folder)
+    files = read_headers(folder, LIMITS)
     assert [(refused.position, refused.of) for refused in files.refused] == [(2, 2)]
     assert files.refused[0].error.code == "STUDY_UID_MISSING"
 
@@ -119,7 +120,9 @@ def test_a_broken_instance_in_a_folder_is_not_skipped(folder):
 def test_every_file_is_reported_as_it_is_read(folder):
     seen = []
     read_headers(
-        [good(folder), text_file(folder), good(folder, 2)], on_file=lambda: seen.append(len(seen))
+        [good(folder), text_file(folder), good(folder, 2)],
+        LIMITS,
+        on_file=lambda: seen.append(len(seen)),
     )
     assert seen == [0, 1, 2]
 
@@ -127,4 +130,4 @@ def test_every_file_is_reported_as_it_is_read(folder):
 def test_printed_values_hold_no_path(folder):
     good(folder)
     text_file(folder)
-    assert NAME not in repr(read_headers([folder, text_file(folder)]))
+    assert NAME not in repr(read_headers([folder, text_file(folder)], LIMITS))
