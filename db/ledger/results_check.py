@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -141,14 +140,7 @@ def _compare_images(recorded: RecordedStudy, rows: StoredStudy) -> Found:
             "code": image.refusal_code,
             "step": image.refusal_step,
             "tag": image.refusal_tag,
-            "row_sha256": _readable(
-                partial(
-                    refusal_digest,
-                    image.refusal_found,
-                    image.refusal_expected,
-                    image.refusal_sentence,
-                )
-            ),
+            "row_sha256": _refusal_digest(image),
         }
         refusals = recorded.refusals.get(image.file_sha256, [])
         if not refusals and recorded.files_are_known:
@@ -263,6 +255,11 @@ def _readable(digest: Callable[[], str]) -> str:
         return digest()
     except (ValueError, TypeError, RecursionError):
         return UNREADABLE
+
+
+def _refusal_digest(image: Any) -> str:
+    words = (image.refusal_found, image.refusal_expected, image.refusal_sentence)
+    return _readable(lambda: refusal_digest(*words))
 
 
 def _refusal(file_sha256: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, Text, cast, select, type_coerce, union
+from sqlalchemy import ColumnElement, Select, String, Text, cast, func, select, type_coerce, union
 from sqlalchemy.orm import Session
 
 from db.ledger.row_digests import IMAGE_COLUMNS, STUDY_COLUMNS
@@ -46,6 +46,11 @@ class StoredStudy:
     """Objects of results by delivery."""
     manifest_instances: int | None = None
     has_identity: bool = False
+
+
+def count_studies(session: Session) -> int:
+    """Return the number of studies that have a row."""
+    return session.scalar(select(func.count(Study.id))) or 0
 
 
 def study_key_batches(session: Session) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""What operators change or verify: model versions, identities, the audit trail."""
+"""What operators change: model versions and identities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
-from db.ledger.audit import verify_chains
 from db.ledger.identity import erase_identity
 from db.ledger.model_registry import activate_model, list_models, select_shadow
 from worker.screens.console import (
@@ -107,16 +106,3 @@ def erase_identity_of(settings: Settings, study: str, *, yes: bool) -> int:
             f"Results of this study were sent earlier to {', '.join(holders)}: erase them there."
         )
     return 0 if erased or cancelled else 1
-
-
-def show_audit_report(settings: Settings) -> int:
-    """Recompute the audit chain; return 1 if a record does not fit."""
-    with reading(settings) as session:
-        report = verify_chains(session)
-    verified = f"{counted(report.records, 'record')} verified."
-    wide_console().print(
-        f"[green]The audit trail is unbroken[/]: {verified}"
-        if report.ok
-        else f"[bold red]The audit trail is broken.[/] {report.first_broken}"
-    )
-    return 0 if report.ok else 1
