@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     """Days after the result until the files of a finished study are removed; 0: never. We are no archive:
     long enough to ask again or to compare another model, short enough for disk and privacy."""
 
+    identity_key: Path | None = None
+    """File with the site's secret key for pseudonyms of patients; empty: `identity.key` in `state_dir`."""
+
     # The systems around us
     peers: Path | None = None
     """TOML file of the archives that we query and the destinations of results (docs/hospital.md)."""
@@ -221,7 +224,7 @@ class Settings(BaseSettings):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
 
-    @field_validator("peers", "audit_key", "audit_checkpoint_file", mode="before")
+    @field_validator("peers", "audit_key", "audit_checkpoint_file", "identity_key", mode="before")
     @classmethod
     def _no_file(cls, value: object) -> object:
         """Treat an empty value as none: compose files can leave a variable empty, but not out."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.options import KEEP, StudyArgument, shown_by
+from worker.commands.options import KEEP, shown_by
 
 commands = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True, help="List, register and select model versions.")
@@ -55,12 +55,22 @@ def tidy(
 
 
 @commands.command(rich_help_panel=KEEP)
-@shown_by("worker.screens.admin:erase_identity_of")
+@shown_by("worker.screens.erase:erase_identity_of")
 def erase(
-    study: StudyArgument,
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Study key, the beginning of one, or a Study Instance UID."),
+    ] = None,
+    patient: Annotated[
+        bool,
+        typer.Option(
+            "--patient",
+            help="All studies of a patient, whose id is asked for or read from standard input.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a study's patient id and accession number, and send no further result of it.
+    """Erase patient id and accession number of a study or a patient, and send no further result.
 
     Predictions and audit records stay.
     """

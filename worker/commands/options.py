@@ -50,7 +50,7 @@ LastFinished = Annotated[
     date | None, day_option("--to", "With --owe: finished on this day (UTC) or earlier.")
 ]
 ParkedSince = Annotated[
-    date | None, _day_option("--since", "Only what was parked on this day (UTC) or later.")
+    date | None, day_option("--since", "Only what was parked on this day (UTC) or later.")
 ]
 ModalityOption = Annotated[
     str, typer.Option(help="Modalities, of which a study has at least one; `all` for every study.")

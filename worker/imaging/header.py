@@ -40,6 +40,8 @@ class InstanceHeader:
     """(0002,0010), or the encoding pydicom found when the file meta is absent."""
     patient_id: str | None = field(default=None, repr=False)
     """(0010,0020), personal."""
+    issuer_of_patient_id: str | None = field(default=None, repr=False)
+    """(0010,0021), personal beside the id."""
     accession_number: str | None = field(default=None, repr=False)
     """(0008,0050), personal."""
     patient_sex: str | None = field(default=None, repr=False)
