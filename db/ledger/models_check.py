@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.ledger.row_digests import as_text
 from db.models import AuditRecord, ModelVersion
-from db.values.operations import Difference
+from db.values.operations import AuditDifference
 from db.vocabulary.enums import AuditEvent
 
 COLUMNS = (
@@ -42,7 +42,7 @@ class _RecordedRegistry:
             self.registered.get(name, {})["activated_at"] = detail.get("activated_at")
 
 
-def model_differences(session: Session) -> Iterator[Difference]:
+def model_differences(session: Session) -> Iterator[AuditDifference]:
     """Yield every difference between the registry and its records.
 
     No such record has a study, so all are in chain 0; few are there, and they are read at once.
@@ -82,8 +82,8 @@ def model_differences(session: Session) -> Iterator[Difference]:
         yield _difference(name, "row", "present", "absent")
 
 
-def _difference(name: str, field_name: str, recorded: Any, found: Any) -> Difference:
-    return Difference(
+def _difference(name: str, field_name: str, recorded: Any, found: Any) -> AuditDifference:
+    return AuditDifference(
         study_key=None,
         what=f"model version {name}",
         field=field_name,

@@ -23,7 +23,7 @@ from db.ledger.model_registry import list_models
 from db.ledger.models_check import model_differences
 from db.ledger.results_check import ResultsCheck
 from db.ledger.stored_studies import count_studies
-from db.values.operations import Difference
+from db.values.operations import AuditDifference
 from worker.audit.checkpoint_file import compare_with_checkpoints, sign_checkpoint
 from worker.audit.dicom_messages import audit_message
 from worker.audit.signed_note import Verifier, make_key, read_signer, read_verifier
@@ -137,7 +137,7 @@ def _verify_bundles(settings: Settings, session: Session, findings: _Findings) -
         if not is_whole(folder, model.bundle_digest):
             findings.add(
                 [
-                    Difference(
+                    AuditDifference(
                         study_key=None,
                         what=f"bundle of {model.name}",
                         field="digest",
