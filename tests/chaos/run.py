@@ -14,7 +14,7 @@ from tests.chaos.faults import FAULTS, draw_faults
 from tests.chaos.site import ChaosSite
 from tests.chaos.studies import write_studies
 
-OPEN_STUDIES = "SELECT count(*) FROM study WHERE state NOT IN ('done', 'rejected', 'parked')"
+OPEN_STUDIES = "SELECT count(*) FROM study WHERE state NOT IN ('done', 'parked')"
 OPEN_DELIVERIES = "SELECT count(*) FROM result_delivery WHERE state NOT IN ('sent', 'parked')"
 
 
@@ -27,6 +27,10 @@ class ChaosPlan:
     kills: int = 20
     """At least so many kill -9 from outside; the crash at each named step comes on top."""
     postgresql: bool = False
+    steps: int = len(STEPS)
+    """At so many of the named steps, drawn at random, a process crashes."""
+    faults: int | None = None
+    """So many of the drawn faults; None: all."""
     wait_s: float = 600
     """Longest wait, on an idle machine, until everything is settled."""
 
@@ -57,8 +61,9 @@ def run_chaos(
     started = time.monotonic()
     draw = random.Random(plan.seed)
     studies = write_studies(folder / "studies", plan.studies, draw)
-    faults = draw_faults(draw, plan.kills, postgresql=plan.postgresql)
-    site = ChaosSite(folder, postgresql=plan.postgresql)
+    faults = draw_faults(draw, plan.kills, postgresql=plan.postgresql)[: plan.faults]
+    steps = frozenset(draw.sample([*STEPS], plan.steps))
+    site = ChaosSite(folder, postgresql=plan.postgresql, steps=steps)
     try:
         waves = split(
             [folder / "studies" / f"{s.sop_instance_uid}.dcm" for s in studies], len(faults) + 1
@@ -95,7 +100,7 @@ def _wait_for_steps(site: ChaosSite, plan: ChaosPlan) -> None:
     """Wait until a process has crashed at each step; the first wave gives them the work for it."""
     site.wait_for(
         "a crash at each step",
-        lambda: len(site.crashed_steps()) == len(STEPS),
+        lambda: site.crashed_steps() == site.steps,
         within_s=plan.wait_s,
     )
 

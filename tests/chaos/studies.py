@@ -53,8 +53,9 @@ class ChaosStudy:
 
 def choose_kinds(count: int, draw: random.Random) -> list[Kind]:
     """Return 90 % good, 8 % bad, 2 % that crash, at least one of each, in random order."""
-    crashing, bad = max(2, round(count * 0.02)), max(1, round(count * 0.08))
-    kinds = [Kind.CRASHES_WORKER, Kind.CRASHES_DECODER] * (crashing // 2)
+    crashing, bad = max(1, round(count * 0.02)), max(1, round(count * 0.08))
+    kinds = [Kind.CRASHES_DECODER, Kind.CRASHES_WORKER] * crashing
+    kinds = kinds[:crashing]
     kinds += [Kind.BAD] * bad
     kinds += [Kind.GOOD] * (count - len(kinds))
     draw.shuffle(kinds)

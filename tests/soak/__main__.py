@@ -41,7 +41,7 @@ TOLERANCES = {
 }
 OLDEST = {
     "oldest open study s": "SELECT min(received_at) FROM study WHERE state NOT IN"
-    " ('done', 'rejected', 'parked')",
+    " ('done', 'parked')",
     "oldest open delivery s": "SELECT min(created_at) FROM result_delivery WHERE state NOT IN"
     " ('sent', 'committed', 'parked')",
 }
@@ -87,7 +87,7 @@ def soak(
                     samples[name].append((now - begun, value))
                 next_sample = now + max(1.0, duration_s / 300)
             time.sleep(max(0.0, now + every_s - time.monotonic()))
-        done = "SELECT count(*) FROM study WHERE state IN ('done', 'rejected')"
+        done = "SELECT count(*) FROM study WHERE state = 'done'"
         wait_until(lambda: one(database, done) == sent, within_s=120, what="all studies finished")
         finished = int(str(one(database, done)))
         database.dispose()
