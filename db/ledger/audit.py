@@ -138,12 +138,18 @@ def verify_chains(
     """
     records, seen = 0, set()
     rows = session.execute(_EVERYTHING.execution_options(yield_per=1000))
-    for chain, links in groupby(rows, key=lambda row: row.head_chain):
-        seen.add(chain)
-        checked, broken = _check(chain, _counted(links, progress))
-        records += checked
-        if broken:
-            return AuditReport(ok=False, records=records, first_broken=broken)
+    try:
+        for chain, links in groupby(rows, key=lambda row: row.head_chain):
+            seen.add(chain)
+            checked, broken = _check(chain, _counted(links, progress))
+            records += checked
+            if broken:
+                return AuditReport(ok=False, records=records, first_broken=broken)
+    except (ValueError, TypeError):  # SQLite lets any column hold any text
+        broken = (
+            f"Chain {max(seen, default=0)} or the next: a record holds values that no record has."
+        )
+        return AuditReport(ok=False, records=records, first_broken=broken)
     missing = sorted(set(range(CHAINS)) - seen)
     if missing:
         sentence = f"The head of chain {missing[0]} is missing, so its end cannot be known."

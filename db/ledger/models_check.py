@@ -53,10 +53,21 @@ def model_differences(session: Session) -> Iterator[AuditDifference]:
         .where(AuditRecord.event.in_(EVENTS), AuditRecord.study_key.is_(None))
         .order_by(AuditRecord.chain, AuditRecord.sequence)
     )
-    for record in records:
-        recorded.replay(record.event, json.loads(record.detail))
+    try:
+        for record in records:
+            recorded.replay(record.event, json.loads(record.detail))
+        rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id)).all()
+    except (ValueError, TypeError, LookupError):
+        yield Difference(
+            study_key=None,
+            what="model versions",
+            field="rows or records",
+            recorded=None,
+            found="unreadable",
+        )
+        return
     missing = dict(recorded.registered)
-    for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id)):
+    for row in rows:
         detail = missing.pop(row.name, None)
         if detail is None:
             yield _difference(row.name, "row", "absent", "present")

@@ -97,7 +97,7 @@ def read_studies(session: Session, keys: Sequence[str]) -> dict[str, StoredStudy
     return found
 
 
-_WORDS = {"priority", "source", "closed_by", "error_kind", "state", "verdict"}
+_WORDS = {"priority", "lane", "source", "closed_by", "error_kind", "state", "verdict"}
 
 
 def _columns(model: Any, names: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -114,7 +114,7 @@ _RECORDS = select(AuditRecord.study_key, AuditRecord.event, AuditRecord.detail).
 )
 _STUDIES = select(
     Study.study_key,
-    *_columns(Study, ("state", "verdict", "probability", "threshold", "error_code")),
+    *_columns(Study, ("state", "verdict", "probability", "threshold")),
     ModelVersion.name.label("model"),
     Study.model_version_id,
     *_columns(Study, STUDY_COLUMNS),

@@ -50,9 +50,11 @@ class Checkpoint:
 
 def read_checkpoint(text: str) -> Checkpoint:
     """Read a checkpoint. Raises ValueError if its text is not exactly what `to_text` writes."""
-    origin, _size, _root, *rest = text.splitlines()
-    *chains, written = rest
-    parts = [CHAIN_LINE.fullmatch(line) for line in chains]
+    origin, *rest = text.splitlines() or [""]
+    written = rest[-1] if rest else ""
+    if not re.fullmatch(WRITTEN + r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", written):
+        raise ValueError("not a checkpoint: it does not say when it was written")
+    parts = [CHAIN_LINE.fullmatch(line) for line in rest]
     heads = tuple(
         ChainHead(chain=int(part[1]), sequence=int(part[2]), hash=part[3])
         for part in parts
@@ -61,7 +63,7 @@ def read_checkpoint(text: str) -> Checkpoint:
     moment = datetime.strptime(written, f"{WRITTEN}%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     checkpoint = Checkpoint(origin=origin, heads=heads, written_at=moment)
     if checkpoint.to_text() != text:
-        raise ValueError("not a checkpoint")
+        raise ValueError("not a checkpoint: its lines contradict each other")
     return checkpoint
 
 

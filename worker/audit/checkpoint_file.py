@@ -66,7 +66,7 @@ def compare_with_checkpoints(session: Session, path: Path, verifier: Verifier) -
             continue
         try:
             checkpoint = read_checkpoint(note.text)
-        except (ValueError, IndexError):
+        except ValueError:
             report.faults.append(f"Checkpoint {number} is signed, but is no checkpoint of a trail.")
             continue
         report.newest = checkpoint

@@ -197,7 +197,7 @@ def _progress_bar(console: Console) -> Iterator[_Follow]:
 # --- keys and checkpoints -------------------------------------------------------------------------
 
 
-def make_audit_key(_settings: Settings, *, file: Path, name: str) -> None:
+def make_audit_key(settings: Settings, *, file: Path, name: str) -> None:  # noqa: ARG001  as all screens
     """Make a key and print its public half. Raises Rejected AUDIT_KEY_NAME, AUDIT_KEY_EXISTS."""
     verifier = make_key(file, name)
     print(verifier)
