@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint fix bench picture lock clean
+.PHONY: help install demo test unit lint fix bench picture sbom lock clean
 
 help:  ## what can be typed here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench: $(STAMP)  ## ratios, each within one run
 
 picture: $(STAMP)  ## draw docs/rooms.svg from the imports
 	$(BIN)/python docs/draw_rooms.py
+
+sbom: $(STAMP)  ## write sbom.json, a CycloneDX bill of what is installed
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file sbom.json
 
 lock: $(STAMP)  ## write what is installed into requirements.lock
 	@sed -n '/^#/p' requirements.lock > requirements.lock.new
