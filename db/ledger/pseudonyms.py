@@ -35,6 +35,10 @@ class SiteKey:
         """Return the pseudonym, 64 hex digits, of (0008,0050) Accession Number."""
         return self._digest("accession", accession_number)
 
+    def of_uid(self, uid: str) -> str:
+        """Return the UID that stands for another one in de-identified copies (PS3.5 B.2)."""
+        return f"2.25.{int(self._digest('uid', uid)[:32], 16)}"
+
     def _digest(self, *parts: str) -> str:
         message = _SEPARATOR.join(part.strip().encode() for part in parts)
         return hmac.digest(self.secret, message, "sha256").hex()

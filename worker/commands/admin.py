@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from worker.commands.options import KEEP, shown_by
+from worker.commands.options import KEEP, StudyArgument, shown_by
 
 commands = typer.Typer()
 model_app = typer.Typer(no_args_is_help=True, help="List, register and select model versions.")
@@ -52,6 +52,20 @@ def tidy(
     ] = False,
 ) -> None:
     """Remove the files of studies finished long ago, and what dead processes left behind."""
+
+
+@commands.command(rich_help_panel=KEEP)
+@shown_by("worker.screens.export:export_study")
+def export(
+    study: StudyArgument,
+    deidentified: Annotated[
+        bool, typer.Option("--deidentified", help="By PS3.15 Annex E; there is no other export.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Empty folder.", show_default="export-STUDY")
+    ] = None,
+) -> None:
+    """Write de-identified copies of a study's images and results."""
 
 
 @commands.command(rich_help_panel=KEEP)
