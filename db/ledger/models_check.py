@@ -58,7 +58,7 @@ def model_differences(session: Session) -> Iterator[AuditDifference]:
             recorded.replay(record.event, json.loads(record.detail))
         rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id)).all()
     except (ValueError, TypeError, LookupError):
-        yield Difference(
+        yield AuditDifference(
             study_key=None,
             what="model versions",
             field="rows or records",

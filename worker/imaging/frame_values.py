@@ -1,4 +1,4 @@
-"""Which stored values a frame holds outside its padding, and how often: read by later steps."""
+"""Which stored values a frame holds outside padding and shutter, and how often: read by later steps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class FrameValues:
     """float64 (256,) or (65536,): the stored value that each container, read unsigned, means."""
     padding: np.ndarray
     """bool, shape of `domain`: which values are padding."""
+    covered: np.ndarray | None = None
+    """bool (H, W): pixels behind a shutter, which count for nothing; None if there are none."""
 
     @property
     def index(self) -> np.ndarray:
@@ -30,8 +32,8 @@ class FrameValues:
 
     @cached_property
     def extremes(self) -> tuple[int, int] | None:
-        """Least and greatest stored value outside the padding; None if all is padding."""
-        if not self.padding.any():  # spares the counting, most of the time
+        """Least and greatest stored value of the picture; None if all is padding or covered."""
+        if self.covered is None and not self.padding.any():  # spares the counting, most of the time
             return int(self.stored.min()), int(self.stored.max())
         values, _ = self.counts
         return (int(values[0]), int(values[-1])) if len(values) else None
@@ -46,11 +48,14 @@ class FrameValues:
 
     @cached_property
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """The values outside the padding, float64 (n,) ascending, and how often each occurs."""
+        """The values of the picture, float64 (n,) ascending, and how often each occurs."""
         counts = np.zeros(len(self.domain), dtype=np.int64)
         flat = self.index.reshape(-1)
+        covered = None if self.covered is None else self.covered.reshape(-1)
         for start in range(0, flat.size, _CHUNK):
-            counts += np.bincount(flat[start : start + _CHUNK], minlength=len(counts))
+            chunk = slice(start, start + _CHUNK)
+            seen = flat[chunk] if covered is None else flat[chunk][~covered[chunk]]
+            counts += np.bincount(seen, minlength=len(counts))
         found = np.flatnonzero((counts > 0) & ~self.padding)
         found = found[np.argsort(self.domain[found], kind="stable")]
         return self.domain[found], counts[found]

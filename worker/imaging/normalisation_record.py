@@ -20,9 +20,9 @@ class NormalisationRecord:
     signed: bool
     """(0028,0103)."""
     stored_min: int
-    """Least stored value outside the padding."""
+    """Least stored value outside padding and shutter."""
     stored_max: int
-    """Greatest stored value outside the padding."""
+    """Greatest stored value outside padding and shutter."""
     padding_value: int | None
     """Least stored value that counts as padding; None without padding."""
     padding_range_limit: int | None
@@ -63,6 +63,16 @@ class NormalisationRecord:
     """How the picture was turned, of "transposed", "mirrored", "upended", in this order; None: not."""
     decimal_commas: str | None
     """Keywords of the elements in which a comma was read as a point, with blanks between."""
+    shutter_shape: str | None
+    """(0018,1600) as applied; a pixel outside one of several shapes is covered."""
+    shutter_geometry: str | None
+    """The numbers of those shapes, in the order of their elements' tags."""
+    shutter_presentation_value: int | None
+    """(0018,1622) of the covered pixels, 0 to 65535; 0 where it is absent."""
+    shutter_covered_pixels: int | None
+    """How many pixels lie outside the shutter."""
+    shutter_passed_over: str | None
+    """Why a shutter that is there was not used."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able values."""

@@ -1,6 +1,6 @@
-"""A dataset to one normalised frame: decode, modality, VOI, polarity, then Patient Orientation.
+"""A dataset to one normalised frame: decode, modality, VOI, polarity, shutter, Patient Orientation.
 
-A stored value has at most 16 bits, so all of these steps together are one table of at most 65,536
+A stored value has at most 16 bits, so the steps up to polarity together are one table of at most 65,536
 entries. It is computed exactly, in float64, and applied in one pass over the full-size picture.
 """
 
@@ -23,6 +23,7 @@ from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.shutter import Shutter, shutter_of
 from worker.imaging.unreadable import refuses_the_unforeseen
 from worker.imaging.voi import Voi, voi_of
 
@@ -35,7 +36,8 @@ class NormalisedFrame:
     """A frame that any radiograph viewer would show alike, and how it came about."""
 
     pixels: np.ndarray
-    """float32 (H, W) in [0, 1]; white (1) where the body absorbs; padding is 0."""
+    """float32 (H, W) in [0, 1]; white (1) where the body absorbs; padding is 0, and what a shutter
+    covers is as Shutter Presentation Value says."""
     record: NormalisationRecord
     """What was done."""
 
@@ -58,8 +60,8 @@ def normalise_frame(
         Pixels float32 (H, W) in [0, 1], and the record of what was done.
 
     Raises:
-        RefusedInstance: Those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
-            CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE,
+        RefusedInstance: Those of `decode_frame`, SHUTTER_INVALID, MODALITY_LUT_INVALID,
+            WINDOW_OUT_OF_BOUNDS, CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE,
             ELEMENT_UNREADABLE.
 
     Example:
@@ -77,7 +79,13 @@ def _normalised(
 ) -> NormalisedFrame:
     stored, decoder = decode_frame(dataset, frame_number)
     domain, padding = stored_domain(layout), padding_range(dataset, layout)
-    values = FrameValues(stored=stored, domain=domain, padding=is_padding(domain, padding))
+    shutter = shutter_of(dataset, layout)
+    values = FrameValues(
+        stored=stored,
+        domain=domain,
+        padding=is_padding(domain, padding),
+        covered=shutter.covered,
+    )
     extremes = _refuse_constant(values)
 
     modality = modality_of(dataset, signed=layout.signed)
@@ -90,8 +98,11 @@ def _normalised(
     table = transfer_table(domain, modality, voi, inverted=inverted)
     table[values.padding] = 0.0
     refuse_not_finite(table)
+    pixels = look_up(table, values.index)
+    if shutter.covered is not None:
+        np.putmask(pixels, shutter.covered, shutter.shown_as)
     return NormalisedFrame(
-        pixels=reorientation.of_picture(look_up(table, values.index)),
+        pixels=reorientation.of_picture(pixels),
         record=NormalisationRecord(
             decoder=decoder,
             frame_number=frame_number,
@@ -107,6 +118,7 @@ def _normalised(
             **_of_layout(layout),
             **_of_modality(modality),
             **_of_voi(voi),
+            **_of_shutter(shutter),
         ),
     )
 
@@ -138,7 +150,9 @@ def look_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
 def _refuse_constant(values: FrameValues) -> tuple[int, int]:
     """A decoder that fails silently gives one grey: some GPU decoders are known for it."""
     if values.extremes is None or values.extremes[0] == values.extremes[1]:
-        raise _constant("one stored value in all pixels that are no padding")
+        raise _constant(
+            "one stored value in all pixels that are neither padding nor behind a shutter"
+        )
     return values.extremes
 
 
@@ -201,4 +215,15 @@ def _of_voi(voi: Voi) -> dict[str, Any]:
         "voi_luts_present": voi.luts_present,
         "stretch_low": low,
         "stretch_high": high,
+    }
+
+
+def _of_shutter(shutter: Shutter) -> dict[str, Any]:
+    applied = bool(shutter.shapes)
+    return {
+        "shutter_shape": "\\".join(shutter.shapes) or None,
+        "shutter_geometry": "\\".join(map(str, shutter.geometry)) or None,
+        "shutter_presentation_value": shutter.presentation_value if applied else None,
+        "shutter_covered_pixels": shutter.covered_pixels if applied else None,
+        "shutter_passed_over": shutter.passed_over,
     }

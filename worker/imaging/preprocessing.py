@@ -18,7 +18,8 @@ from torch.nn.functional import interpolate
 from worker.errors import Rejected
 
 PREPROCESSING_VERSION = "1"
-"""Raised whenever the same DICOM file would give another tensor than before."""
+"""Raised whenever a DICOM file as models were trained on would give another tensor than before. What is
+read in addition, of an element that no training set has, does not raise it: the record shows it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -81,7 +82,7 @@ def voi_of(
             "VOILUTSequence", expected="a sequence of tables", step=Step.NORMALISE
         )
     luts = len(value_of(dataset, "VOILUTSequence") or ())
-    present = {
+    present: dict[str, Any] = {
         "luts_present": luts,
         "windows_present": min(
             len(numbers(dataset, keyword)) for keyword in ("WindowCenter", "WindowWidth")

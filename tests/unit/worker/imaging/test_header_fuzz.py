@@ -34,6 +34,8 @@ SPEC = PreprocessingSpec(size=32)
 OF_PIXELS = [
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *("VOILUTSequence", "ModalityLUTSequence", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("ShutterShape", "ShutterLeftVerticalEdge", "CenterOfCircularShutter"),
+    *("RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ShutterPresentationValue"),
     *("PresentationLUTShape", "PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
 ]
 READ = [*dict.fromkeys([*reading.HEADER_KEYWORDS, *OF_PIXELS])]
