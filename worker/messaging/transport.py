@@ -65,6 +65,8 @@ class GuardedTransport(redis.Transport):
     """The transport that `worker.celery` names."""
 
     Channel = GuardedChannel
+    driver_type = "pneumo"
+    """Not "redis", so that Celery's gossip and mingle stay off: their events are no messages of ours."""
     consumer_failed = False
     """Whether the error on its way up came from behind the guard, so that it is no message's fault."""
 

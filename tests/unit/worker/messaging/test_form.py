@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from celery.worker.consumer.gossip import Gossip
+from celery.worker.consumer.mingle import Mingle
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +106,8 @@ def test_every_kind_of_broker_is_guarded(url, transport, tmp_path):
     app = make_app(read_settings(state_dir=tmp_path, broker_url=url))
     with app.connection_for_read() as connection:
         assert type(connection.transport).__name__ == transport
+        assert connection.transport.driver_type not in Gossip.compatible_transports
+        assert connection.transport.driver_type not in Mingle.compatible_transports
 
 
 def test_eight_threads_count_together():
