@@ -13,6 +13,7 @@ class Failure:
     """A failure in our own words; what the exception itself says may quote a dataset."""
 
     kind: FailureKind
+    """Whose fault it is, and so whether it is tried again."""
     code: str
     """UPPER_SNAKE; what analysts count."""
     sentence: str
