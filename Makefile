@@ -5,7 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help install demo test unit lint fix bench chaos fuzz soak picture lock clean
+=======
+.PHONY: help install demo test unit lint fix bench picture sbom lock clean
+>>>>>>> x-privacy
 
 help:  ## what can be typed here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +55,9 @@ soak: $(STAMP)  ## half an hour of steady work, after which nothing may have gro
 
 picture: $(STAMP)  ## draw docs/rooms.svg from the imports
 	$(BIN)/python docs/draw_rooms.py
+
+sbom: $(STAMP)  ## write sbom.json, a CycloneDX bill of what is installed
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file sbom.json
 
 lock: $(STAMP)  ## write what is installed into requirements.lock
 	@sed -n '/^#/p' requirements.lock > requirements.lock.new

@@ -27,6 +27,7 @@ GRANT SELECT, INSERT, UPDATE ON
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
+GRANT UPDATE (patient_pseudonym, accession_pseudonym) ON study_identity TO pneumo_worker;
 GRANT DELETE ON commitment_asked TO pneumo_worker;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
 GRANT SELECT, INSERT, UPDATE ON audit_forwarded TO pneumo_worker;

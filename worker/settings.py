@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     """Days after the result until the files of a finished study are removed; 0: never. We are no archive:
     long enough to ask again or to compare another model, short enough for disk and privacy."""
 
+    identity_key: Path | None = None
+    """File with the site's secret key for pseudonyms of patients; empty: `identity.key` in `state_dir`."""
+
     # The systems around us
     peers: Path | None = None
     """TOML file of the archives that we query and the destinations of results (docs/hospital.md)."""
@@ -193,6 +196,18 @@ class Settings(BaseSettings):
     commitment_patience_s: Seconds = 3600.0
     """Seconds after which a destination that has not confirmed storage of a result is asked again."""
 
+    # The audit trail (docs/audit.md)
+    audit_key: Path | None = None
+    """Private key that signs checkpoints of the trail, made by `pneumo audit key`; empty: none are made."""
+    audit_checkpoint_file: Path | None = None
+    """File to which checkpoints are appended; empty: `audit-checkpoints.txt` in `state_dir`."""
+    audit_checkpoint_s: Seconds = 900.0
+    """Seconds between two checkpoints; none is made while nothing was recorded."""
+    audit_collector: str = Field(
+        "", pattern=r"^$|^(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}$"
+    )
+    """Syslog receiver (`tls://host:6514`) of audit messages (DICOM PS3.15 A.5) and checkpoints."""
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level written; no level ever holds personal data."""
@@ -209,7 +224,7 @@ class Settings(BaseSettings):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
 
-    @field_validator("peers", mode="before")
+    @field_validator("peers", "audit_key", "audit_checkpoint_file", "identity_key", mode="before")
     @classmethod
     def _no_file(cls, value: object) -> object:
         """Treat an empty value as none: compose files can leave a variable empty, but not out."""
@@ -275,6 +290,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of registered bundles, one folder each."""
         return self.state_dir / "models"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """File to which checkpoints of the audit trail are appended."""
+        return self.audit_checkpoint_file or self.state_dir / "audit-checkpoints.txt"
 
     @property
     def log_dir(self) -> Path:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from db.ledger.row_digests import as_text
 from db.models import AuditRecord, ModelVersion
-from db.values.operations import Difference
+from db.values.operations import AuditDifference
 from db.vocabulary.enums import AuditEvent
 
 COLUMNS = (
@@ -42,7 +42,7 @@ class _RecordedRegistry:
             self.registered.get(name, {})["activated_at"] = detail.get("activated_at")
 
 
-def model_differences(session: Session) -> Iterator[Difference]:
+def model_differences(session: Session) -> Iterator[AuditDifference]:
     """Yield every difference between the registry and its records.
 
     No such record has a study, so all are in chain 0; few are there, and they are read at once.
@@ -53,10 +53,21 @@ def model_differences(session: Session) -> Iterator[Difference]:
         .where(AuditRecord.event.in_(EVENTS), AuditRecord.study_key.is_(None))
         .order_by(AuditRecord.chain, AuditRecord.sequence)
     )
-    for record in records:
-        recorded.replay(record.event, json.loads(record.detail))
+    try:
+        for record in records:
+            recorded.replay(record.event, json.loads(record.detail))
+        rows = session.scalars(select(ModelVersion).order_by(ModelVersion.id)).all()
+    except (ValueError, TypeError, LookupError):
+        yield Difference(
+            study_key=None,
+            what="model versions",
+            field="rows or records",
+            recorded=None,
+            found="unreadable",
+        )
+        return
     missing = dict(recorded.registered)
-    for row in session.scalars(select(ModelVersion).order_by(ModelVersion.id)):
+    for row in rows:
         detail = missing.pop(row.name, None)
         if detail is None:
             yield _difference(row.name, "row", "absent", "present")
@@ -82,8 +93,8 @@ def model_differences(session: Session) -> Iterator[Difference]:
         yield _difference(name, "row", "present", "absent")
 
 
-def _difference(name: str, field_name: str, recorded: Any, found: Any) -> Difference:
-    return Difference(
+def _difference(name: str, field_name: str, recorded: Any, found: Any) -> AuditDifference:
+    return AuditDifference(
         study_key=None,
         what=f"model version {name}",
         field=field_name,

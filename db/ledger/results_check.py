@@ -22,7 +22,7 @@ from db.ledger.row_digests import (
     study_digest,
 )
 from db.ledger.stored_studies import StoredStudy, read_studies, study_key_batches
-from db.values.operations import Difference
+from db.values.operations import AuditDifference
 from db.vocabulary.enums import AuditEvent, DeliveryState, InstanceState, StudyState, Verdict
 
 ABSENT, PRESENT = "absent", "present"
@@ -43,14 +43,14 @@ class ResultsCheck:
         self.before_digests = 0
         """Records that an earlier version wrote without a digest of the row."""
 
-    def differences(self) -> Iterator[Difference]:
+    def differences(self) -> Iterator[AuditDifference]:
         """Yield every difference, by ascending study key; memory holds one batch of studies."""
         for keys in study_key_batches(self._session):
             yield from self._compare_batch(keys)
             self.studies += len(keys)
             self._progress(len(keys))
 
-    def _compare_batch(self, keys: Sequence[str]) -> Iterator[Difference]:
+    def _compare_batch(self, keys: Sequence[str]) -> Iterator[AuditDifference]:
         """Compare these studies; one with a row that cannot even be read does not hide the others."""
         try:
             stored = read_studies(self._session, keys)
@@ -59,26 +59,28 @@ class ResultsCheck:
                 for key in keys:
                     yield from self._compare_batch([key])
                 return
-            yield Difference(
+            yield AuditDifference(
                 study_key=keys[0], what="rows", field="values", recorded=None, found=UNREADABLE
             )
             return
         for key, rows in stored.items():
             yield from self._compare_study(key, rows)
 
-    def _compare_study(self, key: str, rows: StoredStudy) -> Iterator[Difference]:
+    def _compare_study(self, key: str, rows: StoredStudy) -> Iterator[AuditDifference]:
         recorded = RecordedStudy()
         try:
             for record in rows.records:
                 recorded.replay(record.event, record.detail)
         except (ValueError, TypeError, LookupError):
-            yield Difference(
+            yield AuditDifference(
                 study_key=key, what="records", field="detail", recorded=UNREADABLE, found=None
             )
             return
         self.before_digests += recorded.before_digests
         for what, field, expected, found in _compare(recorded, rows):
-            yield Difference(study_key=key, what=what, field=field, recorded=expected, found=found)
+            yield AuditDifference(
+                study_key=key, what=what, field=field, recorded=expected, found=found
+            )
 
 
 Found = Iterator[tuple[str, str, Any, Any]]
@@ -140,11 +142,7 @@ def _compare_images(recorded: RecordedStudy, rows: StoredStudy) -> Found:
             "code": image.refusal_code,
             "step": image.refusal_step,
             "tag": image.refusal_tag,
-            "row_sha256": _readable(
-                lambda image=image: refusal_digest(
-                    image.refusal_found, image.refusal_expected, image.refusal_sentence
-                )
-            ),
+            "row_sha256": _refusal_digest(image),
         }
         refusals = recorded.refusals.get(image.file_sha256, [])
         if not refusals and recorded.files_are_known:
@@ -259,6 +257,11 @@ def _readable(digest: Callable[[], str]) -> str:
         return digest()
     except (ValueError, TypeError, RecursionError):
         return UNREADABLE
+
+
+def _refusal_digest(image: Any) -> str:
+    words = (image.refusal_found, image.refusal_expected, image.refusal_sentence)
+    return _readable(lambda: refusal_digest(*words))
 
 
 def _refusal(file_sha256: str) -> str:

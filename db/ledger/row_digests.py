@@ -18,9 +18,10 @@ from db.engine.canonical import canonical_json
 from db.models import Instance, Study
 
 STUDY_COLUMNS = (
-    "study_instance_uid", "revision", "priority", "source", "site_ae_title", "patient_sex",
-    "patient_age_years", "closed_by", "attempts", "received_at", "closed_at", "started_at",
-    "finished_at", "waiting_seconds", "turnaround_seconds", "error_sentence", "error_kind",
+    "study_instance_uid", "revision", "priority", "lane", "source", "site_ae_title",
+    "patient_sex", "patient_age_years", "closed_by", "attempts", "crashes", "crashes_alone",
+    "retries", "due_at", "published_at", "received_at", "closed_at", "started_at", "finished_at",
+    "waiting_seconds", "turnaround_seconds", "error_code", "error_sentence", "error_kind",
     "traceback_reference",
 )  # fmt: skip
 """Columns of a finished or parked study that no audit record names."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, Text, cast, select, type_coerce, union
+from sqlalchemy import ColumnElement, Select, String, Text, cast, func, select, type_coerce, union
 from sqlalchemy.orm import Session
 
 from db.ledger.row_digests import IMAGE_COLUMNS, STUDY_COLUMNS
@@ -46,6 +46,11 @@ class StoredStudy:
     """Objects of results by delivery."""
     manifest_instances: int | None = None
     has_identity: bool = False
+
+
+def count_studies(session: Session) -> int:
+    """Return the number of studies that have a row."""
+    return session.scalar(select(func.count(Study.id))) or 0
 
 
 def study_key_batches(session: Session) -> Iterator[list[str]]:
@@ -92,7 +97,7 @@ def read_studies(session: Session, keys: Sequence[str]) -> dict[str, StoredStudy
     return found
 
 
-_WORDS = {"priority", "source", "closed_by", "error_kind", "state", "verdict"}
+_WORDS = {"priority", "lane", "source", "closed_by", "error_kind", "state", "verdict"}
 
 
 def _columns(model: Any, names: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -109,7 +114,7 @@ _RECORDS = select(AuditRecord.study_key, AuditRecord.event, AuditRecord.detail).
 )
 _STUDIES = select(
     Study.study_key,
-    *_columns(Study, ("state", "verdict", "probability", "threshold", "error_code")),
+    *_columns(Study, ("state", "verdict", "probability", "threshold")),
     ModelVersion.name.label("model"),
     Study.model_version_id,
     *_columns(Study, STUDY_COLUMNS),

@@ -327,6 +327,7 @@ def _store_identity(
         StudyIdentity(
             study_id=study_id,
             patient_id=received.patient_id,
+            issuer_of_patient_id=received.issuer_of_patient_id,
             accession_number=received.accession_number,
             recorded_at=moment,
         )

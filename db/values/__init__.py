@@ -9,9 +9,9 @@ from db.values.acceptance import Acceptance, InstanceAcceptance, ReceivedInstanc
 from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
 from db.values.failures import Backoff, Failure
 from db.values.operations import (
+    AuditDifference,
     AuditReport,
     ChainHead,
-    Difference,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
@@ -48,12 +48,12 @@ __all__ = [
     "ArchivedStudyStatus",
     "AttemptDetail",
     "AuditDetail",
+    "AuditDifference",
     "AuditReport",
     "Backoff",
     "ChainHead",
     "Claim",
     "ClaimedInstance",
-    "Difference",
     "Failure",
     "InstanceAcceptance",
     "InstanceDetail",

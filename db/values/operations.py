@@ -104,7 +104,7 @@ class ChainHead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class AuditDifference:
     """A row that says something else than the audit trail recorded; nothing personal."""
 
     study_key: str | None

@@ -248,5 +248,7 @@ class AuditEvent(StrEnum):
     """Somebody retried the parked delivery of a result."""
     RESULT_FORGONE = "result_forgone"
     """Somebody cancelled the outstanding delivery of a result."""
+    STUDY_EXPORTED = "study_exported"
+    """Somebody exported a de-identified copy of a study."""
     IDENTITY_ERASED = "identity_erased"
     """The personal identifiers of a study were erased."""

@@ -102,6 +102,7 @@ def test_documented_defaults_are_the_defaults(name):
         "docs/operators.md",
         "docs/delivery.md",
         "docs/privacy.md",
+        "docs/security.md",
         "docker/compose.yaml",
     ],
 )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from worker.commands.audit import audit_app
 from worker.commands.options import (
     LOOK,
     FirstDay,
@@ -21,7 +22,6 @@ from worker.commands.options import (
 )
 
 commands = typer.Typer()
-audit_app = typer.Typer(no_args_is_help=True, help="Verify the tamper-evident audit trail.")
 commands.add_typer(audit_app, name="audit", rich_help_panel=LOOK)
 
 
@@ -146,9 +146,3 @@ def coverage(
     ] = None,
 ) -> None:
     """Show what became of the PACS's studies: predicted, refused, failed, waiting, never seen."""
-
-
-@audit_app.command("verify")
-@shown_by("worker.screens.admin:show_audit_report")
-def audit_verify() -> None:
-    """Recompute the hash chain; name the first record that does not fit, and exit with 1."""

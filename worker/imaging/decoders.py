@@ -147,7 +147,7 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
 
 
 def decoder_for(transfer_syntax_uid: str) -> Decoder:
-    """The table's entry; raises RefusedInstance TRANSFER_SYNTAX_WITHOUT_DECODER."""
+    """Return the table's entry; raises RefusedInstance TRANSFER_SYNTAX_WITHOUT_DECODER."""
     if transfer_syntax_uid in DECODERS:
         return DECODERS[transfer_syntax_uid]
     raise refused(
@@ -182,7 +182,7 @@ def _checked_codestream(stream: bytes, layout: PixelLayout) -> Codestream:
 
 
 def _attempt(decode: Decode, stream: bytes, layout: PixelLayout) -> np.ndarray | None:
-    """The decoder's containers, or None if it cannot read the stream."""
+    """Return the decoder's containers, or None if it cannot read the stream."""
     try:
         return decode(stream, layout)
     except (MemoryError, RefusedInstance):

@@ -30,7 +30,7 @@ _ReadDataset = Callable[..., Dataset]
 
 
 def is_deflated(file: BinaryIO) -> bool:
-    """Whether pydicom would inflate the rest of this file; asked as it asks. The position stays."""
+    """Return whether pydicom would inflate the rest of this file. The position stays."""
     start = file.tell()
     try:
         return _file_meta(file)[1].get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
@@ -143,7 +143,7 @@ def _file_meta(file: BinaryIO) -> tuple[bytes | None, FileMetaDataset]:
 
 
 def _pixel_bytes(header: Dataset) -> int:
-    """What the Image Pixel module says, without judging it (`pixel_layout` does)."""
+    """Return what the Image Pixel module says, without judging it (`pixel_layout` does)."""
     size = 1
     for keyword, absent in (
         ("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1),

@@ -26,7 +26,7 @@ def check_frame_number(layout: PixelLayout, frame_number: int) -> None:
 
 
 def truncated(found: str, expected: str) -> RefusedInstance:
-    """The refusal of pixel data that ends too early."""
+    """Return the refusal of pixel data that ends too early."""
     return refused(
         "PIXEL_DATA_TRUNCATED",
         step=Step.DECODE,
@@ -38,7 +38,7 @@ def truncated(found: str, expected: str) -> RefusedInstance:
 
 
 def decode_failed(found: str) -> RefusedInstance:
-    """The refusal of a stream that cannot be decoded."""
+    """Return the refusal of a stream that cannot be decoded."""
     return refused(
         "DECODE_FAILED",
         step=Step.DECODE,

@@ -45,7 +45,7 @@ def check_tiles(stream: bytes) -> None:
 
 
 def _grid(stream: bytes, start: int) -> tuple[int, int]:
-    """How many tiles SIZ declares (B.3), and where the first tile-part begins."""
+    """Return how many tiles SIZ declares (B.3), and where the first tile-part begins."""
     x_size, y_size, _, _, width, height, left, top = struct.unpack_from(">8I", stream, start + 8)
     tiles = -(-(x_size - left) // width) * -(-(y_size - top) // height)
     if not 0 < tiles <= _MOST_TILES:

@@ -78,5 +78,5 @@ def _entries(data: object, count: int, *, little_endian: bool) -> np.ndarray | N
 
 
 def _is_word(value: float) -> bool:
-    """Whether this is what US or SS can hold; infinity and no number are not."""
+    """Return whether this is what US or SS can hold; infinity and no number are not."""
     return -0x8000 <= value <= 0xFFFF and value == int(value)

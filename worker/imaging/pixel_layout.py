@@ -8,8 +8,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from worker.imaging import vocabulary
-from worker.imaging.header_values import integer, number_of_frames, text
+from worker.imaging.header_values import code_string, integer, is_filled, number_of_frames
 from worker.imaging.refusals import Step, refused
+from worker.imaging.unreadable import UNREADABLE_VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +88,10 @@ def pixel_layout(dataset: Dataset) -> PixelLayout:
     for name, keyword, tag, accepts, expected in _TABLE:
         value = integer(dataset, keyword)
         if value is None or not accepts(value, seen):
-            raise _invalid(tag, vocabulary.ABSENT if value is None else str(value), expected)
+            nothing = UNREADABLE_VALUE if is_filled(dataset, keyword) else vocabulary.ABSENT
+            raise _invalid(tag, nothing if value is None else str(value), expected)
         seen[name] = value
-    photometric = text(dataset, "PhotometricInterpretation")
+    photometric = code_string(dataset, "PhotometricInterpretation")
     if photometric not in _MONOCHROME:
         found = vocabulary.term(photometric, vocabulary.PHOTOMETRIC_INTERPRETATIONS)
         tag = "(0028,0004) Photometric Interpretation"

@@ -1,4 +1,4 @@
-"""A dataset to one normalised frame: decode, modality, VOI, polarity, in the standard's order.
+"""A dataset to one normalised frame: decode, modality, VOI, polarity, then Patient Orientation.
 
 A stored value has at most 16 bits, so all of these steps together are one table of at most 65,536
 entries. It is computed exactly, in float64, and applied in one pass over the full-size picture.
@@ -17,6 +17,7 @@ from worker.imaging.decoders import decode_frame
 from worker.imaging.frame_values import FrameValues
 from worker.imaging.modality import Modality, modality_of
 from worker.imaging.normalisation_record import NormalisationRecord
+from worker.imaging.orientation import patient_orientation, reorientation_of_dataset
 from worker.imaging.padding import is_padding, padding_range
 from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
@@ -58,7 +59,8 @@ def normalise_frame(
 
     Raises:
         RefusedInstance: Those of `decode_frame`, MODALITY_LUT_INVALID, WINDOW_OUT_OF_BOUNDS,
-            CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE.
+            CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE,
+            ELEMENT_UNREADABLE.
 
     Example:
         >>> frame = normalise_frame(read_dataset(Path("a.dcm")), manifest.preprocessing)
@@ -83,12 +85,13 @@ def _normalised(
     _refuse_blank(voi.curve(modality.curve(values.possible)))
     shape = presentation_lut_shape(dataset)
     inverted = is_inverted(layout.photometric_interpretation, shape)
+    reorientation = reorientation_of_dataset(dataset)
 
     table = transfer_table(domain, modality, voi, inverted=inverted)
     table[values.padding] = 0.0
     refuse_not_finite(table)
     return NormalisedFrame(
-        pixels=look_up(table, values.index),
+        pixels=reorientation.of_picture(look_up(table, values.index)),
         record=NormalisationRecord(
             decoder=decoder,
             frame_number=frame_number,
@@ -98,6 +101,9 @@ def _normalised(
             padding_range_limit=padding[1] if padding else None,
             inverted=inverted,
             presentation_lut_shape=shape,
+            patient_orientation=patient_orientation(dataset),
+            reorientation=str(reorientation) or None,
+            decimal_commas=" ".join((*modality.decimal_commas, *voi.decimal_commas)) or None,
             **_of_layout(layout),
             **_of_modality(modality),
             **_of_voi(voi),

@@ -42,7 +42,7 @@ def stored_values(
 
 
 def _with_sign(values: np.ndarray, layout: PixelLayout, width: int) -> np.ndarray:
-    """The low `width` bits as unsigned or two's complement, whatever the decoder called them."""
+    """Return the low `width` bits as unsigned or two's complement, as the header says."""
     unused = layout.bits_allocated - width
     values = values.view(_dtype(layout, signed=layout.signed))
     if unused == 0 or (not layout.signed and _fits(values, width)):

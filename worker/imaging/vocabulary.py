@@ -77,17 +77,17 @@ SNOMED_ALIASES = {"SCT": "SCT", "SRT": "SRT", "SNM3": "SRT", "99SDM": "SRT"}
 
 
 def words(value: str) -> frozenset[str]:
-    """The words of a term in capitals: "Chest, PA" -> {"CHEST", "PA"}."""
+    """Return the words of a term in capitals: "Chest, PA" -> {"CHEST", "PA"}."""
     return frozenset(re.findall(r"[^\W_]+", value.upper()))
 
 
 def describe(value: str) -> str:
-    """What may be said about a value that is no defined term: how long it is."""
+    """Return what may be said about a value that is no defined term: how long it is."""
     return f"a value of {len(value)} characters that is no defined term"
 
 
 def term(value: str | None, terms: frozenset[str]) -> str | None:
-    """The value in capitals if it is one of `terms`, a description if not, None if empty."""
+    """Return the value in capitals if it is one of `terms`, a description if not, None if empty."""
     if value is None or not value.strip():
         return None
     upper = value.strip().upper()
@@ -104,11 +104,11 @@ def phrase(value: str | None, allowed: frozenset[str]) -> str | None:
 
 
 def says(value: str, subject: frozenset[str]) -> bool:
-    """Whether a phrase names one of `subject` and nothing that would make it something else."""
+    """Return whether a phrase names one of `subject` and nothing that would make it something else."""
     found = words(value)
     return bool(found & subject) and found <= subject | QUALIFIERS
 
 
 def uid_name(uid: str, what: str) -> str:
-    """The registered name of a UID; an unregistered one is only called what it should be."""
+    """Return the registered name of a UID; an unregistered one is only called what it should be."""
     return str(UID(uid).name) if uid in UID_dictionary else f"an unregistered {what}"

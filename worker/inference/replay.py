@@ -30,7 +30,8 @@ from worker.model.calibration import calibrated_probability
 from worker.model.manifest import BundleManifest
 from worker.model.predictor import Predictor, Score
 from worker.settings import Settings
-from worker.storage.intake_folder import IntakeStorage, unreadable
+from worker.storage.intake_folder import IntakeStorage
+from worker.storage.untrusted_files import unreadable
 
 TOLERANCE = 1e-3
 """Logits, and distances by share, may move so much between devices and processors, whose kernels add in
@@ -51,7 +52,7 @@ class ReplayOutcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ReplayDifference:
     """One figure that came out otherwise."""
 
     name: str
@@ -70,7 +71,7 @@ class Replay:
 
     prediction: RecordedPrediction
     outcome: ReplayOutcome
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[ReplayDifference, ...] = ()
     code: str | None = None
     """Why it could not be replayed."""
     sentence: str | None = None
@@ -111,7 +112,7 @@ class Replayer:
         for _, predictor in self._loaded.values():
             predictor.close()
 
-    def _differences(self, prediction: RecordedPrediction) -> Iterator[Difference]:
+    def _differences(self, prediction: RecordedPrediction) -> Iterator[ReplayDifference]:
         """Yield what differs: file, registered bundle, normalisation, then the figures."""
         path = self._kept_file(prediction)
         manifest, predictor = self._load(prediction.model_name)
@@ -167,7 +168,7 @@ class Replayer:
         return frame.record, score
 
 
-def _outcome_of(differences: tuple[Difference, ...]) -> ReplayOutcome:
+def _outcome_of(differences: tuple[ReplayDifference, ...]) -> ReplayOutcome:
     if not differences:
         return ReplayOutcome.EQUAL
     if all(difference.is_tolerable for difference in differences):
@@ -175,13 +176,13 @@ def _outcome_of(differences: tuple[Difference, ...]) -> ReplayOutcome:
     return ReplayOutcome.DIFFERS
 
 
-def _differing(name: str, recorded: object, computed: object) -> Iterator[Difference]:
+def _differing(name: str, recorded: object, computed: object) -> Iterator[ReplayDifference]:
     """Yield a difference unless both are equal to the bit."""
     if recorded != computed:
-        yield Difference(name=name, recorded=str(recorded), computed=str(computed))
+        yield ReplayDifference(name=name, recorded=str(recorded), computed=str(computed))
 
 
-def _bundle_differences(model: ModelRecord, manifest: BundleManifest) -> Iterator[Difference]:
+def _bundle_differences(model: ModelRecord, manifest: BundleManifest) -> Iterator[ReplayDifference]:
     """Compare the registered version with the bundle itself; the digest covers every file of it."""
     for name, registered, stated in (
         ("bundle_digest", model.bundle_digest, manifest.digest),
@@ -194,7 +195,7 @@ def _bundle_differences(model: ModelRecord, manifest: BundleManifest) -> Iterato
 
 def _normalisation_differences(
     prediction: RecordedPrediction, record: NormalisationRecord
-) -> Iterator[Difference]:
+) -> Iterator[ReplayDifference]:
     computed: dict[str, Any] = record.to_dict()
     for name in sorted({*computed, *prediction.normalisation}):
         yield from _differing(
@@ -206,7 +207,7 @@ def _normalisation_differences(
 
 def _score_differences(
     prediction: RecordedPrediction, score: Score, manifest: BundleManifest
-) -> Iterator[Difference]:
+) -> Iterator[ReplayDifference]:
     """Compare the network's figures, which devices may move a little, and the verdict, which they may not."""
     for name, is_tolerable in (
         ("logit", math.isclose(prediction.logit, score.logit, abs_tol=TOLERANCE)),

@@ -81,7 +81,7 @@ class PendingConnections:
                 log.info("connection_closed", reason="NO_ASSOCIATION_REQUEST")
 
     def _one_to_drop(self, host: str) -> RemoteAddress | None:
-        """The oldest silent connection, of this host if it has its share; None if there is room."""
+        """Return the oldest silent connection, of this host if it has its share; None: there is room."""
         of_host = [peer for peer in self._pending if peer.host == host]
         if len(of_host) >= MAX_PENDING_PER_HOST:
             candidates = of_host

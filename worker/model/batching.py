@@ -111,7 +111,7 @@ class MicroBatcher:
                 self._running, self._since = [], time.monotonic()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The most urgent items, at least one; empty when closed and worked off."""
+        """Return the most urgent items, at least one; empty when closed and worked off."""
         with self._changed:
             while not self._heap and not self._closing:
                 self._changed.wait()
@@ -124,7 +124,7 @@ class MicroBatcher:
             return self._running
 
     def _may_linger(self) -> bool:
-        """Whether waiting a little may fill the batch and delays nobody who is urgent."""
+        """Return whether waiting a little may fill the batch and delays nobody who is urgent."""
         if self._closing or len(self._heap) >= self._max_batch or not self._heap:
             return False
         return self._heap[0].rank != STAT

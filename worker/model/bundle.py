@@ -84,7 +84,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def is_whole(folder: Path, digest: str) -> bool:
-    """Whether `folder` holds the bundle with this digest, every file as it was made."""
+    """Return whether `folder` holds the bundle with this digest, every file as it was made."""
     try:
         manifest = read_manifest(folder)
         check_files(folder, manifest)
@@ -148,7 +148,7 @@ def packaged_bundles() -> list[Path]:
 
 
 def default_bundle() -> Path:
-    """The bundle a new installation starts with. Raises Rejected("NO_PACKAGED_BUNDLE")."""
+    """Return the bundle a new installation starts with. Raises Rejected("NO_PACKAGED_BUNDLE")."""
     bundles = packaged_bundles()
     if not bundles:
         raise Rejected(
@@ -163,12 +163,12 @@ def default_bundle() -> Path:
 
 
 def shadow_bundle() -> Path | None:
-    """The bundle that a new installation runs beside the default one, if there is one."""
+    """Return the bundle that a new installation runs beside the default one, if there is one."""
     return next((b for b in reversed(packaged_bundles()) if _role_of(b) == "shadow"), None)
 
 
 def _role_of(folder: Path) -> str:
-    """What the training module said that a packaged bundle is on a new installation."""
+    """Return what the training module said that a packaged bundle is on a new installation."""
     return str(read_manifest(folder).training.get("role", ""))
 
 
@@ -200,7 +200,7 @@ def _load_model(path: Path, architecture: str) -> Network:
 
 
 def _load_guard(folder: Path, model: Network, manifest: BundleManifest) -> WrongImageGuard | None:
-    """The guard, if the bundle has one, whose measure fits the network's features."""
+    """Return the guard, if the bundle has one, whose measure fits the network's features."""
     if REFERENCE not in manifest.files:
         return None
     try:

@@ -43,6 +43,7 @@ from worker.celery import (
 )
 from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
+from worker.maintenance.audit_keeper import AuditKeeper
 from worker.maintenance.housekeeping import Housekeeping
 from worker.messaging.broker_address import broker_address
 from worker.messaging.dropped import SUBJECT as FOREIGN_MESSAGES
@@ -213,6 +214,8 @@ def run(settings: Settings) -> None:
     database, broker = Database(settings.database_url), Broker(settings, make_app(settings))
     relay, alive = Relay(settings, database, broker), alive_file(settings)
     counting = start_completeness_thread(settings, stop)
+    auditing = AuditKeeper(settings, database)
+    auditing.start()
     log.info("relay_started")
     while not stop.is_set():
         try:
@@ -228,6 +231,7 @@ def run(settings: Settings) -> None:
         stop.wait(settings.relay_interval_s)
     if counting is not None:
         counting.join(SHUTDOWN_TIMEOUT_S)
+    auditing.close()
     broker.close()
     database.dispose()
     log.info("relay_stopped")

@@ -1,24 +1,17 @@
-"""What operators change or verify: model versions, identities, the audit trail."""
+"""What operators change about model versions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
-from db.ledger.audit import verify_chains
-from db.ledger.identity import erase_identity
 from db.ledger.model_registry import activate_model, list_models, select_shadow
 from worker.screens.console import (
     actor,
-    counted,
     format_time,
     opened,
     reading,
-    resolve_study_key,
     wide_console,
     writing,
 )
@@ -76,47 +69,3 @@ def set_shadow(settings: Settings, name: str) -> None:
         record = select_shadow(session, None if name == "none" else name, actor=actor())
     chosen = f"{record.name} is the shadow" if record else "There is no shadow now"
     wide_console().print(f"{chosen}; {FOLLOWED}")
-
-
-def erase_identity_of(settings: Settings, study: str, *, yes: bool) -> int:
-    """Erase a study's patient id and accession number, and cancel every delivery that names the person.
-
-    Results to come are not sent either. `yes`: do not ask. Return 1 if there was nothing to erase.
-    """
-    if not yes:
-        typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
-    with writing(settings) as session:
-        key = resolve_study_key(session, study)
-        cancelled = cancel_study_deliveries(session, key, actor())
-        erased = erase_identity(session, key, actor=actor())
-        holders = destinations_with_objects(session, key)
-    console = Console()
-    console.print(
-        f"{key}: erased; no patient id or accession number is kept, and no result of this study is "
-        "sent from now on."
-        if erased
-        else f"{key}: there was nothing to erase."
-    )
-    if cancelled:
-        console.print(
-            f"Cancelled {counted(cancelled, 'delivery')} in which the person's name would have been "
-            "sent."
-        )
-    if holders:
-        console.print(
-            f"Results of this study were sent earlier to {', '.join(holders)}: erase them there."
-        )
-    return 0 if erased or cancelled else 1
-
-
-def show_audit_report(settings: Settings) -> int:
-    """Recompute the audit chain; return 1 if a record does not fit."""
-    with reading(settings) as session:
-        report = verify_chains(session)
-    verified = f"{counted(report.records, 'record')} verified."
-    wide_console().print(
-        f"[green]The audit trail is unbroken[/]: {verified}"
-        if report.ok
-        else f"[bold red]The audit trail is broken.[/] {report.first_broken}"
-    )
-    return 0 if report.ok else 1
