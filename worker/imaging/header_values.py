@@ -220,6 +220,14 @@ def snomed_code(dataset: Dataset, keyword: str) -> tuple[str, str] | None:
     return (scheme, code) if scheme and code else None
 
 
+def codes(dataset: Dataset, keyword: str) -> list[tuple[str | None, str | None]]:
+    """(Coding Scheme Designator, Code Value) of each item of a code sequence."""
+    return [
+        (text(item, "CodingSchemeDesignator"), text(item, "CodeValue"))
+        for item in value_of(dataset, keyword) or ()
+    ]
+
+
 def age_years(dataset: Dataset) -> float | None:
     """Patient's Age (AS: 3 digits and D, W, M or Y) in years; else by birth and study date."""
     found = _AGE.fullmatch((text(dataset, "PatientAge") or "").upper())
