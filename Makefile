@@ -5,7 +5,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit lint fix bench picture lock clean
+<<<<<<< HEAD
+.PHONY: help install demo test unit lint fix bench chaos fuzz soak picture lock clean
+=======
+.PHONY: help install demo test unit lint fix bench picture sbom lock clean
+>>>>>>> x-privacy
 
 help:  ## what can be typed here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +44,20 @@ fix: $(STAMP)  ## let ruff mend what it can
 bench: $(STAMP)  ## ratios, each within one run
 	$(BIN)/python -m tests.benchmarks
 
+chaos: $(STAMP)  ## break a real installation at random, then check every promise; CHAOS="--postgresql --seed 7"
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+fuzz: $(STAMP)  ## 20,000 mutated files over every way in; FUZZ="--count 1000"
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+soak: $(STAMP)  ## half an hour of steady work, after which nothing may have grown; SOAK="--minutes 5"
+	$(BIN)/python -m tests.soak $(SOAK)
+
 picture: $(STAMP)  ## draw docs/rooms.svg from the imports
 	$(BIN)/python docs/draw_rooms.py
+
+sbom: $(STAMP)  ## write sbom.json, a CycloneDX bill of what is installed
+	$(BIN)/python -m cyclonedx_py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file sbom.json
 
 lock: $(STAMP)  ## write what is installed into requirements.lock
 	@sed -n '/^#/p' requirements.lock > requirements.lock.new

@@ -4,7 +4,7 @@
 -- It may be run again; later migrations that add tables say so in their notes.
 --
 -- pneumo_worker   listener, relay, workers: rows come and change, but the audit trail only grows, and
---                 nothing is ever deleted, but for questions to a PACS that nobody waits for
+--                 nothing is ever deleted, but for requests to a PACS that nobody waits for
 -- pneumo_privacy  erases identities (with the audit record that says so)
 -- pneumo_analyst  reads the documented views, and no table
 DO $$
@@ -27,8 +27,10 @@ GRANT SELECT, INSERT, UPDATE ON
     TO pneumo_worker;
 GRANT SELECT, INSERT ON
     study_identity, prediction, shadow_prediction, audit_record TO pneumo_worker;
+GRANT UPDATE (patient_pseudonym, accession_pseudonym) ON study_identity TO pneumo_worker;
 GRANT DELETE ON commitment_asked TO pneumo_worker;
 GRANT SELECT, UPDATE ON audit_chain_head TO pneumo_worker;
+GRANT SELECT, INSERT, UPDATE ON audit_forwarded TO pneumo_worker;
 GRANT SELECT ON alembic_version TO pneumo_worker;
 GRANT SELECT ON
     v1_studies, v1_predictions, v1_refusals_by_code, v1_turnaround_by_priority,
@@ -37,7 +39,7 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO pneumo_worker;
 
 GRANT SELECT (id, study_key, study_instance_uid) ON study TO pneumo_privacy;
 GRANT SELECT, DELETE ON study_identity TO pneumo_privacy;
--- Results that are still owed for an erased person are let go; nothing else of them may change.
+-- Outstanding results of an erased person are cancelled; nothing else of them may change.
 GRANT SELECT ON result_delivery, model_version TO pneumo_privacy;
 GRANT UPDATE (state, due_at, lease_until) ON result_delivery TO pneumo_privacy;
 GRANT SELECT, INSERT ON audit_record TO pneumo_privacy;

@@ -82,10 +82,10 @@ def package_of(name: str, graph: grimp.ImportGraph, edges: set[tuple[str, str]])
     rows = tuple(
         tuple(room(f"{name}.{word}", graph, edges) for word in row) for row in layers_of(name)
     )
-    standing = len(rows)
-    while standing and all(item.modules == 1 for item in rows[standing - 1]):
-        standing -= 1
-    base = tuple(item for row in rows[standing:] for item in row)
+    height = len(rows)
+    while height and all(item.modules == 1 for item in rows[height - 1]):
+        height -= 1
+    base = tuple(item for row in rows[height:] for item in row)
     loose = {item.name for item in base}
     inside = {
         (a, b)
@@ -93,13 +93,13 @@ def package_of(name: str, graph: grimp.ImportGraph, edges: set[tuple[str, str]])
         if a.startswith(f"{name}.") and b.startswith(f"{name}.") and not {a, b} & loose
     }
     arrows = tuple(sorted(reduced(inside)))
-    return Package(name=name, rows=rows[:standing], base=base, arrows=arrows)
+    return Package(name=name, rows=rows[:height], base=base, arrows=arrows)
 
 
 def layers_of(package: str) -> list[list[str]]:
     """Return the layers that the contract of `package` names, highest first."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    for contract in told["tool"]["importlinter"]["contracts"]:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for contract in pyproject["tool"]["importlinter"]["contracts"]:
         if contract.get("containers") == [package]:
             return [
                 [word.strip() for word in layer.replace(":", "|").split("|")]
@@ -218,7 +218,7 @@ def _base_box(package: Package, left: float, y: float, width: float) -> list[str
     return [box]
 
 
-def _wrapped(uses: Sequence[str], *, letters: int = 31) -> list[str]:
+def _wrapped(uses: Sequence[str], *, width: int = 31) -> list[str]:
     """Return what a room uses of other packages, in at most two lines."""
     if not uses:
         return []
@@ -226,7 +226,7 @@ def _wrapped(uses: Sequence[str], *, letters: int = 31) -> list[str]:
     lines, line = [], f"{package}:"
     for use in uses:
         word = use.split(".")[1]
-        if len(line) + len(word) + 1 > letters:
+        if len(line) + len(word) + 1 > width:
             lines.append(line)
             line = ""
         line += f" {word}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,15 @@ def sample() -> Callable[[str], Path]:
         pytest.skip(f"{name} is not on this machine (pydicom-data or ../shared/data/dicom)")
 
     return path_of
+
+
+@pytest.fixture(autouse=True)
+def _umask_of_the_run() -> Iterator[None]:
+    """Undo what a command that ran in this process did: its umask closes files to all other users."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

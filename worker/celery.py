@@ -13,6 +13,7 @@ from kombu import Queue
 
 from db.values.deliveries import Urgency
 from db.vocabulary.enums import Lane
+from worker.messaging.broker_address import broker_address
 from worker.messaging.names import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY
 from worker.messaging.transport import transport_for
 from worker.settings import Settings, current_settings
@@ -27,7 +28,7 @@ PRIORITY_SEPARATOR = ":"
 
 def make_app(settings: Settings) -> Celery:
     """Make the app of an installation; nothing connects until it is used."""
-    celery = Celery("pneumo", broker=settings.broker_url, include=["worker.tasks"])
+    celery = Celery("pneumo", broker=broker_address(settings), include=["worker.tasks"])
     celery.conf.update(
         # -- what a message is ------------------------------------------------------------
         broker_transport=transport_for(settings.broker_url),  # drops what has not our form

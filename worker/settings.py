@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     broker_prefix: str = "pneumo:"
     """Put before every key, so that a shared Redis database stays tidy."""
 
+    group_access: bool = False
+    """Whether the group of our user may enter the state folder and read the intake, e.g. a bridge that hands
+    over folders there; otherwise everything is closed to all but our user."""
+
     # How studies arrive
     listen_host: str = "127.0.0.1"
     """Address the DICOM listener binds to; 0.0.0.0 to be reached from other machines."""
@@ -108,6 +112,9 @@ class Settings(BaseSettings):
     keep_files_days: float = Field(30, ge=0, le=36_500)
     """Days after the result until the files of a finished study are removed; 0: never. We are no archive:
     long enough to ask again or to compare another model, short enough for disk and privacy."""
+
+    identity_key: Path | None = None
+    """File with the site's secret key for pseudonyms of patients; empty: `identity.key` in `state_dir`."""
 
     # The systems around us
     peers: Path | None = None
@@ -192,6 +199,18 @@ class Settings(BaseSettings):
     commitment_patience_s: Seconds = 3600.0
     """Seconds after which a destination that has not confirmed storage of a result is asked again."""
 
+    # The audit trail (docs/audit.md)
+    audit_key: Path | None = None
+    """Private key that signs checkpoints of the trail, made by `pneumo audit key`; empty: none are made."""
+    audit_checkpoint_file: Path | None = None
+    """File to which checkpoints are appended; empty: `audit-checkpoints.txt` in `state_dir`."""
+    audit_checkpoint_s: Seconds = 900.0
+    """Seconds between two checkpoints; none is made while nothing was recorded."""
+    audit_collector: str = Field(
+        "", pattern=r"^$|^(tcp|tls)://(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}$"
+    )
+    """Syslog receiver (`tls://host:6514`) of audit messages (DICOM PS3.15 A.5) and checkpoints."""
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest level written; no level ever holds personal data."""
@@ -208,7 +227,9 @@ class Settings(BaseSettings):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
 
-    @field_validator("peers", "vocabulary", mode="before")
+    @field_validator(
+        "peers", "vocabulary", "audit_key", "audit_checkpoint_file", "identity_key", mode="before"
+    )
     @classmethod
     def _no_file(cls, value: object) -> object:
         """Treat an empty value as none: compose files can leave a variable empty, but not out."""
@@ -282,6 +303,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of registered bundles, one folder each."""
         return self.state_dir / "models"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """File to which checkpoints of the audit trail are appended."""
+        return self.audit_checkpoint_file or self.state_dir / "audit-checkpoints.txt"
 
     @property
     def log_dir(self) -> Path:

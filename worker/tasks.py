@@ -20,6 +20,7 @@ from worker.celery import ACCEPT, DELIVER, DELIVERY, PROCESS_STUDY, app
 from worker.errors import PneumoError
 from worker.logging import configure_logging, get_logger, log_traceback, silence_noisy_libraries
 from worker.settings import current_settings
+from worker.storage.private_folders import keep_private
 
 log = get_logger(__name__)
 
@@ -128,6 +129,7 @@ def _load_or_leave() -> None:
     from worker.pipeline.runtime import announced_lanes, runtime
 
     try:
+        keep_private(current_settings())
         if announced_lanes():
             runtime()
         else:

@@ -37,8 +37,16 @@ def outstanding_deliveries(
     keys: Collection[str] = (),
     study_key: str | None = None,
 ) -> list[OutstandingDelivery]:
-    """Return what is outstanding, oldest first: for a destination, of a study, or of deliveries and
-    studies by the beginnings of their keys.
+    """Return what is outstanding, oldest first.
+
+    Args:
+        session: The running transaction.
+        destination: Only deliveries for this destination.
+        keys: Only deliveries and studies whose keys begin with one of these.
+        study_key: Only deliveries of this study.
+
+    Returns:
+        Those that meet all that is given.
     """
     query = select(
         ResultDelivery.delivery_key, ResultDelivery.study_key, ResultDelivery.destination

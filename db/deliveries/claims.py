@@ -23,6 +23,7 @@ from db.deliveries.predecessors import (
 )
 from db.deliveries.rows import (
     ACTOR,
+    audit_detail,
     audit_step,
     due_row,
     held_delivery,
@@ -34,6 +35,7 @@ from db.deliveries.rows import (
 )
 from db.engine.clock import now
 from db.engine.statements import lock_rows
+from db.ledger.audit import append_entry
 from db.ledger.identity import was_erased
 from db.ledger.work_rows import clear_error, set_error
 from db.models import ResultDelivery, Study
@@ -51,10 +53,18 @@ IN_PROGRESS = (
 
 
 def claim_delivery(session: Session, delivery_key: str, *, lease_s: float) -> DeliveryClaim | None:
-    """Claim a delivery; return None if it is not due, claimed already, or its destination is away.
+    """Claim a delivery for `lease_s` seconds.
 
     Results of one study reach a destination in their order: while an earlier one is being sent, or
     while the study is processed again, this one waits.
+
+    Args:
+        session: The running transaction.
+        delivery_key: 32 hex digits, from the message.
+        lease_s: How long the claim holds without renewal.
+
+    Returns:
+        The claim; None if the delivery is not due, is claimed already, or its destination is away.
     """
     moment = now(session)
     row = due_row(session, delivery_key, DeliveryState.WAITING, moment)
@@ -97,9 +107,19 @@ def renew_delivery(session: Session, claim: DeliveryClaim, *, lease_s: float) ->
 def begin_delivery(session: Session, claim: DeliveryClaim, objects: Sequence[SentObject]) -> bool:
     """Store what is about to be sent, so that it is recognised should it come back to us.
 
-    Bytes other than those of an earlier attempt are audited: destinations may hold either. Returns
-    False if it must not be sent: a newer result superseded it meanwhile, or the person was erased in
-    the very moment in which the verdict was stored, and it is cancelled. Raises StaleClaim.
+    Bytes other than those of an earlier attempt are audited: destinations may hold either.
+
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        objects: What is about to be sent.
+
+    Returns:
+        False if it must not be sent: a newer result superseded it meanwhile, or the person was
+        erased in the very moment in which the verdict was stored, and it is cancelled.
+
+    Raises:
+        StaleClaim: Another attempt has the delivery now.
     """
     row = held_delivery(session, claim)
     if was_erased(session, row.study_key):
@@ -129,10 +149,18 @@ def finish_delivery(
     transaction_uid: str | None = None,
     repeat_after_s: float = 3600.0,
 ) -> None:
-    """Record that the destination has every object. Raises StaleClaim.
+    """Record that the destination has every object.
 
-    With a `transaction_uid` it is about to be asked to confirm that it keeps them, and is asked again
-    after `repeat_after_s` if it does not answer.
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        warning: Code of the last warning with which the destination stored an object.
+        transaction_uid: Of the request for storage commitment that is about to be sent; None: none
+            is.
+        repeat_after_s: After how long the request is repeated if the destination does not report.
+
+    Raises:
+        StaleClaim: Another attempt has the delivery now.
     """
     moment = now(session)
     row = held_delivery(session, claim)
@@ -176,18 +204,22 @@ def park_delivery(session: Session, claim: DeliveryClaim, failure: Failure) -> N
     audit_step(session, row, AuditEvent.RESULT_PARKED)
 
 
-def retry_delivery(session: Session, delivery_key: str) -> bool:
-    """Make a parked delivery due again, its counters at nought; return False if it is not parked."""
+def retry_delivery(session: Session, delivery_key: str, *, actor: str) -> bool:
+    """Make a parked delivery due again, its counters at nought; return False if it is not parked.
+
+    The audit trail records `actor`, the person's account.
+    """
     parked = select(ResultDelivery).where(
         ResultDelivery.delivery_key == delivery_key, ResultDelivery.state == DeliveryState.PARKED
     )
     row = lock_rows(session, parked).one_or_none()
     if row is None:
         return False
+    detail = {**audit_detail(session, row), "code": row.error_code}
     row.failures = row.refusals = row.crashes = 0
     reschedule_row(row, now(session))
     clear_error(row)
-    session.flush()
+    append_entry(session, AuditEvent.RESULT_RETRIED, row.study_key, detail, actor)
     return True
 
 

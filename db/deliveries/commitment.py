@@ -51,12 +51,21 @@ def request_commitment(
     repeat_after_s: float,
     probe_s: float = 120.0,
 ) -> CommitmentRequest | None:
-    """Return the request to be repeated to a destination that has not reported; None if none is due,
-    or the destination is away.
+    """Return the request to be repeated to a destination that has not reported.
 
     A report on an earlier request counts as well: each is about the same objects, and has a
-    Transaction UID of its own, as it shall (PS3.4 J.3.2.1.2). So an archive that reports once a night
-    is asked less and less often, and need not win a race against us.
+    Transaction UID of its own, as it shall (PS3.4 J.3.2.1.2). So an archive that reports once a
+    night is asked less and less often, and need not win a race against us.
+
+    Args:
+        session: The running transaction.
+        delivery_key: 32 hex digits, from the message.
+        transaction_uid: A new one.
+        repeat_after_s: After how long it is repeated at first; the interval doubles, up to a day.
+        probe_s: For how long this is the only attempt while the destination fails.
+
+    Returns:
+        The request; None if none is due, or the destination is away.
     """
     moment = now(session)
     row = due_row(session, delivery_key, DeliveryState.AWAITING_COMMITMENT, moment)
@@ -136,11 +145,22 @@ def record_commitment_report(
     max_refusals: int,
     backoff: Backoff = AT_ONCE,
 ) -> CommitmentOutcome:
-    """Record a destination's report: the SOP Instance UIDs that it keeps, and those that it does not.
+    """Record a destination's report on storage commitment.
 
-    Only a report that names every object as kept commits, whichever of our requests it answers; any
-    other means sending all again, if it is about the last sending. `backoff` says after how long, by
-    the number of such reports before: many an archive says "no such object" until it has filed it.
+    Only a report that names every object as kept commits, whichever of our requests it answers;
+    any other means sending all again, if it is about the last sending.
+
+    Args:
+        session: The running transaction.
+        transaction_uid: Of the request that it answers.
+        kept: SOP Instance UIDs that the destination keeps.
+        failed: SOP Instance UIDs that it does not keep -> failure reason (PS3.3 C.14).
+        max_refusals: After how many such reports the delivery is parked.
+        backoff: After how long it is sent again, by the number of such reports before: many an
+            archive says "no such object" until it has filed it.
+
+    Returns:
+        What became of the delivery; UNKNOWN if no request of ours is meant.
     """
     row = awaiting_row(session, transaction_uid)
     if row is None:

@@ -79,9 +79,18 @@ def removed_with_pending_results(session: Session, names: Collection[str]) -> li
 
 
 def acquire_attempt(session: Session, name: str, moment: datetime, *, probe_s: float) -> bool:
-    """Return whether a delivery may be tried now; while there are failures, only the first that asks.
+    """Return whether a delivery may be tried now.
 
-    That one is the probe, and for `probe_s` seconds no other is.
+    While the destination fails, only one that asks may: the probe.
+
+    Args:
+        session: The running transaction.
+        name: The destination.
+        moment: Now, by the database's clock.
+        probe_s: For how long no other may, once one is the probe.
+
+    Returns:
+        False if the destination is away and probed already, or is not active.
     """
     probe = session.execute(
         update(ResultDestination)

@@ -28,7 +28,7 @@ OUTSTANDING = (*UNSENT, DeliveryState.SENDING, DeliveryState.AWAITING_COMMITMENT
 parked one counts, since a person may retry it."""
 
 
-def enqueue_result(session: Session, study: Study, moment: datetime) -> None:
+def enqueue_result(session: Session, study: Study, moment: datetime) -> list[str]:
     """Enqueue the verdict that the locked study's row holds now for every active destination.
 
     An earlier result of the study that waits is superseded, for every destination; one that was sent,
@@ -39,9 +39,12 @@ def enqueue_result(session: Session, study: Study, moment: datetime) -> None:
     of which nothing was evaluated, and also if it is out of the file of peers just now; then the
     result waits until the destination is back. Otherwise the earlier one would remain there as the
     last that is known.
+
+    Returns:
+        The destinations for which the result is enqueued.
     """
     if study.model_version_id is None or study.verdict is None:
-        return
+        return []
     destinations = {
         *active_destinations(session, takes_rejected=study.verdict is Verdict.REJECTED),
         *_destinations_holding_predecessors(session, study),
@@ -50,6 +53,7 @@ def enqueue_result(session: Session, study: Study, moment: datetime) -> None:
         destinations = set()  # its objects would name a person who is to be forgotten
     enqueue_for(session, study, sorted(destinations), moment)
     _supersede_elsewhere(session, study)
+    return sorted(destinations)
 
 
 def enqueue_for(

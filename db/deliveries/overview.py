@@ -73,11 +73,15 @@ def _parked_by_code(session: Session) -> dict[str, dict[str, int]]:
     return found
 
 
-def parked_deliveries(session: Session, *, destination: str | None = None) -> list[ParkedDelivery]:
+def parked_deliveries(
+    session: Session, *, destination: str | None = None, code: str | None = None
+) -> list[ParkedDelivery]:
     """Return those that wait for a person, oldest first."""
     query = select(ResultDelivery).where(ResultDelivery.state == DeliveryState.PARKED)
     if destination is not None:
         query = query.where(ResultDelivery.destination == destination)
+    if code is not None:
+        query = query.where(ResultDelivery.error_code == code)
     return [
         ParkedDelivery(
             delivery_key=row.delivery_key,

@@ -20,15 +20,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db.deliveries.rows import park_row, reschedule_row
+from db.deliveries.rows import ACTOR, audit_detail, park_row, reschedule_row
 from db.engine.clock import now
 from db.engine.statements import update_in_order
+from db.ledger.audit import AuditEntry
 from db.ledger.work_rows import sweep_expired
 from db.models import ResultDelivery, ResultDestination, Study
 from db.values.claims import SweptClaim
 from db.values.deliveries import DueDelivery, Urgency
 from db.values.failures import Failure
-from db.vocabulary.enums import DeliveryState, FailureKind, Priority, SweepAction
+from db.vocabulary.enums import AuditEvent, DeliveryState, FailureKind, Priority, SweepAction
 
 DUE_STATES = (DeliveryState.WAITING, DeliveryState.AWAITING_COMMITMENT)
 CRASHES_UNTIL_PARKED = 5
@@ -48,21 +49,28 @@ def sweep_deliveries(session: Session) -> list[SweptClaim]:
         .where(ResultDelivery.state == DeliveryState.SENDING, ResultDelivery.lease_until < moment)
         .order_by(ResultDelivery.id)
     )
-    return sweep_expired(session, expired, lambda row: (_reclaim(session, row.id, moment), []))
+    return sweep_expired(session, expired, lambda row: _reclaim(session, row.id, moment))
 
 
-def _reclaim(session: Session, delivery_id: int, moment: datetime) -> SweepAction:
+def _reclaim(
+    session: Session, delivery_id: int, moment: datetime
+) -> tuple[SweepAction, list[AuditEntry]]:
     row = session.get_one(ResultDelivery, delivery_id, populate_existing=True)
     row.crashes, row.lease_until = row.crashes + 1, None
-    if row.crashes >= CRASHES_UNTIL_PARKED:
-        row.published_at = None
-        park_row(row, CRASHED_DELIVERY)
-        action = SweepAction.PARKED
-    else:
+    if row.crashes < CRASHES_UNTIL_PARKED:
         reschedule_row(row, moment)
-        action = SweepAction.REQUEUED
+        session.flush()
+        return SweepAction.REQUEUED, []
+    row.published_at = None
+    park_row(row, CRASHED_DELIVERY)
     session.flush()
-    return action
+    parked = AuditEntry(
+        event=AuditEvent.RESULT_PARKED,
+        study_key=row.study_key,
+        actor=ACTOR,
+        detail=audit_detail(session, row),
+    )
+    return SweepAction.PARKED, [parked]
 
 
 def due_for_delivery(
@@ -73,18 +81,26 @@ def due_for_delivery(
     in_queue: int | None = None,
     waiting: Mapping[Urgency, int] | None = None,
 ) -> list[DueDelivery]:
-    """Return the deliveries to be published now: by urgency, then round robin by destination, longest
-    due first.
+    """Return the deliveries to be published now: by urgency, then round robin by destination,
+    longest due first.
 
-    Round robin, so that thousands of results for one destination hold up no other. Of `in_queue`
-    messages of one urgency each destination has its share, or a slow one would fill the queue for
-    all. `waiting` is how many messages of each urgency are in the queue; where that reaches
-    `in_queue` none is added. What was published `requeue_after_s` ago is published again, but only as
-    many as are lost: a message of a slow destination waits longer than that, and must not be doubled.
+    Round robin, so that thousands of results for one destination hold up no other. A result that
+    is marked STAT goes before thousands that wait since a destination was away. One study's
+    results keep their order: they have the same urgency, or the earlier one is superseded. A
+    destination that is away gets one, when its probe is due; one that is not active gets none.
 
-    So a result that is marked STAT goes before thousands that wait since a destination was away. One
-    study's results keep their order: they have the same urgency, or the earlier one is superseded.
-    A destination that is away gets one, when its probe is due; one that is not active gets none.
+    Args:
+        session: The running transaction.
+        limit: How many at most.
+        requeue_after_s: What was published so long ago is published again, but only as many as are
+            lost: a message of a slow destination waits longer than that, and must not be doubled.
+        in_queue: How many messages of one urgency the queue should hold; each destination has its
+            share, or a slow one would fill the queue for all. None: any number.
+        waiting: How many messages of each urgency the queue holds; where that reaches `in_queue`,
+            none is added.
+
+    Returns:
+        Key and urgency of each, in the order of publication.
     """
     moment = now(session)
     stale = moment - timedelta(seconds=requeue_after_s)
@@ -111,7 +127,8 @@ def due_for_delivery(
             lost -= sum(row.published_at is not None for row in rows)
             rows.sort(key=lambda row: (row.due_at, row.id))
             found += [
-                (urgency, turn, row.due_at, row.delivery_key) for turn, row in enumerate(rows)
+                (urgency, position, row.due_at, row.delivery_key)
+                for position, row in enumerate(rows)
             ]
         if len(found) >= limit:
             break  # what is less urgent has no place

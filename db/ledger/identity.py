@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from db.ledger.audit import append_entry
@@ -16,6 +16,27 @@ def was_erased(session: Session, study_key: str) -> bool:
         AuditRecord.study_key == study_key, AuditRecord.event == AuditEvent.IDENTITY_ERASED
     )
     return session.scalars(erasure.limit(1)).first() is not None
+
+
+def studies_of_patient(
+    session: Session, patient_id: str, *, issuer: str | None = None
+) -> list[str]:
+    """Return the keys of a patient's studies whose identity is stored, in order of arrival.
+
+    Args:
+        session: A reading session.
+        patient_id: (0010,0020) as stored, without leading or trailing spaces.
+        issuer: (0010,0021); None: of any issuer. Studies that name no issuer are always returned.
+    """
+    query = (
+        select(Study.study_key)
+        .join(StudyIdentity, StudyIdentity.study_id == Study.id)
+        .where(StudyIdentity.patient_id == patient_id)
+    )
+    if issuer is not None:
+        stated = StudyIdentity.issuer_of_patient_id
+        query = query.where(or_(stated == issuer, stated.is_(None)))
+    return list(session.scalars(query.order_by(Study.id)))
 
 
 def erase_identity(session: Session, study_key: str, actor: str) -> bool:

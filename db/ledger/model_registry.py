@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db.engine.clock import now
 from db.engine.statements import insert_if_new
 from db.ledger.audit import append_entry
+from db.ledger.row_digests import as_text
 from db.models import ModelVersion
 from db.values import ModelRecord, NewModelVersion
 from db.values.rows import from_row
@@ -29,22 +30,27 @@ def register_model(
     Raises:
         ModelConflict: The name belongs to another bundle, or the bundle to another name.
     """
+    moment = now(session)
     row_id = insert_if_new(
         session,
         ModelVersion,
         **asdict(version),
         is_active=False,
         is_shadow=False,
-        registered_at=now(session),
+        registered_at=moment,
     )
     if row_id is None:
         return _registered_before(session, version)
     detail = {
         "model": version.name,
+        "architecture": version.architecture,
         "bundle_digest": version.bundle_digest,
+        "preprocessing_version": version.preprocessing_version,
         "threshold": version.threshold,
         "temperature": version.temperature,
         "bias": version.bias,
+        "location": version.location,
+        "registered_at": as_text(moment),
     }
     append_entry(session, AuditEvent.MODEL_REGISTERED, None, detail, actor)
     return _record(session.get_one(ModelVersion, row_id))
@@ -63,13 +69,15 @@ def activate_model(session: Session, name: str, actor: str) -> ModelRecord:
     if before is not None:
         before.is_active = False
         session.flush()  # the index allows one active row at any moment
+    moment = now(session)
     detail = {
         "model": name,
         "bundle_digest": chosen.bundle_digest,
         "before": before.name if before else None,
         "was_shadow": chosen.is_shadow,
+        "activated_at": as_text(moment),
     }
-    chosen.is_active, chosen.activated_at, chosen.is_shadow = True, now(session), False
+    chosen.is_active, chosen.activated_at, chosen.is_shadow = True, moment, False
     append_entry(session, AuditEvent.MODEL_ACTIVATED, None, detail, actor)
     return _record(chosen)
 

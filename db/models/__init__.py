@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from db.models.base import Base
 from db.models.deliveries import CommitmentAsked, ResultDelivery, ResultDestination, ResultObject
-from db.models.ledger import AuditChainHead, AuditRecord, SiteCondition, WorkerHeartbeat
+from db.models.ledger import (
+    AuditChainHead,
+    AuditForwarded,
+    AuditRecord,
+    SiteCondition,
+    WorkerHeartbeat,
+)
 from db.models.predictions import InferenceRun, ModelVersion, Prediction, ShadowPrediction
 from db.models.studies import Instance, Study, StudyIdentity, StudyManifest, StudyOrigin
 
 __all__ = [
     "AuditChainHead",
+    "AuditForwarded",
     "AuditRecord",
     "Base",
     "CommitmentAsked",

@@ -35,7 +35,10 @@ class AuditRecord(Base):
 
 
 class AuditChainHead(Base):
-    """The end of each chain; its row is locked last in a transaction and updated with each record."""
+    """The end of each chain; its row is locked last in a transaction and updated with each record.
+
+    Triggers refuse to set one back, and to add or remove one.
+    """
 
     __tablename__ = "audit_chain_head"
     __table_args__ = (CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),)
@@ -43,6 +46,17 @@ class AuditChainHead(Base):
     chain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     sequence: Mapped[int] = mapped_column(RowId)
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class AuditForwarded(Base):
+    """How far each chain was forwarded to the site's collector of audit messages."""
+
+    __tablename__ = "audit_forwarded"
+    __table_args__ = (CheckConstraint("chain BETWEEN 0 AND 15", name="chain"),)
+
+    chain: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(RowId)
+    """Number of the last record that the collector has."""
 
 
 class WorkerHeartbeat(Base):

@@ -112,12 +112,24 @@ class StudyIdentity(Base):
     """Personal identifiers. Deleting a row erases the identity and nothing else."""
 
     __tablename__ = "study_identity"
+    __table_args__ = (
+        # The relay looks again and again for rows without pseudonyms; nearly all have them.
+        partial_index(
+            "ix_study_identity_without_pseudonym",
+            "study_id",
+            where="patient_pseudonym IS NULL AND accession_pseudonym IS NULL",
+        ),
+    )
 
     study_id: Mapped[int] = mapped_column(
         RowId, ForeignKey("study.id"), primary_key=True, autoincrement=False
     )
     patient_id: Mapped[str | None]
+    issuer_of_patient_id: Mapped[str | None]
     accession_number: Mapped[str | None]
+    patient_pseudonym: Mapped[str | None] = mapped_column(String(64))
+    """Of Patient ID and its issuer, by the site's key; None until the relay has filled it in."""
+    accession_pseudonym: Mapped[str | None] = mapped_column(String(64))
     recorded_at: Mapped[datetime]
 
 

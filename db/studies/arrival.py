@@ -74,7 +74,7 @@ def current_images(session: Session, study_id: int) -> set[str]:
 
 
 def accepted_entry(session: Session, study: Study) -> AuditEntry:
-    """Return the audit entry of a study that was closed and taken over for prediction."""
+    """Return the audit entry of a study that was closed and accepted for prediction."""
     session.flush()
     here = current_images(session, study.id)
     detail: dict[str, Any] = {

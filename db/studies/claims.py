@@ -31,11 +31,25 @@ def claim(
     lease_s: float,
     lanes: Collection[Lane] | None = None,
 ) -> Claim | None:
-    """Claim a study for `lease_s` seconds; return None if it cannot be claimed.
+    """Claim a study for `lease_s` seconds.
 
-    Then another worker has it, it is finished, its retry is not due, or it now goes through a lane
-    that is none of `lanes`: an old message must not bring a suspect study into a process that others
-    share. Drop the message; what is due is published again.
+    Args:
+        session: The running transaction.
+        study_key: 32 hex digits, from the message.
+        worker_name: Whose claim it is, for people.
+        lease_s: How long the claim holds without renewal.
+        lanes: The lanes that this process serves: an old message must not bring a suspect study
+            into a process that others share. None: all.
+
+    Returns:
+        The claim with all instances; None if another worker has the study, it is finished, its
+        retry is not due, or it goes through none of `lanes` now. Drop the message; what is due is
+        published again.
+
+    Example:
+        >>> with database.transaction() as session:
+        ...     claim(session, study_key, worker_name="gpu-1", lease_s=60.0).token
+        1
     """
     moment = now(session)
     row = _claim_row(session, study_key, moment, lanes)

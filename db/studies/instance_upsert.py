@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from db.ledger.row_digests import images_digest
 from db.models import Instance, Study
 from db.studies.arrival import Arrival
 from db.values import ReceivedInstance
@@ -75,6 +76,7 @@ def restore_files(arrival: Arrival, is_here: IsHere) -> None:
         )
     ).all()
     digests = {(row.sop_instance_uid, row.file_sha256) for row in rows}
+    before = {row.id: row.file_sha256 for row in rows}
     returned = [
         row
         for row in rows
@@ -85,7 +87,25 @@ def restore_files(arrival: Arrival, is_here: IsHere) -> None:
         instance.file_removed_at, instance.file_returned_at = None, arrival.moment
     if returned:
         arrival.study.files_left_at = None
-        arrival.note(AuditEvent.FILES_RETURNED, files=len(returned))
+        _note_returned_files(arrival, before, returned)
+
+
+def _note_returned_files(
+    arrival: Arrival, before: Mapping[int, str], returned: Sequence[Instance]
+) -> None:
+    """Collect the audit entry, by which predictions of a file with another file meta are found."""
+    arrival.session.flush()
+    images = arrival.session.scalars(select(Instance).where(Instance.study_id == arrival.study.id))
+    arrival.note(
+        AuditEvent.FILES_RETURNED,
+        files=len(returned),
+        other_file_sha256=[
+            [before[row.id], row.file_sha256]
+            for row in returned
+            if before[row.id] != row.file_sha256
+        ],
+        images_sha256=images_digest(arrival.study.study_key, images),
+    )
 
 
 def _restore_file(

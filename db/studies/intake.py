@@ -1,4 +1,4 @@
-"""Take over studies in one transaction; confirm to the sender only after its commit.
+"""Accept studies in one transaction; confirm to the sender only after its commit.
 
 Sending anything twice is harmless: a study is identified by its Study Instance UID, an instance by
 its SOP Instance UID and its content, and the constraints decide which of any number of processes
@@ -31,7 +31,7 @@ from db.studies.instance_upsert import (
     restore_files,
 )
 from db.studies.manifests import count_missing, store_manifest
-from db.studies.results import park_study
+from db.studies.results import park_study, parked_detail
 from db.studies.transitions import (
     CompletenessTimeouts,
     apply_instance,
@@ -80,7 +80,7 @@ def accept(
     manifest_patience_s: float = 3600.0,
     is_here: IsHere = never_here,
 ) -> Acceptance:
-    """Take over a whole study, so that it is ready for publication.
+    """Accept a whole study, so that it is ready for publication.
 
     A resend that brings nothing new changes nothing (but a STAT resend raises an unfinished study).
     New images revise a finished study, and also a running one, which is run again when its attempt
@@ -122,7 +122,7 @@ def receive_instance(
     manifest_patience_s: float = 3600.0,
     is_here: IsHere = never_here,
 ) -> Acceptance:
-    """Take over one instance of a study that is still coming in; each one extends the wait.
+    """Accept one instance of a study that is still coming in; each one extends the wait.
 
     Arguments and result are those of `accept`; `idle_window_s`: how long the study waits for more.
     """
@@ -144,7 +144,18 @@ def announce(
     """Store a study's manifest, before, while or after its images come.
 
     It closes a study that is being received as soon as everything is here; a study that was closed
-    before remains closed, and late images revise it. Arguments and result are those of `accept`.
+    before remains closed, and late images revise it.
+
+    Args:
+        session: The running transaction.
+        study_instance_uid: (0020,000D).
+        manifest: SOP Instance UIDs of all its instances.
+        priority: Of a study that is new, or raised to STAT.
+        source: The way in.
+        manifest_patience_s: How long the study waits for instances that its manifest names.
+
+    Returns:
+        The answer to the sender, true once the transaction is committed.
     """
     announced = _AnnouncedStudy(
         study_instance_uid=study_instance_uid, priority=priority, source=source
@@ -180,8 +191,7 @@ def _close_idle(session: Session, study: Study, moment: datetime) -> AuditEntry:
             kind=FailureKind.REJECTED, code=NOTHING_CAME, sentence=NOTHING_CAME_SENTENCE
         )
         park_study(study, moment, failure)
-        detail = {"code": failure.code, "kind": failure.kind.value}
-        return entry(study, AuditEvent.STUDY_PARKED, detail)
+        return entry(study, AuditEvent.STUDY_PARKED, parked_detail(study, failure))
     close_study(study, moment, ClosedBy.IDLE_WINDOW)
     return accepted_entry(session, study)
 
@@ -317,6 +327,7 @@ def _store_identity(
         StudyIdentity(
             study_id=study_id,
             patient_id=received.patient_id,
+            issuer_of_patient_id=received.issuer_of_patient_id,
             accession_number=received.accession_number,
             recorded_at=moment,
         )

@@ -25,7 +25,7 @@ from db.values import (
     Claim,
     ClaimedInstance,
     OrderConfirmation,
-    Origin,
+    PlacedOrder,
     ReceivedInstance,
     ReceivedStudy,
     StudyOrder,
@@ -40,7 +40,13 @@ from db.vocabulary.errors import FetchedContentDiffers
 def place_order(session: Session, wanted: StudyOrder) -> OrderConfirmation:
     """Order a study from an archive; it is due at once.
 
-    A study that is known, however it came, is not ordered again; a STAT order raises it to STAT.
+    Args:
+        session: The running transaction.
+        wanted: Study, archive and priority.
+
+    Returns:
+        The confirmation, true once the transaction is committed. A study that is known, however it
+        came, is not ordered again; a STAT order raises it to STAT.
     """
     moment = now(session)
     study, is_new = lock_study(
@@ -97,8 +103,8 @@ def unfetched_orders(session: Session) -> dict[str, int]:
 # --- fetching -------------------------------------------------------------------------------------
 
 
-def origin_of(session: Session, claim: Claim) -> Origin | None:
-    """Return the archive of a claimed study's images; None if they were sent to us."""
+def placed_order_of(session: Session, claim: Claim) -> PlacedOrder | None:
+    """Return the order of a claimed study; None if its images were sent to us."""
     if claim.source not in FETCHED_BY_US:
         return None
     row = session.execute(
@@ -114,7 +120,7 @@ def origin_of(session: Session, claim: Claim) -> Origin | None:
     ).one_or_none()
     if row is None:
         return None
-    return from_row(Origin, row, fetched=row.fetched_at is not None)
+    return from_row(PlacedOrder, row, fetched=row.fetched_at is not None)
 
 
 def instances_here(session: Session, claim: Claim) -> set[str]:
@@ -155,7 +161,7 @@ def record_fetch(
     study = held_study(session, claim)
     origin = session.get_one(StudyOrigin, study.id, populate_existing=True)
     first = origin.fetched_at is None
-    replaced = 0
+    replaced: list[list[str]] = []
     if received is not None:
         if first:
             fill_in_patient(session, study, received, moment)
@@ -171,7 +177,8 @@ def record_fetch(
         "attempt": claim.token,
         "instances": len(instances),
         "expected": expected,
-        "replaced": replaced,
+        "replaced": len(replaced),
+        "other_file_sha256": replaced,
         "peer": origin.peer,
         "way": origin.way.value,
     }
@@ -189,8 +196,8 @@ def _add_or_replace(
     came: Sequence[ReceivedInstance],
     absent: Collection[str],
     moment: datetime,
-) -> int:
-    """Insert rows of new images, replace files that are gone, and return how many were replaced."""
+) -> list[list[str]]:
+    """Insert rows of new images and replace files that are gone; return old and new digest of each."""
     rows = session.scalars(
         select(Instance)
         .where(Instance.study_id == study.id)
@@ -198,7 +205,7 @@ def _add_or_replace(
     ).all()
     known = {row.sop_instance_uid: row for row in rows if row.replaced_in_revision is None}
     digests = {(row.sop_instance_uid, row.file_sha256) for row in rows}
-    replaced = 0
+    replaced = []
     for uid, instance in {instance.sop_instance_uid: instance for instance in came}.items():
         row = known.get(uid)
         if row is None:
@@ -207,10 +214,10 @@ def _add_or_replace(
             # If another row of the image has this digest, the content was replaced here since.
             if (uid, instance.file_sha256) in digests or not _may_replace(instance, row):
                 raise FetchedContentDiffers
+            replaced.append([row.file_sha256, instance.file_sha256])
             set_file(row, instance)
             row.transfer_syntax_uid = instance.transfer_syntax_uid
             row.transfer_syntax_name = instance.transfer_syntax_name
-            replaced += 1
     return replaced
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, text
@@ -70,11 +71,15 @@ def overview(session: Session) -> Overview:
     )
 
 
-def parked_studies(session: Session, *, code: str | None = None) -> list[str]:
-    """Return the keys of parked studies (with this code), longest parked first."""
+def parked_studies(
+    session: Session, *, code: str | None = None, since: datetime | None = None
+) -> list[str]:
+    """Return the keys of parked studies (with this code, since this time), longest parked first."""
     query = select(Study.study_key).where(Study.state == StudyState.PARKED)
     if code is not None:
         query = query.where(Study.error_code == code)
+    if since is not None:
+        query = query.where(Study.finished_at >= since)
     return list(session.scalars(query.order_by(Study.finished_at, Study.id)))
 
 
@@ -146,9 +151,17 @@ def archived_study_statuses(
 
 
 def find_study(session: Session, name: str) -> str | None:
-    """Return the key of the study with this key, beginning of a key, or Study Instance UID.
+    """Return the key of a study that a person names.
 
-    Raises AmbiguousStudy if several keys begin with these characters.
+    Args:
+        session: The running transaction.
+        name: Its key, the beginning of its key, or its Study Instance UID.
+
+    Returns:
+        The key; None if no study is meant.
+
+    Raises:
+        AmbiguousStudy: Several keys begin with these characters.
     """
     by_uid = session.scalar(select(Study.study_key).where(Study.study_instance_uid == name))
     if by_uid is not None:
@@ -240,7 +253,13 @@ def _predictions(session: Session, study_id: int) -> dict[int, list[PredictionDe
     )
     for row, model_name in rows:
         by_instance[row.instance_id].append(
-            from_row(PredictionDetail, row, model_name=model_name, warnings=tuple(row.warnings))
+            from_row(
+                PredictionDetail,
+                row,
+                prediction_id=row.id,
+                model_name=model_name,
+                warnings=tuple(row.warnings),
+            )
         )
     return by_instance
 

@@ -15,7 +15,7 @@ from db.ledger.audit import AuditEntry
 from db.ledger.work_rows import sweep_expired
 from db.models import InferenceRun, Study
 from db.studies.claims import release_study
-from db.studies.results import park_study
+from db.studies.results import park_study, parked_detail
 from db.values import Failure, SweptClaim
 from db.vocabulary.enums import AuditEvent, FailureKind, Lane, RunOutcome, StudyState, SweepAction
 
@@ -79,11 +79,7 @@ def _reclaim(session: Session, row: Any, moment: datetime) -> tuple[SweepAction,
     }
     entries = [_entry(study, AuditEvent.ATTEMPT_CRASHED, crashed)]
     if action is SweepAction.PARKED:
-        detail = {
-            "attempt": study.attempts,
-            "code": CRASHED_WORKER.code,
-            "kind": CRASHED_WORKER.kind.value,
-        }
+        detail = {"attempt": study.attempts, **parked_detail(study, CRASHED_WORKER)}
         entries.append(_entry(study, AuditEvent.STUDY_PARKED, detail))
     return action, entries
 
@@ -123,13 +119,22 @@ def due_for_publication(
     broker_was_wiped: bool = False,
     waiting_in_broker: Mapping[Lane, int] | None = None,
 ) -> list[tuple[str, Lane]]:
-    """Return the studies to be published now, as (study_key, lane): stat first, then longest due.
+    """Return the studies to be published now: stat first, then longest due.
 
-    Due is what is accepted and due, and what was published `requeue_after_s` ago and never claimed
-    (ten times that, while its lane still holds messages). With `broker_was_wiped` every
-    publication so far is forgotten first; say it once for one wipe, then ask without it until
-    fewer than `limit` come. On PostgreSQL the rows stay locked until the transaction ends, so
-    that several relays share the work.
+    Due is what is accepted and due, and what was published and never claimed. On PostgreSQL the
+    rows stay locked until the transaction ends, so that several relays share the work.
+
+    Args:
+        session: The running transaction.
+        limit: How many at most.
+        requeue_after_s: What was published so long ago and never claimed is due again (ten times
+            that, while its lane still holds messages).
+        broker_was_wiped: Forget every publication so far; say it once for one wipe, then ask
+            without it until fewer than `limit` come.
+        waiting_in_broker: How many messages each lane holds.
+
+    Returns:
+        (study_key, lane) of each, in the order of publication.
     """
     moment = now(session)
     if broker_was_wiped:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.engine.statements import insert_if_new
 from db.ledger.audit import AuditEntry
+from db.ledger.row_digests import prediction_digest, refusal_digest
 from db.models import Instance, ModelVersion, Prediction
 from db.values import Claim, InstanceOutcome, NewPrediction, RefusalRecord
 from db.vocabulary.enums import AuditEvent, InstanceState
@@ -57,14 +58,21 @@ class ResultWriter:
         return instance
 
     def _refuse(self, instance: Instance, refusal: RefusalRecord) -> None:
-        same = instance.state is InstanceState.REFUSED and instance.refusal_code == refusal.code
+        same = instance.state is InstanceState.REFUSED and _refusal_of(instance) == refusal
         instance.state = InstanceState.REFUSED
         _put_refusal(instance, refusal)
-        if (
-            not same
-        ):  # an earlier revision that refused it for the same reason has the entry already
-            detail = {"code": refusal.code, "step": refusal.step, "tag": refusal.tag}
-            self.note(AuditEvent.INSTANCE_REFUSED, {**detail, "file_sha256": instance.file_sha256})
+        if same:  # an earlier revision that refused it for the same reason has the entry already
+            return
+        self.note(
+            AuditEvent.INSTANCE_REFUSED,
+            {
+                "file_sha256": instance.file_sha256,
+                "code": refusal.code,
+                "step": refusal.step,
+                "tag": refusal.tag,
+                "row_sha256": refusal_digest(refusal.found, refusal.expected, refusal.sentence),
+            },
+        )
 
     def _predict(self, instance: Instance, prediction: NewPrediction) -> None:
         recorded = insert_if_new(
@@ -89,8 +97,16 @@ class ResultWriter:
                     "verdict": prediction.verdict.value,
                     "distance": prediction.distance,
                     "device": prediction.device,
+                    "row_sha256": prediction_digest(
+                        prediction.normalisation, prediction.warnings, self._moment
+                    ),
                 },
             )
+
+
+def _refusal_of(instance: Instance) -> RefusalRecord:
+    names = (field.name for field in fields(RefusalRecord))
+    return RefusalRecord(**{name: getattr(instance, f"refusal_{name}") for name in names})
 
 
 def _put_refusal(instance: Instance, refusal: RefusalRecord | None) -> None:

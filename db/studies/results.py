@@ -7,6 +7,7 @@ are all written or none. Doing it twice changes nothing: the second finds the cl
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,8 +18,9 @@ from db.deliveries.outbox import enqueue_result
 from db.engine.clock import now
 from db.engine.statements import lock_rows
 from db.ledger.audit import append_entries, append_entry
+from db.ledger.row_digests import as_text, images_digest, study_digest
 from db.ledger.work_rows import clear_error, set_error
-from db.models import Study
+from db.models import Instance, Study
 from db.studies.claims import end_run, held_run, held_study, release_study
 from db.studies.result_writer import ResultWriter
 from db.values import Claim, Failure, StudyOutcome
@@ -28,8 +30,16 @@ from db.vocabulary.enums import AuditEvent, Lane, RunOutcome, StudyState, Verdic
 def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
     """Store the result of an attempt and enqueue it for every destination.
 
-    Raises StaleClaim, with nothing written, if the claim is no longer held. If new images came
-    during the attempt its predictions are kept, but the study has no verdict yet: it is due again.
+    If new images came during the attempt its predictions are kept, but the study has no verdict
+    yet: it is due again.
+
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        outcome: Verdict, predictions and refusals of all instances.
+
+    Raises:
+        StaleClaim: The claim is no longer held; nothing is written.
     """
     begun = time.perf_counter()
     moment = now(session)
@@ -40,8 +50,10 @@ def store_result(session: Session, claim: Claim, outcome: StudyOutcome) -> None:
         writer.write(instance)
     if study.revision == claim.revision:
         _finish(study, outcome, moment)
-        enqueue_result(session, study, moment)
-        writer.note(AuditEvent.STUDY_FINISHED, _finish_detail(claim, outcome, writer.model_names))
+        destinations = enqueue_result(session, study, moment)
+        detail = _finish_detail(claim, outcome, writer.model_names)
+        detail |= _finished_rows(session, study, destinations)
+        writer.note(AuditEvent.STUDY_FINISHED, detail)
     else:
         release_study(study, moment)
     session.flush()
@@ -76,10 +88,18 @@ def schedule_retry(session: Session, claim: Claim, failure: Failure, *, delay_s:
 
 
 def park(session: Session, claim: Claim, failure: Failure) -> None:
-    """Park the study for a person: waiting does not mend the failure. Raises StaleClaim.
+    """Park the study for a person: waiting does not mend the failure.
 
     If new images came during the attempt, it is due again instead, its counters at nought: nobody
     has looked at those.
+
+    Args:
+        session: The running transaction.
+        claim: The worker's claim.
+        failure: Code and sentence that the person reads.
+
+    Raises:
+        StaleClaim: The claim is no longer held; nothing is written.
     """
     moment = now(session)
     study = held_study(session, claim)
@@ -92,7 +112,7 @@ def park(session: Session, claim: Claim, failure: Failure) -> None:
         return
     end_run(session, claim, moment, outcome=RunOutcome.PARKED, error_code=failure.code)
     park_study(study, moment, failure)
-    detail = {"attempt": claim.token, "code": failure.code, "kind": failure.kind.value}
+    detail = {"attempt": claim.token, **parked_detail(study, failure)}
     append_entry(session, AuditEvent.STUDY_PARKED, claim.study_key, detail, claim.worker_name)
 
 
@@ -123,6 +143,15 @@ def park_study(study: Study, moment: datetime, failure: Failure) -> None:
     _set_durations(study, moment)
 
 
+def parked_detail(study: Study, failure: Failure) -> dict[str, Any]:
+    """Return what the audit trail keeps of a study that was parked just now."""
+    return {
+        "code": failure.code,
+        "kind": failure.kind.value,
+        "row_sha256": study_digest(study),
+    }
+
+
 def _finish(study: Study, outcome: StudyOutcome, moment: datetime) -> None:
     study.state, study.verdict, study.due_at = StudyState.DONE, outcome.verdict, None
     study.probability, study.threshold = outcome.probability, outcome.threshold
@@ -149,4 +178,16 @@ def _finish_detail(
         "probability": outcome.probability,
         "threshold": outcome.threshold,
         "model": model_names.get(outcome.decided_by or outcome.model_version_id or 0),
+    }
+
+
+def _finished_rows(session: Session, study: Study, destinations: Sequence[str]) -> dict[str, Any]:
+    """Return what `pneumo audit verify` compares with the rows of a finished study."""
+    session.flush()
+    images = session.scalars(select(Instance).where(Instance.study_id == study.id))
+    return {
+        "finished_at": as_text(study.finished_at),
+        "destinations": list(destinations),
+        "row_sha256": study_digest(study),
+        "images_sha256": images_digest(study.study_key, images),
     }

@@ -9,13 +9,21 @@ from db.values.acceptance import Acceptance, InstanceAcceptance, ReceivedInstanc
 from db.values.claims import Claim, ClaimedInstance, PriorPrediction, SweptClaim
 from db.values.failures import Backoff, Failure
 from db.values.operations import (
+    AuditDifference,
     AuditReport,
+    ChainHead,
     LiveWorker,
     ModelRecord,
     NewModelVersion,
     ShadowStatus,
 )
-from db.values.orders import ArchivedStudyStatus, OpenStudy, OrderConfirmation, Origin, StudyOrder
+from db.values.orders import (
+    ArchivedStudyStatus,
+    OpenStudy,
+    OrderConfirmation,
+    PlacedOrder,
+    StudyOrder,
+)
 from db.values.outcomes import (
     InstanceOutcome,
     NewPrediction,
@@ -29,6 +37,7 @@ from db.values.study_details import (
     InstanceDetail,
     Overview,
     PredictionDetail,
+    RecordedPrediction,
     RefusalRecord,
     StudyDetail,
     StudySummary,
@@ -39,8 +48,10 @@ __all__ = [
     "ArchivedStudyStatus",
     "AttemptDetail",
     "AuditDetail",
+    "AuditDifference",
     "AuditReport",
     "Backoff",
+    "ChainHead",
     "Claim",
     "ClaimedInstance",
     "Failure",
@@ -54,12 +65,13 @@ __all__ = [
     "NewShadowPrediction",
     "OpenStudy",
     "OrderConfirmation",
-    "Origin",
     "Overview",
+    "PlacedOrder",
     "PredictionDetail",
     "PriorPrediction",
     "ReceivedInstance",
     "ReceivedStudy",
+    "RecordedPrediction",
     "RefusalRecord",
     "ShadowStatus",
     "StepSeconds",

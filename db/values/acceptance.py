@@ -59,6 +59,8 @@ class ReceivedStudy:
     """Calling AE title, or another name of the sending site."""
     patient_id: str | None = field(default=None, repr=False)
     """Personal: goes into study_identity alone."""
+    issuer_of_patient_id: str | None = field(default=None, repr=False)
+    """Which system issued it: the same id of another issuer is another patient."""
     accession_number: str | None = field(default=None, repr=False)
     """Personal: goes into study_identity alone."""
     patient_sex: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +89,41 @@ class AuditReport:
     """How many were checked."""
     first_broken: str | None
     """One sentence that names the first broken record; None if ok."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainHead:
+    """The end of one audit chain."""
+
+    chain: int
+    """0 to 15."""
+    sequence: int
+    """Number of its last record; 0: it has none."""
+    hash: str
+    """Of that record, 64 hex digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditDifference:
+    """A row that says something else than the audit trail recorded; nothing personal."""
+
+    study_key: str | None
+    """The study's opaque key; None if the row belongs to no study."""
+    what: str
+    """The row, e.g. "study" or "prediction of file 0123456789ab frame 1 by resnet50-1.0.0"."""
+    field: str
+    """Column or digest; "row" if the whole row is missing or was added."""
+    recorded: Any
+    """Value in the audit trail."""
+    found: Any
+    """Value in the row."""
+
+    def __str__(self) -> str:
+        where = f"Study {self.study_key}, {self.what}" if self.study_key else self.what.capitalize()
+        return f"{where}: {self.field} was recorded as {_shown(self.recorded)}, and the row has {_shown(self.found)}."
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a person: digests by their beginning, nothing at length."""
+    text = "none" if value is None else str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text

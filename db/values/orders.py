@@ -38,8 +38,8 @@ class OrderConfirmation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where a claimed study's images come from."""
+class PlacedOrder:
+    """The order of a claimed study: where its images are fetched from."""
 
     study_instance_uid: str = field(repr=False)
     """(0020,000D)."""

@@ -128,6 +128,8 @@ class StudySummary:
 class PredictionDetail(FrameScore):
     """One prediction as `pneumo show` prints it."""
 
+    prediction_id: int
+    """Its row: what `pneumo verify p17` names."""
     model_name: str
     """Model version."""
     normalisation: Mapping[str, Any]
@@ -136,6 +138,22 @@ class PredictionDetail(FrameScore):
     """What a reader should know."""
     recorded_at: datetime
     """UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedPrediction(PredictionDetail):
+    """One prediction with what is needed to compute it again."""
+
+    study_key: str
+    """The study's opaque key."""
+    instance_number: int
+    """Of its instance in the study, from 1, in order of arrival."""
+    file_name: str
+    """Opaque, relative to the intake folder."""
+    file_sha256: str
+    """64 hex digits, of the file that was predicted."""
+    file_removed: bool
+    """Whether the retention rule has removed the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

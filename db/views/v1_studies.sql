@@ -31,6 +31,8 @@
 -- waiting_seconds      closed_at until started_at
 -- turnaround_seconds   received_at until finished_at
 -- expected_instances   images that the sender's manifest names; NULL without one
+-- patient_pseudonym    the same for all studies of a patient (64 hex digits); NULL if no Patient ID is
+--                      known, if it was erased, or in the first minute
 CREATE VIEW v1_studies AS
 SELECT
     study.study_key,
@@ -73,7 +75,9 @@ SELECT
     study.finished_at,
     study.waiting_seconds,
     study.turnaround_seconds,
-    study_manifest.instances AS expected_instances
+    study_manifest.instances AS expected_instances,
+    study_identity.patient_pseudonym
 FROM study
 LEFT JOIN model_version ON model_version.id = study.model_version_id
 LEFT JOIN study_manifest ON study_manifest.study_id = study.id
+LEFT JOIN study_identity ON study_identity.study_id = study.id

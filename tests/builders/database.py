@@ -298,9 +298,11 @@ def without_triggers(database):
             for _, sql in triggers:
                 connection.exec_driver_sql(sql)
         else:
-            connection.exec_driver_sql("ALTER TABLE audit_record DISABLE TRIGGER ALL")
+            for table in ("audit_record", "audit_chain_head"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
             yield connection
-            connection.exec_driver_sql("ALTER TABLE audit_record ENABLE TRIGGER ALL")
+            for table in ("audit_record", "audit_chain_head"):
+                connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE TRIGGER ALL")
 
 
 def sweep_leases(database):

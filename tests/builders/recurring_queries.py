@@ -20,6 +20,7 @@ from db.engine.session import Database
 from db.ledger.conditions import active_conditions
 from db.ledger.heartbeats import live_workers
 from db.ledger.model_registry import active_model
+from db.ledger.parking import parked_groups
 from db.studies.claims import claim, claimed_instances, renew_leases
 from db.studies.completeness import open_studies
 from db.studies.intake import close_idle_studies, receive_instance
@@ -123,6 +124,7 @@ HOT: dict[str, Query] = {
     "conditions": lambda s, _: active_conditions(s),
     "live workers": lambda s, _: live_workers(s, within_s=30),
     "parked studies": lambda s, _: parked_studies(s),
+    "parked by code": lambda s, _: parked_groups(s),
     "parked deliveries": lambda s, _: parked_deliveries(s),
     "find by UID": lambda s, _: find_study(s, f"{HISTORY_UID}.7"),
     "find by key": lambda s, _: find_study(s, history_key(7)[:12]),

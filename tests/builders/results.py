@@ -6,17 +6,22 @@ drawn_picture(rows=300, columns=200)                       a radiograph with one
 
 from __future__ import annotations
 
+import io
 import warnings
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pydicom
+from highdicom.sr import Comprehensive3DSR
 from pydicom.dataset import Dataset
 
 from tests.builders.dicom import chest_like_pixels, make_instance
+from worker.results.build import to_bytes
 from worker.results.picture import Picture
 from worker.results.result_settings import ResultSettings
+from worker.results.structured_report import build_report
 from worker.results.study_result import (
     FrameResult,
     InstanceResult,
@@ -123,3 +128,9 @@ def drawn_picture(rows: int = 320, columns: int = 288, *, hot: bool = True) -> P
 def picture_of_any(_item: InstanceResult, _frame_number: int) -> Picture:
     """Stands for the network: the same picture for every frame."""
     return drawn_picture()
+
+
+def read_report_back(result: StudyResult, **settings: Any) -> Comprehensive3DSR:
+    """The report of a result, read from its bytes as a PACS would."""
+    written = to_bytes(build_report(result, make_result_settings(**settings)))
+    return Comprehensive3DSR.from_dataset(pydicom.dcmread(io.BytesIO(written)))

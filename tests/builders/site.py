@@ -22,6 +22,7 @@ from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from sqlalchemy import text
 
 from db.engine.session import Database
+from db.ledger.conditions import active_conditions
 from tests.builders.ports import free_port
 from tests.builders.waiting import scaled, wait_until
 from worker.listener.storage_scp import Listener, echo, start_listener
@@ -83,6 +84,11 @@ class Site:
     def one(self, sql: str, **values: object) -> object:
         ((value,),) = self.rows(sql, **values)
         return value
+
+    def active_conditions(self) -> dict[str, tuple[str, int]]:
+        """Subject -> code and how often it was noted, of every condition that holds."""
+        with self.database.reading() as session:
+            return {c.subject: (c.code, c.times) for c in active_conditions(session)}
 
     def stored_files(self) -> list[Path]:
         """Every file of the intake folder, those half written included."""

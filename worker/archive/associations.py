@@ -66,7 +66,7 @@ def association(
 
 
 def is_final(status: Dataset) -> bool:
-    """Whether an operation ended with this status; else the association broke off or timed out."""
+    """Return whether this status ends an operation; else the association broke off or timed out."""
     return "Status" in status and status.Status not in PENDING
 
 

@@ -68,7 +68,7 @@ class Window:
     ends: clock_time
 
     def is_open(self, at: clock_time) -> bool:
-        """Whether studies may be ordered now."""
+        """Return whether studies may be ordered now."""
         if self.begins <= self.ends:
             return self.begins <= at < self.ends
         return at >= self.begins or at < self.ends

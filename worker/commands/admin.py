@@ -55,12 +55,36 @@ def tidy(
 
 
 @commands.command(rich_help_panel=KEEP)
-@shown_by("worker.screens.admin:erase_identity_of")
-def erase(
+@shown_by("worker.screens.export:export_study")
+def export(
     study: StudyArgument,
+    deidentified: Annotated[
+        bool, typer.Option("--deidentified", help="By PS3.15 Annex E; there is no other export.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Empty folder.", show_default="export-STUDY")
+    ] = None,
+) -> None:
+    """Write de-identified copies of a study's images and results."""
+
+
+@commands.command(rich_help_panel=KEEP)
+@shown_by("worker.screens.erase:erase_identity_of")
+def erase(
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Study key, the beginning of one, or a Study Instance UID."),
+    ] = None,
+    patient: Annotated[
+        bool,
+        typer.Option(
+            "--patient",
+            help="All studies of a patient, whose id is asked for or read from standard input.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase a study's patient id and accession number, and send no further result of it.
+    """Erase patient id and accession number of a study or a patient, and send no further result.
 
     Predictions and audit records stay.
     """

@@ -12,6 +12,7 @@ import typer
 
 from db.vocabulary.enums import Priority
 from worker.settings import Settings, current_settings
+from worker.storage.private_folders import keep_private, set_umask
 
 RUN, SEND, LOOK, MEND, MAKE, KEEP = (
     "Run an installation",
@@ -30,7 +31,7 @@ def _day(text: str) -> date:
         raise typer.BadParameter(f"{text!r} is not a day; expected 2026-01-31.") from None
 
 
-def _day_option(name: str, description: str) -> typer.models.OptionInfo:
+def day_option(name: str, description: str) -> typer.models.OptionInfo:
     return typer.Option(name, parser=_day, metavar="YYYY-MM-DD", help=description)
 
 
@@ -40,13 +41,16 @@ StudyArgument = Annotated[
 PriorityOption = Annotated[Priority, typer.Option(help="`stat` goes first.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for the results.")]
 TimeoutOption = Annotated[float, typer.Option(help="Longest wait in seconds.")]
-FirstDay = Annotated[date, _day_option("--from", "First study date.")]
-LastDay = Annotated[date, _day_option("--to", "Last study date, included.")]
+FirstDay = Annotated[date, day_option("--from", "First study date.")]
+LastDay = Annotated[date, day_option("--to", "Last study date, included.")]
 FirstFinished = Annotated[
-    date | None, _day_option("--from", "With --owe: finished on this day or later.")
+    date | None, day_option("--from", "With --owe: finished on this day or later.")
 ]
 LastFinished = Annotated[
-    date | None, _day_option("--to", "With --owe: finished on this day (UTC) or earlier.")
+    date | None, day_option("--to", "With --owe: finished on this day (UTC) or earlier.")
+]
+ParkedSince = Annotated[
+    date | None, day_option("--since", "Only what was parked on this day (UTC) or later.")
 ]
 ModalityOption = Annotated[
     str, typer.Option(help="Modalities, of which a study has at least one; `all` for every study.")
@@ -86,7 +90,9 @@ def command_settings() -> Settings:
     from worker.logging import silence_noisy_libraries
 
     silence_noisy_libraries()
-    return current_settings()
+    settings = current_settings()
+    set_umask(settings)
+    return settings
 
 
 def service_settings() -> Settings:
@@ -95,4 +101,5 @@ def service_settings() -> Settings:
 
     settings = current_settings()
     configure_logging(settings.log_level, settings.log_format)
+    keep_private(settings)
     return settings

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from worker.commands.options import RUN, command_settings, service_settings, shown_by
+from worker.storage.private_folders import keep_private
 
 commands = typer.Typer()
 
@@ -65,6 +66,7 @@ def migrate(
         downgrade(url, revision)
     else:
         upgrade(url, revision)
+        keep_private(settings)
     Console().print(f"The database is at revision {current(url) or 'base'}.")
 
 

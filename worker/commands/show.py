@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from worker.commands.audit import audit_app
 from worker.commands.options import (
     LOOK,
     FirstDay,
@@ -21,7 +22,6 @@ from worker.commands.options import (
 )
 
 commands = typer.Typer()
-audit_app = typer.Typer(no_args_is_help=True, help="Verify the tamper-evident audit trail.")
 commands.add_typer(audit_app, name="audit", rich_help_panel=LOOK)
 
 
@@ -49,6 +49,19 @@ def results(
 
 
 @commands.command(rich_help_panel=LOOK)
+@shown_by("worker.screens.verify:verify_predictions")
+def verify(
+    prediction: Annotated[
+        str, typer.Argument(help="Id of a prediction (p17), or a study as for `pneumo show`.")
+    ],
+    instance: Annotated[
+        int | None, typer.Option(min=1, help="Only this instance of the study, by its number.")
+    ] = None,
+) -> None:
+    """Compute predictions again from the kept files, and print whether they come out the same."""
+
+
+@commands.command(rich_help_panel=LOOK)
 def deliveries(
     keys: Annotated[
         list[str] | None,
@@ -59,6 +72,9 @@ def deliveries(
         bool, typer.Option("--retry", help="Retry parked deliveries: all, or those named.")
     ] = False,
     destination: Annotated[str | None, typer.Option(help="Only those to this destination.")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="With --parked, --retry: only those with this code.")
+    ] = None,
     owe: Annotated[
         bool,
         typer.Option(
@@ -85,9 +101,9 @@ def deliveries(
     from worker.screens.deliveries import retry_deliveries, show_deliveries
     from worker.screens.past_results import enqueue_past_results_and_show
 
-    settings, named, code = command_settings(), keys or [], 0
+    settings, named, result = command_settings(), keys or [], 0
     if forgo:
-        code = cancel_deliveries_and_show(
+        result = cancel_deliveries_and_show(
             settings,
             named,
             is_alone=not (again or parked or owe or first or last),
@@ -96,7 +112,7 @@ def deliveries(
             confirm=lambda question: yes or typer.confirm(question, abort=True),
         )
     elif owe or first or last or dry_run:
-        code = enqueue_past_results_and_show(
+        result = enqueue_past_results_and_show(
             settings,
             is_alone=owe and not (again or parked or named),
             destination=destination,
@@ -105,10 +121,10 @@ def deliveries(
             dry_run=dry_run,
         )
     elif again:
-        code = retry_deliveries(settings, named, destination=destination)
+        result = retry_deliveries(settings, named, destination=destination, code=code)
     else:
-        show_deliveries(settings, parked=parked, destination=destination)
-    raise typer.Exit(code)
+        show_deliveries(settings, parked=parked, destination=destination, code=code)
+    raise typer.Exit(result)
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -130,9 +146,3 @@ def coverage(
     ] = None,
 ) -> None:
     """Show what became of the PACS's studies: predicted, refused, failed, waiting, never seen."""
-
-
-@audit_app.command("verify")
-@shown_by("worker.screens.admin:show_audit_report")
-def audit_verify() -> None:
-    """Recompute the hash chain; name the first record that does not fit, and exit with 1."""

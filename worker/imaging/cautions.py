@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from worker.imaging.header import InstanceHeader
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
+from worker.imaging.rules import DECIDING
+from worker.imaging.unreadable import ELEMENT_UNREADABLE, element_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,8 @@ class Caution:
 
     code: str
     """Stable, UPPER_SNAKE."""
-    tag: str
-    """The element it looks at."""
+    tag: str | None
+    """The element it looks at; None if the sentence names them."""
     applies: Callable[[InstanceHeader, EligibilityPolicy], bool]
     """Whether to warn."""
     sentence: Callable[[InstanceHeader, EligibilityPolicy], str]
@@ -48,6 +50,22 @@ def _age_sentence(_header: InstanceHeader, policy: EligibilityPolicy) -> str:
     )
 
 
+def _without_an_age(header: InstanceHeader, policy: EligibilityPolicy) -> bool:
+    return header.patient_age_years is None and policy.population_age_years is not None
+
+
+_OF_AGE = {"PatientAge", "PatientBirthDate", "StudyDate"}
+"""Unreadable ones are told of where an age is asked for."""
+
+
+def _unreadable(header: InstanceHeader) -> set[str]:
+    return set(header.unreadable - DECIDING.keys() - _OF_AGE)
+
+
+def _names(keywords: Iterable[str]) -> str:
+    return ", ".join(sorted(element_name(keyword) for keyword in keywords))
+
+
 CAUTIONS: tuple[Caution, ...] = (
     Caution(
         code="PATIENT_AGE_OUTSIDE_POPULATION",
@@ -58,8 +76,17 @@ CAUTIONS: tuple[Caution, ...] = (
     Caution(
         code="PATIENT_AGE_UNKNOWN",
         tag="(0010,1010) Patient's Age",
-        applies=lambda h, p: h.patient_age_years is None and p.population_age_years is not None,
+        applies=lambda h, p: _without_an_age(h, p) and not h.is_age_unreadable,
         sentence=lambda _h, _p: "No age is given, so nobody knows if the model was made for it.",
+    ),
+    Caution(
+        code="PATIENT_AGE_UNREADABLE",
+        tag="(0010,1010) Patient's Age",
+        applies=lambda h, p: _without_an_age(h, p) and h.is_age_unreadable,
+        sentence=lambda _h, _p: (
+            "The age or the dates that are given cannot be read without guessing, so nobody knows if "
+            "the model was made for the patient."
+        ),
     ),
     Caution(
         code="BODY_PART_UNKNOWN",
@@ -78,6 +105,20 @@ CAUTIONS: tuple[Caution, ...] = (
         tag="(0028,0008) Number of Frames",
         applies=lambda h, p: h.number_of_frames > 1 and p.multi_frame is MultiFrame.FIRST,
         sentence=lambda _h, _p: "The instance has several frames; only the first was predicted.",
+    ),
+    Caution(
+        code="DECIMAL_COMMA",
+        tag=None,
+        applies=lambda h, _: bool(h.decimal_commas),
+        sentence=lambda h, _: f"A decimal comma was read as a point in {_names(h.decimal_commas)}.",
+    ),
+    Caution(
+        code=ELEMENT_UNREADABLE,
+        tag=None,
+        applies=lambda h, _: bool(_unreadable(h)),
+        sentence=lambda h, _: (
+            f"The image was judged without elements that cannot be read: {_names(_unreadable(h))}."
+        ),
     ),
 )
 """Every reason to warn."""

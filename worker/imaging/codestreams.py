@@ -35,7 +35,7 @@ class Codestream:
 
 
 def is_complete(stream: bytes) -> bool:
-    """Whether the stream ends with its end marker (then padding, which PS3.5 A.4 allows).
+    """Return whether the stream ends with its end marker (then padding, which PS3.5 A.4 allows).
 
     libjpeg and OpenJPH fill up what is missing with grey and say nothing, so we look ourselves.
     """
@@ -45,7 +45,7 @@ def is_complete(stream: bytes) -> bool:
 
 
 def describe(stream: bytes) -> Codestream | None:
-    """The stream's own header, or None if it is neither JPEG, JPEG-LS nor JPEG 2000."""
+    """Return the stream's own header, or None if it is neither JPEG, JPEG-LS nor JPEG 2000."""
     try:
         if stream.startswith(_JPEG_START):
             return _describe_jpeg(stream)
@@ -76,7 +76,7 @@ def _describe_jpeg(stream: bytes) -> Codestream | None:
 
 
 def _describe_j2k(stream: bytes, start: int) -> Codestream:
-    """The SIZ segment (ITU-T T.800 A.5.1)."""
+    """Return the SIZ segment (ITU-T T.800 A.5.1)."""
     x_size, y_size, x_offset, y_offset = struct.unpack_from(">4I", stream, start + 8)
     (samples,) = struct.unpack_from(">H", stream, start + 40)
     depth = stream[start + 42]

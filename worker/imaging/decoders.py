@@ -117,12 +117,19 @@ DECODERS: dict[str, Decoder] = {
 
 
 def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, str]:
-    """Stored values (H, W) of one frame, counted from 1, and the name of the decoder.
+    """Decode one frame to its stored values. Safe in many threads at once.
 
-    dtype uint8, uint16, int8 or int16 as Bits Allocated and Pixel Representation say; high bit
-    and unused bits are dealt with. Raises RefusedInstance (TRANSFER_SYNTAX_WITHOUT_DECODER,
-    PIXEL_HEADER_INVALID, FRAME_MISSING, PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH,
-    PIXEL_BITS_MISMATCH, DECODE_FAILED). Safe in many threads at once.
+    Args:
+        dataset: An instance with Pixel Data, from `read_dataset`.
+        frame_number: Which frame, counted from 1.
+
+    Returns:
+        Stored values (H, W), dtype uint8, uint16, int8 or int16 as Bits Allocated and Pixel
+        Representation say, high bit and unused bits dealt with; and the name of the decoder.
+
+    Raises:
+        RefusedInstance: TRANSFER_SYNTAX_WITHOUT_DECODER, PIXEL_HEADER_INVALID, FRAME_MISSING,
+            PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH, PIXEL_BITS_MISMATCH, DECODE_FAILED.
     """
     decoder = decoder_for(dataset.file_meta.TransferSyntaxUID)
     layout = pixel_layout(dataset)
@@ -140,7 +147,7 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
 
 
 def decoder_for(transfer_syntax_uid: str) -> Decoder:
-    """The table's entry; raises RefusedInstance TRANSFER_SYNTAX_WITHOUT_DECODER."""
+    """Return the table's entry; raises RefusedInstance TRANSFER_SYNTAX_WITHOUT_DECODER."""
     if transfer_syntax_uid in DECODERS:
         return DECODERS[transfer_syntax_uid]
     raise refused(
@@ -175,7 +182,7 @@ def _checked_codestream(stream: bytes, layout: PixelLayout) -> Codestream:
 
 
 def _attempt(decode: Decode, stream: bytes, layout: PixelLayout) -> np.ndarray | None:
-    """The decoder's containers, or None if it cannot read the stream."""
+    """Return the decoder's containers, or None if it cannot read the stream."""
     try:
         return decode(stream, layout)
     except (MemoryError, RefusedInstance):

@@ -30,7 +30,7 @@ _ReadDataset = Callable[..., Dataset]
 
 
 def is_deflated(file: BinaryIO) -> bool:
-    """Whether pydicom would inflate the rest of this file; asked as it asks. The position stays."""
+    """Return whether pydicom would inflate the rest of this file. The position stays."""
     start = file.tell()
     try:
         return _file_meta(file)[1].get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
@@ -41,9 +41,20 @@ def is_deflated(file: BinaryIO) -> bool:
 def read_deflated(
     file: BinaryIO, *, stop_before_pixels: bool = False, specific_tags: Any = None
 ) -> FileDataset:
-    """The dataset of a deflated file, as `pydicom.dcmread` would give it.
+    """Read a deflated file as `pydicom.dcmread` would, without inflating more than the header
+    allows.
 
-    Raises RefusedInstance DEFLATED_TOO_LARGE, what pydicom raises of a broken dataset, OSError.
+    Args:
+        file: A binary file, positioned at its start.
+        stop_before_pixels: Whether to leave out Pixel Data and what follows.
+        specific_tags: Keywords or tags to read; None: all.
+
+    Returns:
+        The data set with its file meta information.
+
+    Raises:
+        RefusedInstance: DEFLATED_TOO_LARGE.
+        OSError: The file cannot be read. What pydicom raises of a broken data set passes as it is.
     """
     preamble, file_meta = _file_meta(file)
     start = file.tell()
@@ -132,7 +143,7 @@ def _file_meta(file: BinaryIO) -> tuple[bytes | None, FileMetaDataset]:
 
 
 def _pixel_bytes(header: Dataset) -> int:
-    """What the Image Pixel module says, without judging it (`pixel_layout` does)."""
+    """Return what the Image Pixel module says, without judging it (`pixel_layout` does)."""
     size = 1
     for keyword, absent in (
         ("Rows", 0), ("Columns", 0), ("SamplesPerPixel", 1), ("NumberOfFrames", 1),

@@ -22,7 +22,7 @@ _FIRST_GROUPS = {0x0002, 0x0008}
 
 
 def open_dataset(source: Source, **options: Any) -> FileDataset:
-    """The dataset of a path or of a binary file at its start; always with a transfer syntax.
+    """Return the dataset of a path or of a binary file at its start; always with a transfer syntax.
 
     `options`: `stop_before_pixels` and `specific_tags` of `pydicom.dcmread`. Raises RefusedInstance
     NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, and OSError.
@@ -71,7 +71,7 @@ def _with_transfer_syntax(dataset: FileDataset) -> FileDataset:
 
 
 def looks_like_dicom(file: BinaryIO) -> bool:
-    """Whether a seekable binary file has the DICM mark or starts with a plausible element.
+    """Return whether a seekable binary file has the DICM mark or starts with a plausible element.
 
     The file's position is where it was, afterwards.
     """

@@ -26,7 +26,7 @@ def check_frame_number(layout: PixelLayout, frame_number: int) -> None:
 
 
 def truncated(found: str, expected: str) -> RefusedInstance:
-    """The refusal of pixel data that ends too early."""
+    """Return the refusal of pixel data that ends too early."""
     return refused(
         "PIXEL_DATA_TRUNCATED",
         step=Step.DECODE,
@@ -38,7 +38,7 @@ def truncated(found: str, expected: str) -> RefusedInstance:
 
 
 def decode_failed(found: str) -> RefusedInstance:
-    """The refusal of a stream that cannot be decoded."""
+    """Return the refusal of a stream that cannot be decoded."""
     return refused(
         "DECODE_FAILED",
         step=Step.DECODE,
@@ -67,7 +67,19 @@ def native_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> np
 
 
 def encapsulated_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> bytes:
-    """The compressed stream of one frame, its fragments joined (PS3.5 A.4)."""
+    """Return the compressed stream of one frame, its fragments joined (PS3.5 A.4).
+
+    Args:
+        dataset: An instance with encapsulated Pixel Data.
+        layout: Of its pixels; Number of Frames says how fragments are shared out.
+        frame_number: Which frame, counted from 1.
+
+    Returns:
+        The stream, with whatever padding ends its last fragment.
+
+    Raises:
+        RefusedInstance: PIXEL_DATA_TRUNCATED if the fragments do not add up to the frames.
+    """
     data = _pixel_bytes(dataset)
     try:
         return get_frame(

@@ -40,12 +40,16 @@ class InstanceHeader:
     """(0002,0010), or the encoding pydicom found when the file meta is absent."""
     patient_id: str | None = field(default=None, repr=False)
     """(0010,0020), personal."""
+    issuer_of_patient_id: str | None = field(default=None, repr=False)
+    """(0010,0021), personal beside the id."""
     accession_number: str | None = field(default=None, repr=False)
     """(0008,0050), personal."""
     patient_sex: str | None = field(default=None, repr=False)
     """(0010,0040) as "M", "F" or "O"; None if it says anything else."""
     patient_age_years: float | None = field(default=None, repr=False)
     """(0010,1010) in years; without it, Study Date less Birth Date."""
+    is_age_unreadable: bool = False
+    """Whether there is an age, or a birth date, and nobody can say what it means."""
     modality: str | None = None
     """(0008,0060)."""
     body_part_examined: str | None = None
@@ -85,6 +89,10 @@ class InstanceHeader:
     columns: int | None = None
     """(0028,0011), W."""
     pixel_sizes: tuple[PixelSize, ...] = ()
-    """Every element that tells a pixel's height and width, and is in order."""
+    """Every element that tells a pixel's height and width, less those that say 0 for unknown."""
     number_of_frames: int = 1
     """(0028,0008); 1 where it is absent."""
+    unreadable: frozenset[str] = frozenset()
+    """Keywords of elements that have a value of which nobody can say what it means."""
+    decimal_commas: frozenset[str] = frozenset()
+    """Keywords of elements in which a comma was read as a point."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import MutableSequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -30,15 +31,45 @@ DEEPEST = 16
 """Levels of sequences in sequences; the standard's own objects have about half as many."""
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """NUL pads UIDs; surrogates are no characters."""
-_AGE = re.compile(r"(\d{3})([DWMY])")
-_DAYS_PER_UNIT = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class ElementState(StrEnum):
+    """What became of an element when it was read; only the first may pass for nothing at all."""
+
+    ABSENT = "absent"
+    """It is not there, or has no value."""
+    READ = "read"
+    """It has a value that means something."""
+    UNREADABLE = "unreadable"
+    """It has a value of which nobody can say what it means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What a numeric element (DS, IS, US, VM 1-n) says."""
+
+    state: ElementState
+    """Whether there are values."""
+    values: tuple[float, ...] = ()
+    """All of them, infinite or no number where the element says so; empty unless read."""
+    has_decimal_comma: bool = False
+    """Whether a comma was read as a point."""
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The element's value, or None if it is absent, empty or cannot be parsed.
+    """Return the value of an element.
 
-    Raises RefusedInstance HEADER_UNREADABLE if it is a sequence of items, bytes or values and should be
-    another of these, and if it is nested deeper than it can be read.
+    Args:
+        dataset: An instance, or an item of a sequence.
+        keyword: The element's keyword, as PS3.6 has it.
+
+    Returns:
+        The value; None if it is absent, empty or cannot be parsed.
+
+    Raises:
+        RefusedInstance: HEADER_UNREADABLE if it is a sequence of items, bytes or values and should
+            be another of these, or if it is nested deeper than it can be read.
     """
     try:
         value = dataset.get(keyword)
@@ -70,7 +101,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _kind_meant(keyword: str) -> str | None:
-    """What the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
+    """Return what the data dictionary (PS3.6) says of a keyword; None where it leaves a choice."""
     vr = dictionary_VR(keyword)
     if vr == VR.SQ:
         return _ITEMS
@@ -78,7 +109,7 @@ def _kind_meant(keyword: str) -> str | None:
 
 
 def drop_unreadable(dataset: Dataset) -> Dataset:
-    """The same dataset less what cannot be read: for whoever tells of an image without judging it.
+    """Return the dataset less what cannot be read: for results, which do not judge the image.
 
     An element goes if it cannot be parsed, is of another kind than its keyword, is a number string that is
     no number, holds such an element, or is nested deeper than `DEEPEST`.
@@ -113,7 +144,7 @@ def _is_readable(element: DataElement, deepest: int) -> bool:
 
 
 def text(dataset: Dataset, keyword: str) -> str | None:
-    """The stripped text of an element; of several values, all, with backslashes between.
+    """Return the stripped text of an element; of several values, all, with backslashes between.
 
     Without NUL and surrogates, which no database and no encoding takes. Raises RefusedInstance
     HEADER_UNREADABLE as `value_of`.
@@ -126,7 +157,7 @@ def text(dataset: Dataset, keyword: str) -> str | None:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """A whole number (US, SS, IS, UL); None for several values or none.
+    """Return a whole number (US, SS, IS, UL); None for several values or none.
 
     Raises RefusedInstance HEADER_UNREADABLE as `value_of`, and of a number that no such VR can hold.
     """
@@ -157,7 +188,7 @@ def number_of_frames(dataset: Dataset) -> int:
 
 
 def is_filled(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there and has a value, if only one that cannot be parsed."""
+    """Return whether an element is there and has a value, if only one that cannot be parsed."""
     if keyword not in dataset:
         return False
     try:
@@ -177,35 +208,74 @@ def _beyond_bounds(keyword: str) -> RefusedInstance:
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values of a numeric element (DS, US, VM 1-n); empty if absent or if one is no number.
+    """Return the values of `read_numbers`; empty if the element is absent or unreadable."""
+    return read_numbers(dataset, keyword).values
 
-    They may be infinite or no number, as the element says. Raises RefusedInstance HEADER_UNREADABLE as
-    `value_of`.
+
+def read_numbers(dataset: Dataset, keyword: str) -> Numbers:
+    """All values of a numeric element; unreadable if one of them is no number.
+
+    A comma in a decimal string is read as a point: DS has no sign that groups digits (PS3.5 6.2), so it
+    can mean nothing else. Raises RefusedInstance HEADER_UNREADABLE as `value_of`.
     """
     value = value_of(dataset, keyword)
-    if value is None or isinstance(value, bytes):
-        return ()
+    if value is None:
+        filled = is_filled(dataset, keyword)
+        return Numbers(state=ElementState.UNREADABLE if filled else ElementState.ABSENT)
+    values = values_of(value)
+    if all(isinstance(v, str) and not v.strip() for v in values):
+        return Numbers(state=ElementState.ABSENT)
     try:
-        return tuple(float(v) for v in values_of(value))
+        read = tuple(float(_with_point(v)) for v in values)
     except OverflowError:  # a whole number of 400 digits
-        return (math.inf,)
+        read = (math.inf,)
     except (TypeError, ValueError):
-        return ()
+        return Numbers(state=ElementState.UNREADABLE)
+    comma = any(isinstance(v, str) and "," in v for v in values)
+    return Numbers(state=ElementState.READ, values=read, has_decimal_comma=comma)
+
+
+def _with_point(value: Any) -> Any:
+    """A number as Python reads it; raises ValueError of what Python reads and DICOM does not."""
+    written = value if isinstance(value, str) else getattr(value, "original_string", None)
+    if isinstance(value, bytes) or "_" in (written or ""):
+        raise ValueError
+    if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()):
+        return value.replace(",", ".")
+    return value
+
+
+def code_string(dataset: Dataset, keyword: str) -> str | None:
+    """A code string (CS) as every reader of it reads it: in capitals, blanks folded; None if absent.
+
+    CS has no small letters (PS3.5 6.2), but consoles write them. Raises as `text`.
+    """
+    return folded(text(dataset, keyword))
+
+
+def folded(value: str | None) -> str | None:
+    """A term in capitals, with single blanks between its words; None if there is nothing left."""
+    return " ".join((value or "").upper().split()) or None
+
+
+def is_unreadable(dataset: Dataset, keyword: str) -> bool:
+    """Whether an element has a value that cannot even be parsed."""
+    return value_of(dataset, keyword) is None and is_filled(dataset, keyword)
 
 
 def values_of(value: Any) -> list[Any]:
-    """The values of an element, one or several, as a list."""
+    """Return the values of an element, one or several, as a list."""
     return list(value) if isinstance(value, list | tuple | MutableSequence) else [value]
 
 
 def first_item(dataset: Dataset, keyword: str) -> Dataset | None:
-    """The first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
+    """Return the first item of a sequence, or None. Raises RefusedInstance HEADER_UNREADABLE."""
     items = value_of(dataset, keyword)
     return items[0] if items else None
 
 
 def printable(value: str | None, *, at_most: int = 64) -> str | None:
-    """The value without control characters, shortened; for columns that analysts read."""
+    """Return the value without control characters, shortened; for columns that analysts read."""
     kept = "".join(c for c in value or "" if c.isprintable()).strip()[:at_most]
     return kept or None
 
@@ -226,21 +296,3 @@ def codes(dataset: Dataset, keyword: str) -> list[tuple[str | None, str | None]]
         (text(item, "CodingSchemeDesignator"), text(item, "CodeValue"))
         for item in value_of(dataset, keyword) or ()
     ]
-
-
-def age_years(dataset: Dataset) -> float | None:
-    """Patient's Age (AS: 3 digits and D, W, M or Y) in years; else by birth and study date."""
-    found = _AGE.fullmatch((text(dataset, "PatientAge") or "").upper())
-    if found:
-        return int(found[1]) * _DAYS_PER_UNIT[found[2]] / 365.25
-    born, seen = (_day(dataset, k) for k in ("PatientBirthDate", "StudyDate"))
-    if born is None or seen is None or seen < born:
-        return None
-    return (seen - born).days / 365.25
-
-
-def _day(dataset: Dataset, keyword: str) -> date | None:
-    try:
-        return datetime.strptime(text(dataset, keyword) or "", "%Y%m%d").replace(tzinfo=UTC).date()
-    except ValueError:
-        return None

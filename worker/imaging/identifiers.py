@@ -44,7 +44,7 @@ def required_uids(dataset: FileDataset) -> dict[str, str]:
 
 
 def is_uid(value: str) -> bool:
-    """Whether this may be a UID, by the same rule."""
+    """Return whether this may be a UID, by the same rule."""
     return bool(_UID.fullmatch(value))
 
 

@@ -21,7 +21,12 @@ _HEADER = 14
 def check_tiles(stream: bytes) -> None:
     """Hold the tile-parts of a code stream, or of the one in a JP2 file, against its SIZ segment.
 
-    Raises RefusedInstance PIXEL_DATA_TRUNCATED, DECODE_FAILED.
+    Args:
+        stream: The compressed stream of one frame.
+
+    Raises:
+        RefusedInstance: PIXEL_DATA_TRUNCATED if a tile lacks or is cut short, DECODE_FAILED if the
+            headers contradict each other.
     """
     try:
         expected, first = _grid(stream, max(stream.find(START_OF_JPEG_2000), 0))
@@ -40,7 +45,7 @@ def check_tiles(stream: bytes) -> None:
 
 
 def _grid(stream: bytes, start: int) -> tuple[int, int]:
-    """How many tiles SIZ declares (B.3), and where the first tile-part begins."""
+    """Return how many tiles SIZ declares (B.3), and where the first tile-part begins."""
     x_size, y_size, _, _, width, height, left, top = struct.unpack_from(">8I", stream, start + 8)
     tiles = -(-(x_size - left) // width) * -(-(y_size - top) // height)
     if not 0 < tiles <= _MOST_TILES:

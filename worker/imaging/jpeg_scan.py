@@ -62,7 +62,18 @@ class Scan:
 
 
 def check_scan(stream: bytes) -> Scan:
-    """The scan of a stream. Raises RefusedInstance PIXEL_DATA_TRUNCATED, DECODE_FAILED."""
+    """Find the scan of a JPEG stream and hold its length against the picture in its header.
+
+    Args:
+        stream: The compressed stream of one frame.
+
+    Returns:
+        The scan, with its restart intervals.
+
+    Raises:
+        RefusedInstance: PIXEL_DATA_TRUNCATED if restart intervals lack or are shorter than any
+            picture of this size can be, DECODE_FAILED if the headers do not add up.
+    """
     try:
         scan = _scan_of(stream)
     except (struct.error, IndexError):

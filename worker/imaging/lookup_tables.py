@@ -30,10 +30,16 @@ class LookupTable:
 def lookup_table(
     item: Dataset, *, signed_input: bool, little_endian: bool = True
 ) -> LookupTable | None:
-    """The table of one sequence item; None if descriptor and data do not fit together.
+    """Read the table of one item of a Modality or VOI LUT Sequence (PS3.3 C.11.1.1.1, C.11.2.1.1).
 
-    `signed_input`: whether the values looked up can be negative; the second descriptor value is
-    US or SS accordingly, and writers get that wrong.
+    Args:
+        item: The item, with LUT Descriptor and LUT Data.
+        signed_input: Whether the values looked up can be negative; the second descriptor value is
+            US or SS accordingly, and writers get that wrong.
+        little_endian: Byte order of LUT Data where it is bytes.
+
+    Returns:
+        The table; None if descriptor and data do not fit together.
     """
     descriptor = numbers(item, "LUTDescriptor")
     data = value_of(item, "LUTData")
@@ -72,5 +78,5 @@ def _entries(data: object, count: int, *, little_endian: bool) -> np.ndarray | N
 
 
 def _is_word(value: float) -> bool:
-    """Whether this is what US or SS can hold; infinity and no number are not."""
+    """Return whether this is what US or SS can hold; infinity and no number are not."""
     return -0x8000 <= value <= 0xFFFF and value == int(value)

@@ -67,7 +67,13 @@ class NormalisationRecord:
     """How many pixels lie outside the shutter."""
     shutter_passed_over: str | None
     """Why a shutter that is there was not used."""
+    patient_orientation: str | None
+    """(0020,0020), of the picture as it is stored."""
+    reorientation: str | None
+    """How the picture was turned, of "transposed", "mirrored", "upended", in this order; None: not."""
+    decimal_commas: str | None
+    """Keywords of the elements in which a comma was read as a point, with blanks between."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-able values."""
+        """Return the record as JSON-able values."""
         return dataclasses.asdict(self)

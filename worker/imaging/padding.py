@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 from pydicom.dataset import Dataset
 
-from worker.imaging.header_values import integer
+from worker.imaging.header_values import integer, is_filled
 from worker.imaging.pixel_layout import PixelLayout
+from worker.imaging.refusals import Step
+from worker.imaging.unreadable import element_unreadable
 
 
 def padding_range(dataset: Dataset, layout: PixelLayout) -> tuple[int, int] | None:
-    """The least and the greatest stored value that is padding, both inclusive; None without."""
-    value = _as_stored(integer(dataset, "PixelPaddingValue"), layout)
+    """The least and the greatest stored value that is padding, both inclusive; None without.
+
+    Raises RefusedInstance ELEMENT_UNREADABLE: padding that is taken for picture spoils extremes and stretch.
+    """
+    value = _as_stored(_deciding_integer(dataset, "PixelPaddingValue"), layout)
     if value is None:
         return None
-    limit = _as_stored(integer(dataset, "PixelPaddingRangeLimit"), layout)
+    limit = _as_stored(_deciding_integer(dataset, "PixelPaddingRangeLimit"), layout)
     other = value if limit is None else limit
     return min(value, other), max(value, other)
 
@@ -24,6 +29,15 @@ def is_padding(domain: np.ndarray, padding: tuple[int, int] | None) -> np.ndarra
     if padding is None:
         return np.zeros(domain.shape, dtype=bool)
     return (domain >= padding[0]) & (domain <= padding[1])
+
+
+def _deciding_integer(dataset: Dataset, keyword: str) -> int | None:
+    value = integer(dataset, keyword)
+    if value is None and is_filled(dataset, keyword):
+        raise element_unreadable(
+            keyword, expected="one whole number, or no value", step=Step.NORMALISE
+        )
+    return value
 
 
 def _as_stored(value: int | None, layout: PixelLayout) -> int | None:

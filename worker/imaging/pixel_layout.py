@@ -8,8 +8,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from worker.imaging import vocabulary
-from worker.imaging.header_values import integer, number_of_frames, text
+from worker.imaging.header_values import code_string, integer, is_filled, number_of_frames
 from worker.imaging.refusals import Step, refused
+from worker.imaging.unreadable import UNREADABLE_VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +72,26 @@ _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
 def pixel_layout(dataset: Dataset) -> PixelLayout:
-    """The layout of a dataset's pixels; raises RefusedInstance PIXEL_HEADER_INVALID, HEADER_UNREADABLE."""
+    """Return the layout of a dataset's pixels (PS3.3 C.7.6.3), checked by a table.
+
+    Args:
+        dataset: An instance.
+
+    Returns:
+        Size, bits, sign, frames and Photometric Interpretation.
+
+    Raises:
+        RefusedInstance: PIXEL_HEADER_INVALID names the first element that breaks its rule;
+            HEADER_UNREADABLE.
+    """
     seen: dict[str, int] = {}
     for name, keyword, tag, accepts, expected in _TABLE:
         value = integer(dataset, keyword)
         if value is None or not accepts(value, seen):
-            raise _invalid(tag, vocabulary.ABSENT if value is None else str(value), expected)
+            nothing = UNREADABLE_VALUE if is_filled(dataset, keyword) else vocabulary.ABSENT
+            raise _invalid(tag, nothing if value is None else str(value), expected)
         seen[name] = value
-    photometric = text(dataset, "PhotometricInterpretation")
+    photometric = code_string(dataset, "PhotometricInterpretation")
     if photometric not in _MONOCHROME:
         found = vocabulary.term(photometric, vocabulary.PHOTOMETRIC_INTERPRETATIONS)
         tag = "(0028,0004) Photometric Interpretation"

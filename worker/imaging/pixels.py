@@ -1,4 +1,4 @@
-"""A dataset to one normalised frame: decode, modality, VOI, polarity, shutter, in the standard's order.
+"""A dataset to one normalised frame: decode, modality, VOI, polarity, shutter, then Patient Orientation.
 
 A stored value has at most 16 bits, so the steps up to polarity together are one table of at most 65,536
 entries. It is computed exactly, in float64, and applied in one pass over the full-size picture.
@@ -17,6 +17,7 @@ from worker.imaging.decoders import decode_frame
 from worker.imaging.frame_values import FrameValues
 from worker.imaging.modality import Modality, modality_of
 from worker.imaging.normalisation_record import NormalisationRecord
+from worker.imaging.orientation import patient_orientation, reorientation_of_dataset
 from worker.imaging.padding import is_padding, padding_range
 from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.polarity import is_inverted, presentation_lut_shape
@@ -45,12 +46,28 @@ class NormalisedFrame:
 def normalise_frame(
     dataset: Dataset, spec: PreprocessingSpec, frame_number: int = 1
 ) -> NormalisedFrame:
-    """Decode one frame, counted from 1, and bring it to [0, 1] at full resolution.
+    """Decode one frame and bring it to [0, 1] at full resolution.
 
-    Raises RefusedInstance: those of `decode_frame`, SHUTTER_INVALID, MODALITY_LUT_INVALID,
-    WINDOW_OUT_OF_BOUNDS, CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE. Waits while other threads'
-    frames fill the memory that decoding may take. Safe in many threads at once as long as each has
-    its own dataset.
+    Waits while other threads' frames fill the memory that decoding may take. Safe in many threads
+    at once as long as each has its own dataset.
+
+    Args:
+        dataset: An instance with Pixel Data, from `read_dataset`.
+        spec: The recipe of the model that is to see it.
+        frame_number: Which frame, counted from 1.
+
+    Returns:
+        Pixels float32 (H, W) in [0, 1], and the record of what was done.
+
+    Raises:
+        RefusedInstance: Those of `decode_frame`, SHUTTER_INVALID, MODALITY_LUT_INVALID,
+            WINDOW_OUT_OF_BOUNDS, CONSTANT_IMAGE, FRAME_NOT_FINITE, FRAME_TOO_LARGE, HEADER_UNREADABLE,
+            ELEMENT_UNREADABLE.
+
+    Example:
+        >>> frame = normalise_frame(read_dataset(Path("a.dcm")), manifest.preprocessing)
+        >>> frame.pixels.dtype, frame.record.decoder
+        (dtype('float32'), 'native')
     """
     layout = pixel_layout(dataset)
     with PROCESS_BUDGET.reserved(layout.rows * layout.columns):
@@ -76,6 +93,7 @@ def _normalised(
     _refuse_blank(voi.curve(modality.curve(values.possible)))
     shape = presentation_lut_shape(dataset)
     inverted = is_inverted(layout.photometric_interpretation, shape)
+    reorientation = reorientation_of_dataset(dataset)
 
     table = transfer_table(domain, modality, voi, inverted=inverted)
     table[values.padding] = 0.0
@@ -84,7 +102,7 @@ def _normalised(
     if shutter.covered is not None:
         np.putmask(pixels, shutter.covered, shutter.shown_as)
     return NormalisedFrame(
-        pixels=pixels,
+        pixels=reorientation.of_picture(pixels),
         record=NormalisationRecord(
             decoder=decoder,
             frame_number=frame_number,
@@ -94,6 +112,9 @@ def _normalised(
             padding_range_limit=padding[1] if padding else None,
             inverted=inverted,
             presentation_lut_shape=shape,
+            patient_orientation=patient_orientation(dataset),
+            reorientation=str(reorientation) or None,
+            decimal_commas=" ".join((*modality.decimal_commas, *voi.decimal_commas)) or None,
             **_of_layout(layout),
             **_of_modality(modality),
             **_of_voi(voi),

@@ -40,12 +40,12 @@ class PreprocessingSpec:
     """Divided by per channel (ImageNet's)."""
 
     def to_json(self) -> str:
-        """The recipe as one line of canonical JSON (sorted keys)."""
+        """Return the recipe as one line of canonical JSON (sorted keys)."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> PreprocessingSpec:
-        """The recipe back from JSON; an unknown or missing key is refused by name."""
+        """Read the recipe back from JSON; an unknown or missing key is refused by name."""
         values = json.loads(text)
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or set(values) != known:

@@ -6,7 +6,6 @@ Nothing of a file's content, and nothing that pydicom says about it, reaches an 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,20 +15,25 @@ from pydicom.dataset import Dataset
 
 from worker.errors import Rejected
 from worker.imaging import lexicon, vocabulary
+from worker.imaging.ages_and_dates import read_age
 from worker.imaging.console_text import console_text
 from worker.imaging.dicom_files import Source, open_dataset
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.header_values import (
-    age_years,
+    ElementState,
+    code_string,
     codes,
     integer,
+    is_filled,
+    is_unreadable,
     number_of_frames,
-    numbers,
     printable,
+    read_numbers,
     snomed_code,
     text,
 )
 from worker.imaging.identifiers import REQUIRED_KEYWORDS, required_uids
+from worker.imaging.orientation import is_orientation_unreadable, patient_orientation
 from worker.imaging.refusals import Step, refused
 from worker.imaging.unreadable import refuses_the_unforeseen
 
@@ -73,7 +77,14 @@ HEADER_KEYWORDS = [
     *_NUMBERS.values(),
     *(keyword for keyword, _, _ in _TERMS.values()),
     *_PHRASES.values(),
-    *("SpecificCharacterSet", "PatientID", "AccessionNumber", "PatientSex", "PatientAge"),
+    *(
+        "SpecificCharacterSet",
+        "PatientID",
+        "IssuerOfPatientID",
+        "AccessionNumber",
+        "PatientSex",
+        "PatientAge",
+    ),
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("ProcedureCodeSequence", "PatientOrientation", "Manufacturer", "NumberOfFrames"),
     *_PIXEL_SIZES,
@@ -92,14 +103,26 @@ class Studies(NamedTuple):
 
 @refuses_the_unforeseen(Step.HEADER)
 def read_header(source: Source) -> InstanceHeader:
-    """The header of one instance; reading stops before the pixels.
+    """Read the header of one instance; reading stops before the pixels.
 
-    `source`: a path, or a binary file positioned at its start. Raises RefusedInstance
-    (NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR, ..._UID_MISSING, ..._UID_INVALID)
-    and OSError.
+    Args:
+        source: A path, or a binary file positioned at its start.
+
+    Returns:
+        What eligibility, intake and results need to know of the instance.
+
+    Raises:
+        RefusedInstance: NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR,
+            ..._UID_MISSING, ..._UID_INVALID.
+        OSError: The file cannot be opened or read.
+
+    Example:
+        >>> read_header(Path("a.dcm")).sop_class_uid
+        '1.2.840.10008.5.1.4.1.1.1.1'
     """
     dataset = open_dataset(source, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
     uids = required_uids(dataset)
+    age = read_age(dataset)
     return InstanceHeader(
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
@@ -107,26 +130,40 @@ def read_header(source: Source) -> InstanceHeader:
         sop_class_uid=uids["SOPClassUID"],
         transfer_syntax_uid=uids["TransferSyntaxUID"],
         patient_id=text(dataset, "PatientID"),
+        issuer_of_patient_id=text(dataset, "IssuerOfPatientID"),
         accession_number=text(dataset, "AccessionNumber"),
         patient_sex=_sex(dataset),
-        patient_age_years=age_years(dataset),
+        patient_age_years=age.years,
+        is_age_unreadable=age.state is ElementState.UNREADABLE,
         manufacturer=printable(text(dataset, "Manufacturer")),
         series_description=text(dataset, "SeriesDescription"),
         software_versions=text(dataset, "SoftwareVersions"),
         anatomic_region=_anatomic_region(dataset),
         view_code=_view_code(dataset),
-        patient_orientation=_orientation(dataset),
+        patient_orientation=patient_orientation(dataset),
         pixel_sizes=tuple(_pixel_sizes(dataset)),
         number_of_frames=number_of_frames(dataset),
+        unreadable=frozenset(_unreadable(dataset)),
+        decimal_commas=frozenset(
+            keyword for keyword in _PIXEL_SIZES if read_numbers(dataset, keyword).has_decimal_comma
+        ),
         **_numbers_and_terms(dataset),
     )
 
 
 @refuses_the_unforeseen(Step.DECODE)
 def read_dataset(source: Source) -> Dataset:
-    """The whole instance with its pixel data, ready for `normalise_frame`.
+    """Read the whole instance with its pixel data, ready for `normalise_frame`.
 
-    Raises RefusedInstance (those of `read_header`, FILE_TRUNCATED, PIXEL_DATA_MISSING), OSError.
+    Args:
+        source: A path, or a binary file positioned at its start.
+
+    Returns:
+        The data set with its file meta information.
+
+    Raises:
+        RefusedInstance: Those of `read_header`, FILE_TRUNCATED, PIXEL_DATA_MISSING.
+        OSError: The file cannot be opened or read.
     """
     dataset = open_dataset(source)
     # pydicom swallows the end of the file inside an element and gives an empty dataset.
@@ -173,20 +210,45 @@ def _numbers_and_terms(dataset: Dataset) -> dict[str, Any]:
 
 
 def _sex(dataset: Dataset) -> str | None:
-    value = (text(dataset, "PatientSex") or "").upper()
+    value = code_string(dataset, "PatientSex")
     return value if value in {"M", "F", "O"} else None
 
 
-def _orientation(dataset: Dataset) -> str | None:
-    value = (text(dataset, "PatientOrientation") or "").upper()
-    return value if re.fullmatch(r"[APLRHF]{1,3}\\[APLRHF]{1,3}", value) else None
+def _unreadable(dataset: Dataset) -> Iterator[str]:
+    """The keywords of elements with a value that means nothing; rules and cautions judge them."""
+    for keyword in HEADER_KEYWORDS:
+        if is_unreadable(dataset, keyword):
+            yield keyword
+    for keyword in _NUMBERS.values():
+        if integer(dataset, keyword) is None and is_filled(dataset, keyword):
+            yield keyword
+    for keyword in _PIXEL_SIZES:
+        if read_numbers(dataset, keyword).state is not ElementState.ABSENT and (
+            _pixel_size(dataset, keyword) is None
+        ):
+            yield keyword
+    if is_orientation_unreadable(dataset):
+        yield "PatientOrientation"
+    intent = code_string(dataset, "PresentationIntentType")
+    if intent and intent not in vocabulary.PRESENTATION_INTENTS:
+        yield "PresentationIntentType"
 
 
 def _pixel_sizes(dataset: Dataset) -> Iterator[PixelSize]:
     for keyword, element in _PIXEL_SIZES.items():
-        values = numbers(dataset, keyword)
-        if len(values) == 2 and all(math.isfinite(value) and value > 0 for value in values):
-            yield PixelSize(element=element, height=values[0], width=values[1])
+        size = _pixel_size(dataset, keyword)
+        if size and any(size):
+            yield PixelSize(element=element, height=size[0], width=size[1])
+
+
+def _pixel_size(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Height and width, both 0 where a console knows none; None if they cannot be those of a pixel."""
+    values = read_numbers(dataset, keyword).values
+    if len(values) != 2 or not all(map(math.isfinite, values)):
+        return None
+    height, width = values
+    is_size = (height > 0 and width > 0) or (height, width) == (0, 0)
+    return (height, width) if is_size else None
 
 
 def _view_code(dataset: Dataset) -> str | None:

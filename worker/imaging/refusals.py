@@ -55,7 +55,7 @@ class RefusedInstance(Rejected):
 def refused(
     code: str, *, step: Step, found: str, expected: str, advice: str, tag: str | None = None
 ) -> RefusedInstance:
-    """The exception for one refusal; its sentence is put together from the parts."""
+    """Return the exception for one refusal; its sentence is put together from the parts."""
     subject = tag or "The file"
     return RefusedInstance(
         Refusal(

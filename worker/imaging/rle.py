@@ -32,7 +32,7 @@ def decode_rle(stream: bytes, layout: PixelLayout) -> np.ndarray:
 
 
 def _plane(segment: bytes, pixels: int) -> np.ndarray:
-    """One byte of every sample, uint8 (pixels,)."""
+    """Return one byte of every sample, uint8 (pixels,)."""
     alone = _HEADER.pack(1, _HEADER.size, *[0] * 14) + segment
     plane = imagecodecs.dicomrle_decode(alone, np.dtype(np.uint8), out=bytearray(pixels))
     if len(plane) != pixels:
@@ -41,7 +41,7 @@ def _plane(segment: bytes, pixels: int) -> np.ndarray:
 
 
 def _segments(stream: bytes, layout: PixelLayout) -> list[tuple[int, int]]:
-    """One per byte of a sample, the first behind the header, each behind the last (G.3)."""
+    """Return one per byte of a sample, the first behind the header, each behind the last (G.3)."""
     if len(stream) > _HEADER.size:
         count, *offsets = _HEADER.unpack_from(stream)
         bounds = list(pairwise([*offsets[: layout.container.itemsize], len(stream)]))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.imaging import lexicon, vocabulary
+from worker.imaging import lexicon, orientation, vocabulary
 from worker.imaging.decoders import DECODERS
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
 from worker.imaging.refusals import Refusal, Step
+from worker.imaging.unreadable import (
+    ELEMENT_ADVICE,
+    ELEMENT_UNREADABLE,
+    UNREADABLE_VALUE,
+    element_name,
+)
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_X_RAY_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -22,6 +28,7 @@ SQUARE_WITHIN = 0.02
 _RADIOGRAPHY = {"CR", "DX"}
 FRONTAL_CODES = {"AP", "PA", "FRONTAL"}
 _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
+_TWO_NUMBERS = "height and width of a pixel as two numbers above 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +66,17 @@ def _value(name: str) -> Callable[[InstanceHeader], str]:
 
     def read(header: InstanceHeader) -> str:
         value = getattr(header, name)
+        if value is None and keyword in header.unreadable:
+            return UNREADABLE_VALUE
         return vocabulary.ABSENT if value is None else str(value)
 
+    keyword = _keyword(name)
     return read
+
+
+def _keyword(name: str) -> str:
+    """The keyword of a field that is named after one: "high_bit" -> "HighBit"."""
+    return name.title().replace("_", "")
 
 
 def _is_chest(header: InstanceHeader) -> bool:
@@ -79,9 +94,9 @@ def _is_frontal(header: InstanceHeader) -> bool:
     return header.view_code in FRONTAL_CODES and not lexicon.is_known(view)
 
 
-def _rows_run_sideways(header: InstanceHeader) -> bool:
-    """PS3.3 C.7.6.1.1.1: in a frontal view neither direction runs to anterior or posterior."""
-    return not set(header.patient_orientation or "") & {"A", "P"}
+def _runs_as_a_frontal_view(header: InstanceHeader) -> bool:
+    """PS3.3 C.7.6.1.1.1: a frontal view has left and right one way, head and feet the other."""
+    return header.patient_orientation is None or orientation.is_frontal(header.patient_orientation)
 
 
 def _fits(name: str) -> Callable[[InstanceHeader, EligibilityPolicy], bool]:
@@ -103,14 +118,42 @@ def _bits_make_sense(header: InstanceHeader) -> bool:
 
 
 def _bits(header: InstanceHeader) -> str:
-    read = (header.bits_allocated, header.bits_stored, header.high_bit)
-    return ", ".join(vocabulary.ABSENT if value is None else str(value) for value in read)
+    return ", ".join(_value(name)(header) for name in ("bits_allocated", "bits_stored", "high_bit"))
 
 
 def _is_for_processing(header: InstanceHeader) -> bool:
     return (
         header.presentation_intent_type == "FOR PROCESSING"
         or header.sop_class_uid == DIGITAL_X_RAY_FOR_PROCESSING
+    )
+
+
+DECIDING = {
+    "PresentationIntentType": "FOR PRESENTATION or FOR PROCESSING",
+    "BodyPartExamined": "a body part as text",
+    "AnatomicRegionSequence": "a sequence of codes",
+    "ViewPosition": "a view as text",
+    "ViewCodeSequence": "a sequence of codes",
+    "PatientOrientation": orientation.EXPECTED,
+    "PixelAspectRatio": _TWO_NUMBERS,
+    "ImagerPixelSpacing": _TWO_NUMBERS,
+    "PixelSpacing": _TWO_NUMBERS,
+    "NominalScannedPixelSpacing": _TWO_NUMBERS,
+    "BurnedInAnnotation": "YES or NO",
+}
+"""Elements that may be absent and decide where they are there -> what is expected then. Those that must
+be there have a rule of their own, which tells absent from unreadable."""
+
+
+def _readable(keyword: str, expected: str) -> Rule:
+    """The rule that an element which decides is not taken for absent when it cannot be read."""
+    return Rule(
+        code=ELEMENT_UNREADABLE,
+        tag=element_name(keyword),
+        expected=f"{expected}, or no value",
+        passes=lambda h, _: keyword not in h.unreadable,
+        found=lambda _: UNREADABLE_VALUE,
+        advice=ELEMENT_ADVICE,
     )
 
 
@@ -177,10 +220,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         code="ORIENTATION_NOT_FRONTAL",
         tag="(0020,0020) Patient Orientation",
-        expected="rows and columns that run left, right, head or foot",
-        passes=lambda h, _: _rows_run_sideways(h),
+        expected="rows that run left or right and columns that run to head or foot, or the reverse",
+        passes=lambda h, _: _runs_as_a_frontal_view(h),
         found=_value("patient_orientation"),
-        advice="Rows that run to anterior or posterior are a lateral view.",
+        advice="It contradicts a frontal view; what runs to anterior or posterior is a lateral one.",
     ),
     Rule(
         code="PHOTOMETRIC_NOT_MONOCHROME",
@@ -266,5 +309,6 @@ RULES: tuple[Rule, ...] = (
         found=lambda h: vocabulary.uid_name(h.transfer_syntax_uid, "transfer syntax"),
         advice="Send it uncompressed or in a lossless JPEG encoding.",
     ),
+    *(_readable(keyword, expected) for keyword, expected in DECIDING.items()),
 )
 """Every reason to refuse, in the order in which they are told."""

@@ -15,11 +15,20 @@ def stored_values(
     *,
     lossy: bool = False,
 ) -> np.ndarray:
-    """Stored values (H, W), uint8/uint16/int8/int16, from what a decoder gave.
+    """Return stored values from what a decoder gave.
 
-    `containers`: integers (H, W). `codestream`: what the compressed stream says of itself; None
-    for native and RLE data, which keep the whole container. Order: bring to width, shift by the
-    high bit, drop (lossless) or clip (lossy) what lies outside Bits Stored, give it its sign.
+    Order: bring to width, shift by the high bit, drop (lossless) or clip (lossy) what lies outside
+    Bits Stored, give it its sign.
+
+    Args:
+        containers: Integers (H, W).
+        layout: What the header says of the pixels.
+        codestream: What the compressed stream says of itself; None for native and RLE data, which
+            keep the whole container.
+        lossy: Whether the coding may overshoot.
+
+    Returns:
+        Stored values (H, W), uint8, uint16, int8 or int16.
     """
     width = codestream.precision if codestream else layout.bits_allocated
     values = containers.astype(_dtype(layout, signed=containers.dtype.kind == "i"), copy=False)
@@ -33,7 +42,7 @@ def stored_values(
 
 
 def _with_sign(values: np.ndarray, layout: PixelLayout, width: int) -> np.ndarray:
-    """The low `width` bits as unsigned or two's complement, whatever the decoder called them."""
+    """Return the low `width` bits as unsigned or two's complement, as the header says."""
     unused = layout.bits_allocated - width
     values = values.view(_dtype(layout, signed=layout.signed))
     if unused == 0 or (not layout.signed and _fits(values, width)):

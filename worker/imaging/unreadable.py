@@ -1,4 +1,4 @@
-"""HEADER_UNREADABLE: the refusal of a header that cannot be read, and the boundary where it ends.
+"""What cannot be read: a header (HEADER_UNREADABLE), or one element that decides (ELEMENT_UNREADABLE).
 
 Any element may hold anything, and pydicom parses on access. So a boundary lets out refusals and what is
 the machine's fault; all else refuses the one instance, and its traceback is kept for operators.
@@ -19,13 +19,16 @@ from worker.logging import get_logger, log_traceback
 log = get_logger(__name__)
 
 HEADER_UNREADABLE = "HEADER_UNREADABLE"
+ELEMENT_UNREADABLE = "ELEMENT_UNREADABLE"
+UNREADABLE_VALUE = "a value that cannot be read"
+ELEMENT_ADVICE = "Its source must write a value that PS3.5 allows, or none."
 _ADVICE = "Send the instance again; if it stays so, its source writes broken files."
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 def element_name(keyword: str) -> str:
-    """An element as refusals name it: "Rows" -> "(0028,0010) Rows"."""
+    """Return an element as refusals name it: "Rows" -> "(0028,0010) Rows"."""
     tag = tag_for_keyword(keyword) or 0
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {dictionary_description(tag)}"
 
@@ -33,7 +36,7 @@ def element_name(keyword: str) -> str:
 def unreadable(
     *, found: str, expected: str, keyword: str | None = None, step: Step = Step.HEADER
 ) -> RefusedInstance:
-    """The refusal of one element, or of a file of which nobody knows which element it is."""
+    """Return the refusal of one element, or of a file of which nobody knows which element it is."""
     return refused(
         HEADER_UNREADABLE,
         step=step,
@@ -41,6 +44,18 @@ def unreadable(
         found=found,
         expected=expected,
         advice=_ADVICE,
+    )
+
+
+def element_unreadable(keyword: str, *, expected: str, step: Step) -> RefusedInstance:
+    """The refusal of one element that decides and whose value means nothing: it is not absent."""
+    return refused(
+        ELEMENT_UNREADABLE,
+        step=step,
+        tag=element_name(keyword),
+        found=UNREADABLE_VALUE,
+        expected=expected,
+        advice=ELEMENT_ADVICE,
     )
 
 

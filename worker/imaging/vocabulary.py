@@ -54,12 +54,12 @@ SNOMED_ALIASES = {"SCT": "SCT", "SRT": "SRT", "SNM3": "SRT", "99SDM": "SRT"}
 
 
 def describe(value: str) -> str:
-    """What may be said about a value that is no defined term: how long it is."""
+    """Return what may be said about a value that is no defined term: how long it is."""
     return f"a value of {len(value)} characters that is no defined term"
 
 
 def term(value: str | None, terms: frozenset[str]) -> str | None:
-    """The value in capitals if it is one of `terms`, a description if not, None if empty."""
+    """Return the value in capitals if it is one of `terms`, a description if not, None if empty."""
     if value is None or not value.strip():
         return None
     upper = value.strip().upper()
@@ -67,5 +67,5 @@ def term(value: str | None, terms: frozenset[str]) -> str | None:
 
 
 def uid_name(uid: str, what: str) -> str:
-    """The registered name of a UID; an unregistered one is only called what it should be."""
+    """Return the registered name of a UID; an unregistered one is only called what it should be."""
     return str(UID(uid).name) if uid in UID_dictionary else f"an unregistered {what}"

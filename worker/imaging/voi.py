@@ -15,10 +15,11 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from worker.imaging.frame_values import FrameValues
-from worker.imaging.header_values import first_item, numbers, text, value_of
+from worker.imaging.header_values import code_string, first_item, is_unreadable, numbers, value_of
 from worker.imaging.lookup_tables import lookup_table
-from worker.imaging.modality import GREATEST, Curve, Modality
+from worker.imaging.modality import GREATEST, Curve, Modality, commas_in, read_deciding
 from worker.imaging.refusals import Step, refused
+from worker.imaging.unreadable import element_unreadable
 
 
 class VoiKind(StrEnum):
@@ -54,49 +55,99 @@ class Voi:
     """Why something that is there was not used."""
     stretch: tuple[float, float] | None = None
     """Modality values that became 0 and 1, with "percentile_stretch"."""
+    decimal_commas: tuple[str, ...] = ()
+    """Keywords of the elements in which a comma was read as a point."""
 
 
 def voi_of(
     dataset: Dataset, modality: Modality, values: FrameValues, percentiles: tuple[float, float]
 ) -> Voi:
-    """The VOI step: table, else window, else a stretch between the frame's own percentiles.
+    """Return the VOI step: table, else window, else a stretch between the frame's own percentiles.
 
-    Raises RefusedInstance WINDOW_OUT_OF_BOUNDS, HEADER_UNREADABLE.
+    Args:
+        dataset: An instance.
+        modality: Its modality step, which comes before.
+        values: The values of the frame, for the stretch.
+        percentiles: Low and high, in [0, 100], as the recipe says.
+
+    Returns:
+        The step, which maps modality values to [0, 1], and what is recorded of it.
+
+    Raises:
+        RefusedInstance: WINDOW_OUT_OF_BOUNDS, HEADER_UNREADABLE, ELEMENT_UNREADABLE.
     """
+    if is_unreadable(dataset, "VOILUTSequence"):
+        raise element_unreadable(
+            "VOILUTSequence", expected="a sequence of tables", step=Step.NORMALISE
+        )
     luts = len(value_of(dataset, "VOILUTSequence") or ())
-    centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    windows = min(len(centers), len(widths))
+    present = {
+        "luts_present": luts,
+        "windows_present": min(
+            len(numbers(dataset, keyword)) for keyword in ("WindowCenter", "WindowWidth")
+        ),
+    }
     passed_over = None
     if luts:
         curve = _lut_curve(dataset, modality)
         if curve:
-            return Voi(
-                kind=VoiKind.LUT_SEQUENCE, curve=curve, windows_present=windows, luts_present=luts
-            )
+            return Voi(kind=VoiKind.LUT_SEQUENCE, curve=curve, **present)
         passed_over = "the VOI LUT contradicts its descriptor"
-    if windows:
-        _refuse_beyond_bounds(centers[0], widths[0])
-        function = (text(dataset, "VOILUTFunction") or "LINEAR").upper()
-        if is_allowed(centers[0], widths[0], function):
-            return Voi(
-                kind=VoiKind.WINDOW,
-                curve=window_curve(centers[0], widths[0], function),
-                window_center=centers[0],
-                window_width=widths[0],
-                function=function,
-                windows_present=windows,
-                luts_present=luts,
-                passed_over=passed_over,
-            )
-        passed_over = "the window is not one that PS3.3 C.11.2.1 allows"
+    window = window_of(dataset)
+    if isinstance(window, Window):
+        return Voi(
+            kind=VoiKind.WINDOW,
+            curve=window_curve(window.center, window.width, window.function),
+            window_center=window.center,
+            window_width=window.width,
+            function=window.function,
+            passed_over=passed_over,
+            decimal_commas=window.decimal_commas,
+            **present,
+        )
     low, high = values.percentiles(modality.curve, percentiles)
     return Voi(
         kind=VoiKind.PERCENTILE_STRETCH,
         curve=_ramp((low + high) / 2, high - low),
-        windows_present=windows,
-        luts_present=luts,
-        passed_over=passed_over,
+        passed_over=window or passed_over,
         stretch=(low, high),
+        **present,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The first window of a header, one that PS3.3 C.11.2.1 allows."""
+
+    center: float
+    """(0028,1050)."""
+    width: float
+    """(0028,1051)."""
+    function: str
+    """(0028,1056): LINEAR, LINEAR_EXACT or SIGMOID."""
+    decimal_commas: tuple[str, ...]
+    """Keywords of the elements in which a comma was read as a point."""
+
+
+def window_of(dataset: Dataset) -> Window | str | None:
+    """The first window; why the one that is there is passed over; None if there is none.
+
+    Raises RefusedInstance WINDOW_OUT_OF_BOUNDS, ELEMENT_UNREADABLE.
+    """
+    said = {kw: read_deciding(dataset, kw) for kw in ("WindowCenter", "WindowWidth")}
+    centers, widths = (numbers_said.values for numbers_said in said.values())
+    if not (centers and widths):
+        return "the window lacks its center or width" if centers or widths else None
+    _refuse_beyond_bounds(centers[0], widths[0])
+    if is_unreadable(dataset, "VOILUTFunction"):
+        raise element_unreadable(
+            "VOILUTFunction", expected=" or ".join(_FUNCTIONS), step=Step.NORMALISE
+        )
+    function = code_string(dataset, "VOILUTFunction") or "LINEAR"
+    if not is_allowed(centers[0], widths[0], function):
+        return "the window is not one that PS3.3 C.11.2.1 allows"
+    return Window(
+        center=centers[0], width=widths[0], function=function, decimal_commas=commas_in(said)
     )
 
 
@@ -116,7 +167,7 @@ def _refuse_beyond_bounds(center: float, width: float) -> None:
 
 
 def window_curve(center: float, width: float, function: str = "LINEAR") -> Curve:
-    """The window as a function to [0, 1]; the three of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
+    """Return the window as a function to [0, 1]; the three of PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
     return _FUNCTIONS[function](center, width)
 
 

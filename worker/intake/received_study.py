@@ -33,6 +33,7 @@ def received_study(
         source=source,
         site_ae_title=_without_nul(site_ae_title),
         patient_id=_without_nul(first.patient_id),
+        issuer_of_patient_id=_without_nul(first.issuer_of_patient_id),
         accession_number=_without_nul(first.accession_number),
         patient_sex=first.patient_sex,
         patient_age_years=first.patient_age_years,

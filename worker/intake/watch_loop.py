@@ -59,18 +59,18 @@ def alive_file(settings: Settings) -> Path:
 def _run_once(watcher: WatchedFolder) -> tuple[str, str] | None:
     """Scan once; return what is wrong (code, sentence), and the next scan tries again."""
     try:
-        turn = watcher.run_once()
+        scan = watcher.run_once()
     except PneumoError as error:
         log.warning("watch_turn_failed", code=error.code, kind=error.kind.value)
         return error.code, error.sentence
     except Exception as error:  # noqa: BLE001  one bad scan must not end the watch
         log.warning("watch_turn_failed", error_type=type(error).__qualname__)
         return None
-    if turn.taken_over or turn.refused:
-        log.info("watch_turn", taken_over=turn.taken_over, refused=turn.refused)
-    if turn.failed:
-        return _failed(turn.failed)
-    return _cannot_leave(turn.cannot_leave) if turn.cannot_leave else None
+    if scan.taken_over or scan.refused:
+        log.info("watch_turn", taken_over=scan.taken_over, refused=scan.refused)
+    if scan.failed:
+        return _failed(scan.failed)
+    return _cannot_leave(scan.cannot_leave) if scan.cannot_leave else None
 
 
 def _failed(count: int) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from worker.listener.incoming_datasets import IncomingMessages
 from worker.listener.incomplete_requests import answer_or_serve
-from worker.listener.pending_connections import Peer, PendingConnections, hang_up
+from worker.listener.pending_connections import PendingConnections, RemoteAddress, hang_up
 from worker.listener.socket_reader import BufferedSocket
 from worker.listener.tls_renewal import ListenerTls
 from worker.logging import get_logger
@@ -58,14 +58,14 @@ class ListenerServer(ThreadedAssociationServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Called for each new connection by the one thread that accepts them."""
-        if self.pending.add(Peer(*client_address[:2]), request):
+        if self.pending.add(RemoteAddress(*client_address[:2]), request):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Called in a thread of this connection alone."""
-        peer = Peer(*client_address[:2])
+        peer = RemoteAddress(*client_address[:2])
         secured = self._secured(request)
         if secured is None:
             self.pending.remove(peer)
@@ -127,7 +127,7 @@ class ConnectionHandler(RequestHandler):
         association.dimse = IncomingMessages(
             association, server.storage, max_bytes=settings.max_file_bytes
         )
-        peer = Peer(*self.client_address[:2])
+        peer = RemoteAddress(*self.client_address[:2])
         association.bind(evt.EVT_CONN_CLOSE, _closed, [server.pending, peer])
         association.bind(evt.EVT_REQUESTED, lambda _: server.pending.remove(peer))
         association.dul.event_queue.get_nowait()  # the plain socket made by now announced itself
@@ -164,7 +164,7 @@ def _has_ended(association: Any) -> bool:
     return association.ident is not None and not association.is_alive()
 
 
-def _closed(event: Any, pending: PendingConnections, peer: Peer) -> None:
+def _closed(event: Any, pending: PendingConnections, peer: RemoteAddress) -> None:
     """Leave nothing behind of what had not arrived, and end the threads of a mere probe.
 
     Load balancers and port scanners come every few seconds; pynetdicom would keep the threads of each

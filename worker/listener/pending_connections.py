@@ -25,7 +25,7 @@ SILENT_AFTER_S = 1.0
 """A real sender asks within milliseconds; in a burst of many none is closed before this time."""
 
 
-class Peer(NamedTuple):
+class RemoteAddress(NamedTuple):
     """The address of a caller, unique while its connection is open."""
 
     host: str
@@ -45,10 +45,10 @@ class PendingConnections:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._pending: dict[Peer, _Pending] = {}
+        self._pending: dict[RemoteAddress, _Pending] = {}
         """Oldest first."""
 
-    def add(self, peer: Peer, connection: socket.socket) -> bool:
+    def add(self, peer: RemoteAddress, connection: socket.socket) -> bool:
         """Add a new connection, at the expense of the oldest silent one; False if there is no room."""
         with self._lock:
             while dropped := self._one_to_drop(peer.host):
@@ -60,13 +60,13 @@ class PendingConnections:
             self._pending[peer] = _Pending(connection, time.monotonic())
             return True
 
-    def replace(self, peer: Peer, connection: socket.socket) -> None:
+    def replace(self, peer: RemoteAddress, connection: socket.socket) -> None:
         """The same connection after its TLS handshake, which keeps its age."""
         with self._lock:
             if pending := self._pending.get(peer):
                 self._pending[peer] = _Pending(connection, pending.since)
 
-    def remove(self, peer: Peer) -> None:
+    def remove(self, peer: RemoteAddress) -> None:
         """The connection asked for its association, or is closed."""
         with self._lock:
             self._pending.pop(peer, None)
@@ -80,8 +80,8 @@ class PendingConnections:
                 hang_up(self._pending.pop(peer).connection)
                 log.info("connection_closed", reason="NO_ASSOCIATION_REQUEST")
 
-    def _one_to_drop(self, host: str) -> Peer | None:
-        """The oldest silent connection, of this host if it has its share; None if there is room."""
+    def _one_to_drop(self, host: str) -> RemoteAddress | None:
+        """Return the oldest silent connection, of this host if it has its share; None: there is room."""
         of_host = [peer for peer in self._pending if peer.host == host]
         if len(of_host) >= MAX_PENDING_PER_HOST:
             candidates = of_host

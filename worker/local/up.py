@@ -15,6 +15,7 @@ from worker.local.supervisor import Supervisor
 from worker.logging import configure_logging
 from worker.screens.console import RESEARCH_ONLY
 from worker.settings import Settings
+from worker.storage.private_folders import keep_private
 
 
 def run_up(settings: Settings, *, concurrency: int, console: Console | None = None) -> int:
@@ -22,6 +23,7 @@ def run_up(settings: Settings, *, concurrency: int, console: Console | None = No
     console = console or Console()
     signals = _note_stop_signals()
     with locked(settings), _own_log(settings), console.status("starting") as status:
+        keep_private(settings)
         require_free_ports(settings)  # before torch is imported, which takes many seconds
         from worker.local.installation import prepare, process_specs, wait_until_ready
 
@@ -30,6 +32,7 @@ def run_up(settings: Settings, *, concurrency: int, console: Console | None = No
             _exit_if_stopped(signals)
 
         prepare(settings)
+        keep_private(settings)  # the database exists now
         _exit_if_stopped(signals)
         supervisor = Supervisor(
             log_dir=settings.log_dir,

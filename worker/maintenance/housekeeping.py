@@ -18,6 +18,7 @@ from worker.maintenance.orphans import (
     sweep_orphans,
     sweep_part_files,
 )
+from worker.maintenance.pseudonyms import Pseudonymiser
 from worker.maintenance.retention import BATCH, remove_expired_files
 from worker.settings import Settings
 
@@ -67,7 +68,8 @@ class Housekeeping:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings, self._database = settings, database
         self._orphans = OrphanSweep(settings, database)
-        self._retained_at = self._swept_at = -math.inf
+        self._pseudonymiser = Pseudonymiser(settings, database)
+        self._retained_at = self._swept_at = self._filled_at = -math.inf
 
     def run_once(self) -> None:
         """Tidy what is due."""
@@ -76,6 +78,8 @@ class Housekeeping:
             removed = remove_expired_files(self._settings, self._database, actor=ACTOR)
             if removed.studies < BATCH:  # else there are more: go on in the next pass
                 self._retained_at = moment
+        if moment - self._filled_at >= INTERVAL_S and not self._pseudonymiser.run_once():
+            self._filled_at = moment
         if moment - self._swept_at >= INTERVAL_S:
             self._swept_at = moment
             end_conditions_of_removed_folders(self._settings, self._database)

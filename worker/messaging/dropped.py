@@ -44,7 +44,7 @@ def _sentence(count: int) -> str:
     noun = "message that has" if count == 1 else "messages that have"
     return (
         f"A worker dropped {count} {noun} not our form. Nothing of ours is lost; somebody else "
-        "writes into our queues. Give the broker a password, and see docs/security.md."
+        "writes into our queues. Give the broker a password, and see docs/operators.md."
     )
 
 

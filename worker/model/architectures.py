@@ -55,7 +55,7 @@ class ResNet50(ResNet):
         return torch.cat(pooled, dim=1), self.logits_from(x)
 
     def stages(self) -> dict[str, nn.Module]:
-        """The network as a chain of named stages, sharing this model's parameters."""
+        """Return the network as a chain of named stages, sharing this model's parameters."""
         stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
         body = {f"layer{i}": getattr(self, f"layer{i}") for i in (1, 2, 3, 4)}
         return {"stem": stem, **body, "head": nn.Sequential(self.avgpool, nn.Flatten(1), self.fc)}
@@ -110,7 +110,7 @@ class VGG16(nn.Module):
         return torch.cat(pooled, dim=1), logits
 
     def stages(self) -> dict[str, nn.Module]:
-        """The network as a chain of named stages, sharing this model's parameters."""
+        """Return the network as a chain of named stages, sharing this model's parameters."""
         ends = (0, 5, 10, 17, 24, 31)  # each block ends with its max pooling
         blocks = {f"block{i}": self.features[ends[i - 1] : ends[i]] for i in range(1, 6)}
         return {**blocks, "head": nn.Sequential(self.pool, nn.Flatten(1), self.classifier)}
@@ -132,7 +132,7 @@ ARCHITECTURES: tuple[str, ...] = tuple(BUILDERS)
 
 
 def build_model(architecture: str) -> Network:
-    """The network with random weights, in training mode: (N, 3, S, S) float -> logits (N,).
+    """Return the network with random weights, in training mode: (N, 3, S, S) float -> logits (N,).
 
     The logit is that of class PNEUMONIA before calibration. Raises Rejected("ARCHITECTURE_UNKNOWN").
     """

@@ -58,9 +58,17 @@ class MicroBatcher:
         self._thread.start()
 
     def submit(self, item: torch.Tensor, *, stat: bool = False) -> Future[Score]:
-        """Queue one input float32 (3, S, S). Blocks while the queue is full.
+        """Queue one input. Blocks while the queue is full.
 
-        Raises Transient("BATCHER_CLOSED") if it is closed, also while waiting for room.
+        Args:
+            item: float32 (3, S, S).
+            stat: Whether it goes before routine inputs.
+
+        Returns:
+            The score, once the batch with this input was computed.
+
+        Raises:
+            Transient: BATCHER_CLOSED if it is closed, also while waiting for room.
         """
         answer: Future[Score] = Future()
         with self._changed:
@@ -103,7 +111,7 @@ class MicroBatcher:
                 self._running, self._since = [], time.monotonic()
 
     def _next_batch(self) -> list[_Waiting]:
-        """The most urgent items, at least one; empty when closed and worked off."""
+        """Return the most urgent items, at least one; empty when closed and worked off."""
         with self._changed:
             while not self._heap and not self._closing:
                 self._changed.wait()
@@ -116,7 +124,7 @@ class MicroBatcher:
             return self._running
 
     def _may_linger(self) -> bool:
-        """Whether waiting a little may fill the batch and delays nobody who is urgent."""
+        """Return whether waiting a little may fill the batch and delays nobody who is urgent."""
         if self._closing or len(self._heap) >= self._max_batch or not self._heap:
             return False
         return self._heap[0].rank != STAT

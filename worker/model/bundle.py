@@ -56,10 +56,23 @@ class Bundle:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Verify everything, then build the network. Raises BundleRefused at the first check that fails.
+    """Verify everything, then build the network.
 
-    Order: files, manifest, hashes, meaning, weights, guard, golden answers; nothing is parsed before its
-    hash is known to be right.
+    Order: files, manifest, hashes, meaning, weights, guard, golden answers; nothing is parsed
+    before its hash is known to be right.
+
+    Args:
+        folder: The bundle.
+
+    Returns:
+        The bundle with its network on the CPU, in evaluation mode.
+
+    Raises:
+        BundleRefused: The first check that fails.
+
+    Example:
+        >>> load_bundle(PACKAGED / "resnet50-0.2.0").manifest.architecture
+        'resnet50'
     """
     manifest = read_manifest(folder)
     check_files(folder, manifest)
@@ -71,7 +84,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def is_whole(folder: Path, digest: str) -> bool:
-    """Whether `folder` holds the bundle with this digest, every file as it was made."""
+    """Return whether `folder` holds the bundle with this digest, every file as it was made."""
     try:
         manifest = read_manifest(folder)
         check_files(folder, manifest)
@@ -88,11 +101,19 @@ def save_bundle(
     manifest: BundleManifest,
     reference: Mapping[str, torch.Tensor] | None = None,
 ) -> BundleManifest:
-    """Write a bundle for `model` and return its finished manifest (files and digest filled in).
+    """Write a bundle; the folder appears only when it is complete.
 
-    The folder appears only when it is complete. The golden logits are those of the rounded
-    weights, as every later load has them. `reference`: the tensors of the reference file, see
-    wrong_image.py and training/release/reference_statistics.py.
+    Args:
+        folder: Where to write it; one that is there is replaced.
+        model: The network. The golden logits are those of the rounded weights, as every later load
+            has them.
+        card: The text of MODEL_CARD.md.
+        manifest: All but files and digest.
+        reference: The tensors of the reference file, see wrong_image.py and
+            training/release/reference_statistics.py; None: a bundle without a guard.
+
+    Returns:
+        The manifest with files and digest filled in.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -127,7 +148,7 @@ def packaged_bundles() -> list[Path]:
 
 
 def default_bundle() -> Path:
-    """The bundle a new installation starts with. Raises Rejected("NO_PACKAGED_BUNDLE")."""
+    """Return the bundle a new installation starts with. Raises Rejected("NO_PACKAGED_BUNDLE")."""
     bundles = packaged_bundles()
     if not bundles:
         raise Rejected(
@@ -142,12 +163,12 @@ def default_bundle() -> Path:
 
 
 def shadow_bundle() -> Path | None:
-    """The bundle that a new installation runs beside the default one, if there is one."""
+    """Return the bundle that a new installation runs beside the default one, if there is one."""
     return next((b for b in reversed(packaged_bundles()) if _role_of(b) == "shadow"), None)
 
 
 def _role_of(folder: Path) -> str:
-    """What the training module said that a packaged bundle is on a new installation."""
+    """Return what the training module said that a packaged bundle is on a new installation."""
     return str(read_manifest(folder).training.get("role", ""))
 
 
@@ -179,7 +200,7 @@ def _load_model(path: Path, architecture: str) -> Network:
 
 
 def _load_guard(folder: Path, model: Network, manifest: BundleManifest) -> WrongImageGuard | None:
-    """The guard, if the bundle has one, whose measure fits the network's features."""
+    """Return the guard, if the bundle has one, whose measure fits the network's features."""
     if REFERENCE not in manifest.files:
         return None
     try:

@@ -33,9 +33,17 @@ def golden_answers(
     spec: PreprocessingSpec,
     device: torch.device = _CPU,
 ) -> dict[str, torch.Tensor]:
-    """`logits`, and `distances` if there is a guard, float32 (n,) of planes uint8 (n, S, S).
+    """Return what network and guard say of planes, computed in fp32.
 
-    In fp32 on `device`, where the model is.
+    Args:
+        model: The network, on `device`.
+        guard: The bundle's guard, if it has one.
+        planes: uint8 (n, S, S).
+        spec: The bundle's recipe.
+        device: Where to compute.
+
+    Returns:
+        `logits`, and `distances` if there is a guard: float32 (n,), on the CPU.
     """
     with torch.inference_mode():
         inputs = standardise(planes[:, None].float() / 255, spec)
@@ -53,7 +61,18 @@ def check_golden(
     spec: PreprocessingSpec,
     device: torch.device = _CPU,
 ) -> None:
-    """Network and guard, on `device`, must still say what they said where the bundle was made."""
+    """Check that network and guard say what they said where the bundle was made.
+
+    Args:
+        golden: The tensors of the golden file.
+        model: The network, on `device`.
+        guard: The bundle's guard, if it has one.
+        spec: The bundle's recipe.
+        device: Where to compute.
+
+    Raises:
+        BundleRefused: GOLDEN_ANSWERS_MISSING, GOLDEN_LOGITS_OFF, GOLDEN_DISTANCES_OFF.
+    """
     asked = {"planes", "logits"} | ({"distances"} if guard else set())
     if missing := asked - golden.keys():
         raise BundleRefused(

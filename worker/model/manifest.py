@@ -97,7 +97,17 @@ class BundleManifest:
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle, checked against itself. Raises BundleRefused."""
+    """Read the manifest of a bundle and check it against its own digest.
+
+    Args:
+        folder: The bundle.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        BundleRefused: BUNDLE_FILE_MISSING, MANIFEST_CHANGED, or what is wrong with a value.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleRefused(

@@ -124,7 +124,7 @@ def _listed(figures: torch.Tensor) -> list[float]:
 
 
 def choose_device(asked: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; what is asked for and absent is refused."""
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`; what is asked for and absent is refused."""
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(asked)
@@ -138,7 +138,7 @@ def choose_device(asked: str) -> torch.device:
 
 
 def describe_device(device: torch.device) -> str:
-    """What is recorded with every prediction: `cpu`, or `cuda:0 <name of the card>`."""
+    """Return what is recorded with every prediction: `cpu`, or `cuda:0 <name of the card>`."""
     if device.type == "cpu":
         return "cpu"
     index = device.index or 0

@@ -19,12 +19,18 @@ class Splittable(Protocol):
 
 
 def grad_cam(model: Splittable, inputs: torch.Tensor) -> torch.Tensor:
-    """Standardised inputs float32 (N, 3, S, S) -> maps float32 (N, S, S) in [0, 1].
+    """Show where the picture spoke for PNEUMONIA (Grad-CAM).
 
-    Bright where the picture spoke for PNEUMONIA; each map's greatest value is 1, or the map is 0
-    all over where nothing spoke for it. The model must be in evaluation mode; its parameters need
-    no gradients and get none. A function of network and input alone: it leaves nothing on the
-    network, so that many threads may share one, and does not depend on the caller's grad mode.
+    A function of network and input alone: it leaves nothing on the network, so that many threads
+    may share one, and does not depend on the caller's grad mode.
+
+    Args:
+        model: In evaluation mode; its parameters need no gradients and get none.
+        inputs: Standardised, float32 (N, 3, S, S).
+
+    Returns:
+        Maps float32 (N, S, S) in [0, 1]; each map's greatest value is 1, or the map is 0 all over
+        where nothing spoke for it.
     """
     with torch.inference_mode(mode=False):
         with torch.no_grad():

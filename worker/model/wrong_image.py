@@ -33,13 +33,13 @@ class WrongImageGuard:
         return whitened.square().mean(dim=1).sqrt()
 
     def to(self, device: torch.device) -> WrongImageGuard:
-        """The same on another device."""
+        """Return the same on another device."""
         return WrongImageGuard(
             mean=self.mean.to(device), whitening=self.whitening.to(device), cut_off=self.cut_off
         )
 
     def to_reference(self) -> dict[str, torch.Tensor]:
-        """The tensors that `from_reference` reads; the measure in fp16, which halves the file."""
+        """Return the tensors that `from_reference` reads; the measure in fp16, which halves the file."""
         return {
             MEAN: self.mean.contiguous(),
             WHITENING: self.whitening.half().contiguous(),
@@ -50,7 +50,7 @@ class WrongImageGuard:
     def from_reference(
         cls, reference: Mapping[str, torch.Tensor], feature_count: int | None = None
     ) -> WrongImageGuard | None:
-        """The guard of a bundle's reference file; None if it holds none. Raises ValueError.
+        """Return the guard of a bundle's reference file; None if it holds none. Raises ValueError.
 
         ValueError: the tensors do not fit one another, or a network that gives `feature_count`
         features, or hold what is no finite number.

@@ -47,18 +47,18 @@ def probe_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
+def client_context(settings: Settings, peer: Peer | None = None) -> ssl.SSLContext:
     """Create the context of connections to `peer`: check its name and signature, show our certificate.
 
-    Raises Rejected TLS_FILE_UNUSABLE.
+    Without a peer the files of the settings are used. Raises Rejected TLS_FILE_UNUSABLE.
     """
-    if authorities := peer.authorities or settings.tls_authorities:
+    if authorities := (peer and peer.authorities) or settings.tls_authorities:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _trust(context, authorities)
     else:
         context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if peer.certificate and peer.key:
+    if peer and peer.certificate and peer.key:
         _show(context, peer.certificate, peer.key)
     elif settings.tls_certificate and settings.tls_key:
         _show(context, settings.tls_certificate, settings.tls_key)

@@ -43,7 +43,9 @@ from worker.celery import (
 )
 from worker.intake.drop_folder import overdue_folders, priority_of
 from worker.logging import get_logger
+from worker.maintenance.audit_keeper import AuditKeeper
 from worker.maintenance.housekeeping import Housekeeping
+from worker.messaging.broker_address import broker_address
 from worker.messaging.dropped import SUBJECT as FOREIGN_MESSAGES
 from worker.relay.deliveries import DeliveryRelay
 from worker.relay.publish import publish
@@ -77,7 +79,7 @@ class Broker:
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         self._client = redis.Redis.from_url(
-            settings.broker_url, socket_timeout=5, socket_connect_timeout=5
+            broker_address(settings), socket_timeout=5, socket_connect_timeout=5
         )
         self._prefix = settings.broker_prefix
         self._app = app
@@ -212,14 +214,16 @@ def run(settings: Settings) -> None:
     database, broker = Database(settings.database_url), Broker(settings, make_app(settings))
     relay, alive = Relay(settings, database, broker), alive_file(settings)
     counting = start_completeness_thread(settings, stop)
+    auditing = AuditKeeper(settings, database)
+    auditing.start()
     log.info("relay_started")
     while not stop.is_set():
         try:
-            turn = relay.run_once()
+            done = relay.run_once()
             alive.parent.mkdir(parents=True, exist_ok=True)
             alive.touch()
-            if turn != RelayPass():
-                log.info("relay_turn", **turn.__dict__)
+            if done != RelayPass():
+                log.info("relay_turn", **done.__dict__)
         except (BrokerError, redis.RedisError) as error:
             log.warning("broker_away", error_type=type(error).__qualname__)
         except Exception as error:  # noqa: BLE001  one failed pass must not end the relay
@@ -227,6 +231,7 @@ def run(settings: Settings) -> None:
         stop.wait(settings.relay_interval_s)
     if counting is not None:
         counting.join(SHUTDOWN_TIMEOUT_S)
+    auditing.close()
     broker.close()
     database.dispose()
     log.info("relay_stopped")

@@ -48,7 +48,7 @@ def _is_known(terms: tuple[str, ...]) -> bool:
 
 
 def _fits(ours: str, terms: tuple[str, ...]) -> bool:
-    """Whether one of the declared code pages has all characters; ASCII is in each of them."""
+    """Return whether one of the declared code pages has all characters; ASCII is in each of them."""
     if ours.isascii() or not terms:
         return ours.isascii()
     return any(_can_encode(ours, encoding) for encoding in convert_encodings(list(terms)))

@@ -74,12 +74,12 @@ def fill_missing(header: Dataset, result: StudyResult) -> Dataset:
 
 
 def _may_be_one_person(one: Dataset, other: Dataset) -> bool:
-    """Whether no element that both of them have differs."""
+    """Return whether no element that both of them have differs."""
     said = ((text(one, keyword), text(other, keyword)) for keyword in _PERSON)
     return all(a is None or b is None or a == b for a, b in said)
 
 
 def _is_writable(element: DataElement, source: Dataset, target: Dataset) -> bool:
-    """Whether the target can hold the value: other than ASCII needs its source's character set."""
+    """Return whether the target can hold the value; beyond ASCII by its source's character set."""
     sets = [text(dataset, "SpecificCharacterSet") for dataset in (source, target)]
     return sets[0] == sets[1] or str(element.value).isascii()

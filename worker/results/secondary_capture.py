@@ -19,7 +19,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from worker.imaging.header_values import text
+from worker.imaging.header_values import code_string, text
+from worker.imaging.orientation import patient_orientation, reorientation_of
 from worker.results.capture_drawing import draw
 from worker.results.capture_text import CaptureText, image_text, notice_text
 from worker.results.codes import SOURCE_IMAGE
@@ -105,12 +106,17 @@ def _add_source(dataset: Dataset, item: InstanceResult) -> None:
         source.ReferencedFrameNumber = frame
     source.PurposeOfReferenceCodeSequence = coded(SOURCE_IMAGE)
     dataset.SourceImageSequence = [source]
-    orientation = valid_element(header, "PatientOrientation")
-    dataset.PatientOrientation = orientation.value if orientation else None
-    burned_in = text(header, "BurnedInAnnotation")
+    dataset.PatientOrientation = _orientation(header)
+    burned_in = code_string(header, "BurnedInAnnotation")
     if burned_in in {"YES", "NO"}:
         dataset.BurnedInAnnotation = burned_in
     _add_loss(dataset, header)
+
+
+def _orientation(header: Dataset) -> list[str] | None:
+    """Patient Orientation of the radiograph as it is shown: turned as it was for the network."""
+    stored = patient_orientation(header)
+    return reorientation_of(stored).of_directions(stored).split("\\") if stored else None
 
 
 def _add_loss(dataset: Dataset, header: Dataset) -> None:

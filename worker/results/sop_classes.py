@@ -11,7 +11,7 @@ _OF_SEVERAL_FRAMES = ("Multi-frame", "Enhanced", "Angiographic", "Radiofluorosco
 
 
 def is_image(sop_class_uid: str) -> bool:
-    """Whether its instances are images; of a private class nobody knows, so False."""
+    """Return whether its instances are images; of a private class nobody knows, so False."""
     return "Image Storage" in UID(sop_class_uid).name
 
 

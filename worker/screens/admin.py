@@ -1,60 +1,23 @@
-"""What operators change or verify: retries, model versions, identities, the audit trail."""
+"""What operators change about model versions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
 from rich.table import Column, Table
 
-from db.deliveries.cancel import cancel_study_deliveries, destinations_with_objects
-from db.ledger.audit import verify_chains
-from db.ledger.identity import erase_identity
 from db.ledger.model_registry import activate_model, list_models, select_shadow
-from db.studies.overview import parked_studies
-from db.studies.results import retry_parked
-from worker.errors import Rejected
 from worker.screens.console import (
     actor,
-    counted,
     format_time,
     opened,
     reading,
-    resolve_study_key,
     wide_console,
     writing,
 )
 from worker.settings import Settings
 
 FOLLOWED = "running workers follow within seconds."
-
-
-def retry_studies(
-    settings: Settings, studies: Sequence[str] | None, *, parked: bool, code: str | None = None
-) -> int:
-    """Retry parked studies; return 1 if one of those named is not parked. Raises Rejected RETRY_WHICH."""
-    if parked == bool(studies):
-        raise Rejected(
-            "RETRY_WHICH", "Name the studies to retry, or give --parked for all of them; not both."
-        )
-    console, not_parked = wide_console(), 0
-    with opened(settings) as database:
-        with database.reading() as session:
-            keys = (
-                [resolve_study_key(session, asked) for asked in studies]
-                if studies
-                else parked_studies(session, code=code)
-            )
-        for key in keys:
-            with database.transaction() as session:
-                done = retry_parked(session, key, actor=actor())
-            not_parked += not done
-            console.print(f"{key}: {'will be retried' if done else 'is not parked, unchanged'}")
-    if not keys:
-        console.print("Nothing is parked.")
-    return 1 if not_parked else 0
 
 
 def show_models(settings: Settings) -> None:
@@ -106,47 +69,3 @@ def set_shadow(settings: Settings, name: str) -> None:
         record = select_shadow(session, None if name == "none" else name, actor=actor())
     chosen = f"{record.name} is the shadow" if record else "There is no shadow now"
     wide_console().print(f"{chosen}; {FOLLOWED}")
-
-
-def erase_identity_of(settings: Settings, study: str, *, yes: bool) -> int:
-    """Erase a study's patient id and accession number, and cancel every delivery that names the person.
-
-    Results to come are not sent either. `yes`: do not ask. Return 1 if there was nothing to erase.
-    """
-    if not yes:
-        typer.confirm("Erase patient id and accession number of this study for good?", abort=True)
-    with writing(settings) as session:
-        key = resolve_study_key(session, study)
-        cancelled = cancel_study_deliveries(session, key, actor())
-        erased = erase_identity(session, key, actor=actor())
-        holders = destinations_with_objects(session, key)
-    console = Console()
-    console.print(
-        f"{key}: erased; no patient id or accession number is kept, and no result of this study is "
-        "sent from now on."
-        if erased
-        else f"{key}: there was nothing to erase."
-    )
-    if cancelled:
-        console.print(
-            f"Cancelled {counted(cancelled, 'delivery')} in which the person's name would have been "
-            "sent."
-        )
-    if holders:
-        console.print(
-            f"Results of this study were sent earlier to {', '.join(holders)}: erase them there."
-        )
-    return 0 if erased or cancelled else 1
-
-
-def show_audit_report(settings: Settings) -> int:
-    """Recompute the audit chain; return 1 if a record does not fit."""
-    with reading(settings) as session:
-        report = verify_chains(session)
-    verified = f"{counted(report.records, 'record')} verified."
-    wide_console().print(
-        f"[green]The audit trail is unbroken[/]: {verified}"
-        if report.ok
-        else f"[bold red]The audit trail is broken.[/] {report.first_broken}"
-    )
-    return 0 if report.ok else 1

@@ -18,6 +18,7 @@ from db.vocabulary.enums import DeliveryState
 from worker.celery import DELIVERY
 from worker.errors import Rejected
 from worker.screens.console import (
+    actor,
     condition_notices,
     counted,
     format_time,
@@ -42,13 +43,14 @@ def show_deliveries(
     *,
     parked: bool,
     destination: str | None = None,
+    code: str | None = None,
     console: Console | None = None,
 ) -> None:
     """Print results by destination and state and how long the oldest waits; `parked`: each parked one."""
     console = console or wide_console()
     with reading(settings) as session:
         summaries = destination_summaries(session)
-        parked_ones = parked_deliveries(session, destination=destination)
+        parked_ones = parked_deliveries(session, destination=destination, code=code)
         conditions = [c for c in active_conditions(session) if c.subject.startswith(SUBJECTS)]
     if destination is not None:
         summaries = [_named(summaries, destination)]
@@ -67,17 +69,19 @@ def retry_deliveries(
     keys: Sequence[str],
     *,
     destination: str | None = None,
+    code: str | None = None,
     console: Console | None = None,
 ) -> int:
     """Retry parked deliveries, all or those whose key begins so; return 1 if a named one is not parked."""
     console = console or wide_console()
     with opened(settings) as database:
         with database.reading() as session:
-            parked = [d.delivery_key for d in parked_deliveries(session, destination=destination)]
+            found = parked_deliveries(session, destination=destination, code=code)
+        parked = [delivery.delivery_key for delivery in found]
         chosen = [k for k in parked if not keys or any(k.startswith(asked) for asked in keys)]
         for key in chosen:
             with database.transaction() as session:
-                retry_delivery(session, key)
+                retry_delivery(session, key, actor=actor())
     missing = [asked for asked in keys if not any(k.startswith(asked) for k in chosen)]
     for asked in missing:
         console.print(f"{asked}: is not parked, unchanged")

@@ -23,6 +23,7 @@ from db.values import LiveWorker, Overview
 from db.vocabulary.enums import Lane, StudyState, Verdict
 from worker.intake.drop_folder import count_refused_folders
 from worker.intake.watched_folder import count_refused_files
+from worker.messaging.broker_address import broker_address
 from worker.screens.console import (
     COLOUR,
     condition_notices,
@@ -121,7 +122,8 @@ def _models_of(worker: LiveWorker) -> str:
 
 
 def _broker_line(settings: Settings) -> str:
-    client = redis.Redis.from_url(settings.broker_url, socket_connect_timeout=1, socket_timeout=1)
+    address = broker_address(settings)
+    client = redis.Redis.from_url(address, socket_connect_timeout=1, socket_timeout=1)
     try:
         waiting = {lane.value: client.llen(settings.broker_prefix + lane.value) for lane in Lane}
     except redis.RedisError:

@@ -109,12 +109,13 @@ def _state_of(instance: InstanceDetail) -> str:
 def _predictions(instances: Sequence[InstanceDetail]) -> list[Table | Text]:
     """Make one table of predictions, if there are any, and a line for what was done to the pixels."""
     table = _table(
-        "Predictions", "no.", "frame", "verdict", "probability", "logit", "distance",
+        "Predictions", "id", "no.", "frame", "verdict", "probability", "logit", "distance",
         "model version", "device",
     )  # fmt: skip
     notes = Text()
     for number, prediction in ((i.number, p) for i in instances for p in i.predictions):
         table.add_row(
+            f"p{prediction.prediction_id}",
             str(number),
             str(prediction.frame_number),
             Text(prediction.verdict.value, style=COLOUR[prediction.verdict]),

@@ -66,7 +66,7 @@ def find_whole_day(
 
 
 def is_likely_limit(answers: int) -> bool:
-    """Whether a number of answers is round, as limits are: 100, 250, 500, 1000, 2048."""
+    """Return whether a number of answers is round, as limits are: 100, 250, 500, 1000, 2048."""
     is_power_of_two = answers & (answers - 1) == 0
     return answers >= 50 and (answers % 50 == 0 or is_power_of_two)
 
@@ -115,7 +115,7 @@ class _DaySearch:
             self._note(whole)
 
     def _is_truncated_too(self, half: Answer, whole: Answer) -> bool:
-        """Whether a half is truncated too; after a silent truncation, a half with fewer studies is complete."""
+        """Return whether a half is truncated too; after a silent truncation, one with fewer is complete."""
         if half.completeness is AnswerCompleteness.NO:
             return True
         return (
@@ -123,7 +123,7 @@ class _DaySearch:
         )
 
     def _is_too_short(self, span: _Span) -> bool:
-        """Whether a span is too short for a limit to explain a refusal without a single study."""
+        """Return whether a span is too short for a limit to explain a refusal without any study."""
         is_short = span.minutes <= REFUSED_OUTRIGHT_MINUTES
         return span.minutes == 1 or (is_short and not self._has_answered)
 
@@ -137,6 +137,6 @@ class _DaySearch:
 
 
 def _ignores_time(whole: Answer, halves: list[Answer]) -> bool:
-    """Whether the archive ignores the time: else no study is in both halves of a span."""
+    """Return whether the archive ignores the time: else no study is in both halves of a span."""
     first, second = (half.by_uid.keys() for half in halves)
     return bool(first) and first == second == whole.by_uid.keys()

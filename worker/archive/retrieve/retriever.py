@@ -11,9 +11,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from db.engine.session import Database
-from db.studies.orders import instances_here, origin_of, record_fetch
+from db.studies.orders import instances_here, placed_order_of, record_fetch
 from db.studies.transitions import FETCHED_BY_US
-from db.values import Claim, ClaimedInstance, Origin, ReceivedStudy
+from db.values import Claim, ClaimedInstance, PlacedOrder, ReceivedStudy
 from db.vocabulary.enums import Priority, RetrieveWay
 from db.vocabulary.errors import FetchedContentDiffers
 from worker.archive import errors
@@ -69,24 +69,24 @@ class Retriever:
         if claimed.source not in FETCHED_BY_US:
             return claimed
         with self._database.reading() as session:
-            origin = origin_of(session, claimed)
+            order = placed_order_of(session, claimed)
         absent = self._absent(claimed.instances)
-        if origin is None or not _must_be_fetched(origin, absent):
+        if order is None or not _must_be_fetched(order, absent):
             return claimed
         began = time.monotonic()
         try:
             self.disk.refuse_when_full()
-            peer = archive_of(origin, self._settings)
+            peer = archive_of(order, self._settings)
             self._breaker.refuse_when_open(errors.subject_of(peer.name))
             with self._limit.slot(stat=Priority(claimed.priority) is Priority.STAT):
-                fetched = self._fetch(origin, peer)
+                fetched = self._fetch(order, peer)
         except Unavailable as error:
             raise self._breaker.record_failure(error) from None
-        instances = self._record(claimed, origin, peer, fetched, absent)
+        instances = self._record(claimed, order, peer, fetched, absent)
         log.info(
             "study_fetched",
             peer=peer.name,
-            way=origin.way.value,
+            way=order.way.value,
             instances=len(instances),
             seconds=round(time.monotonic() - began, 3),
         )
@@ -97,48 +97,50 @@ class Retriever:
         names = {instance.file_name for instance in instances if not instance.file_removed}
         return frozenset(name for name in names if not self._storage.path_of(name).is_file())
 
-    def _fetch(self, origin: Origin, peer: Peer) -> RetrieveResult:
+    def _fetch(self, order: PlacedOrder, peer: Peer) -> RetrieveResult:
         retrieval = Retrieval(
             peer=peer,
-            study_instance_uid=origin.study_instance_uid,
+            study_instance_uid=order.study_instance_uid,
             storage=self._storage,
             deadline=time.monotonic() + self._settings.study_limit_s * SHARE_OF_LIMIT,
         )
         settings = self._settings
-        if not origin.peer:  # an address in no file is not shown our certificate
+        if not order.peer:  # an address in no file is not shown our certificate
             settings = settings.model_copy(update={"tls_certificate": None, "tls_key": None})
         try:
-            fetched = _WAYS[origin.way](retrieval, settings)
+            fetched = _WAYS[order.way](retrieval, settings)
         except (Transient, Rejected) as error:
-            raise self._classify_by_search(error, origin, peer) from None
+            raise self._classify_by_search(error, order, peer) from None
         except Resource as error:
             if error.code in NO_ROOM_CODES:
                 raise self.disk.away(error) from None
             raise
         if fetched.expected is None and peer.count:
-            found = self._look_up(origin, peer)
+            found = self._look_up(order, peer)
             return replace(fetched, expected=found.instances if found else None)
         return fetched
 
-    def _classify_by_search(self, error: PneumoError, origin: Origin, peer: Peer) -> PneumoError:
+    def _classify_by_search(
+        self, error: PneumoError, order: PlacedOrder, peer: Peer
+    ) -> PneumoError:
         """Search for the study: some archives answer "unable" if it is unknown, some "unknown" if it is not."""
         ambiguous = {errors.RETRIEVE_FAILED, errors.STUDY_NOT_IN_ARCHIVE}
         if error.code not in ambiguous or not (peer.count or peer.search):
             return error
-        if self._look_up(origin, peer) is None:
+        if self._look_up(order, peer) is None:
             return errors.not_there(peer)
         if error.code == errors.STUDY_NOT_IN_ARCHIVE:
             return errors.failed(peer, "it knows the study, and gives nothing of it")
         return error
 
-    def _look_up(self, origin: Origin, peer: Peer) -> FoundStudy | None:
+    def _look_up(self, order: PlacedOrder, peer: Peer) -> FoundStudy | None:
         with open_search(peer, self._settings, str(peer.count or peer.search)) as archive:
-            return look_up(archive, origin.study_instance_uid)
+            return look_up(archive, order.study_instance_uid)
 
     def _record(
         self,
         claimed: Claim,
-        origin: Origin,
+        order: PlacedOrder,
         peer: Peer,
         fetched: RetrieveResult,
         absent: frozenset[str],
@@ -148,7 +150,7 @@ class Retriever:
         if fetched.images and not images:
             raise errors.not_there(peer)
         received = _received(claimed, images)
-        expected, missing = self._reconcile(claimed, origin, peer, fetched, images)
+        expected, missing = self._reconcile(claimed, order, peer, fetched, images)
         try:
             instances = in_transaction(
                 self._database,
@@ -164,7 +166,12 @@ class Retriever:
         return instances
 
     def _reconcile(
-        self, claimed: Claim, origin: Origin, peer: Peer, fetched: RetrieveResult, images: Images
+        self,
+        claimed: Claim,
+        order: PlacedOrder,
+        peer: Peer,
+        fetched: RetrieveResult,
+        images: Images,
     ) -> tuple[int | None, dict[str, int]]:
         """Return how many images the archive has, None if unknown, and how many are missing, by code.
 
@@ -177,7 +184,7 @@ class Retriever:
             with self._database.reading() as session:
                 here = instances_here(session, claimed)
             if not here or (expected is not None and len(here) < expected):
-                missing, own = self._missing_after_move(origin, peer, here)
+                missing, own = self._missing_after_move(order, peer, here)
         accounted = len(here) + sum(missing.values())
         if expected is not None:
             expected -= own
@@ -188,7 +195,7 @@ class Retriever:
         return expected, missing
 
     def _missing_after_move(
-        self, origin: Origin, peer: Peer, here: Collection[str]
+        self, order: PlacedOrder, peer: Peer, here: Collection[str]
     ) -> tuple[dict[str, int], int]:
         """Return what C-MOVE did not bring to our listener.
 
@@ -196,7 +203,7 @@ class Retriever:
         are results of ours, which the listener drops.
         """
         found = find_missing_objects(
-            peer, self._settings, self._database, origin.study_instance_uid, here
+            peer, self._settings, self._database, order.study_instance_uid, here
         )
         if not here:
             if found is not None and found.own and not found.others:
@@ -218,23 +225,23 @@ class Retriever:
         )
 
 
-def archive_of(origin: Origin, settings: Settings) -> Peer:
-    """Return the archive of an origin. Raises Unavailable if it is not in this process's file of peers."""
-    if origin.base_url is not None:
+def archive_of(order: PlacedOrder, settings: Settings) -> Peer:
+    """Return the archive that an order names. Raises Unavailable if it is not in this process's file of peers."""
+    if order.base_url is not None:
         return Peer.model_validate(
-            {"name": BY_ADDRESS, "dicomweb": origin.base_url, "retrieve": "wado-rs"}
+            {"name": BY_ADDRESS, "dicomweb": order.base_url, "retrieve": "wado-rs"}
         )
-    name = origin.peer or ""
+    name = order.peer or ""
     try:
         return read_peers(settings.peers).named(name)
     except Rejected as error:
         raise errors.misconfigured(name, error) from None
 
 
-def _must_be_fetched(origin: Origin, absent: frozenset[str]) -> bool:
-    if origin.way is RetrieveWay.C_MOVE:  # images come to the listener's disk, not to this one
-        return not origin.fetched
-    return bool(absent) or not origin.fetched
+def _must_be_fetched(order: PlacedOrder, absent: frozenset[str]) -> bool:
+    if order.way is RetrieveWay.C_MOVE:  # images come to the listener's disk, not to this one
+        return not order.fetched
+    return bool(absent) or not order.fetched
 
 
 def _received(claimed: Claim, images: Images) -> ReceivedStudy | None:

@@ -70,7 +70,8 @@ def test_a_parked_one_is_shown_and_sent_round_again(database):
     assert events_of(database, key)[-1] == "result_parked"
 
     with database.transaction() as session:
-        assert retry_delivery(session, claim.delivery_key)
-        assert not retry_delivery(session, claim.delivery_key)
+        assert retry_delivery(session, claim.delivery_key, actor="operator:ada")
+        assert not retry_delivery(session, claim.delivery_key, actor="operator:ada")
+    assert events_of(database, key)[-1] == "result_retried"
     again = claim_one_delivery(database)
     assert (again.refusals, again.failures) == (0, 0)

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import insert, text
+from sqlalchemy.exc import DBAPIError
 
 from db.ledger.audit import FIRST_HASH, AuditEntry, append_entries, chain_of, verify_chains
 from db.models import AuditRecord
@@ -215,22 +216,42 @@ def test_a_record_put_in_the_place_of_another_is_found(trail, first):
 
 
 def test_a_replaced_head_is_found(trail, first):
-    with trail.transaction() as session:
-        session.execute(
-            text("UPDATE audit_chain_head SET hash = :hash WHERE chain = :chain"),
-            {"hash": digest("other"), "chain": CHAIN},
+    with tampering(trail) as run:
+        run(
+            "UPDATE audit_chain_head SET hash = :hash WHERE chain = :chain",
+            hash=digest("other"),
+            chain=CHAIN,
         )
 
     assert f"Chain {CHAIN}, record {first + 4}: the chain's head" in check(trail).first_broken
 
 
 def test_a_missing_head_is_found(trail):
-    with trail.transaction() as session:
-        session.execute(text("DELETE FROM audit_chain_head WHERE chain = 3"))
+    with tampering(trail) as run:
+        run("DELETE FROM audit_chain_head WHERE chain = 3")
 
     assert check(trail).first_broken == (
         "The head of chain 3 is missing, so its end cannot be known."
     )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_chain_head SET sequence = sequence - 1 WHERE sequence > 0",
+        "UPDATE audit_chain_head SET hash = 'other' WHERE sequence > 0",
+        "UPDATE audit_chain_head SET chain = 15 - chain",
+        "UPDATE audit_chain_head SET sequence = 0, hash = 'other'",
+        "DELETE FROM audit_chain_head",
+        "INSERT INTO audit_chain_head (chain, sequence, hash) VALUES (1, 1, 'x')",
+    ],
+)
+def test_a_head_is_neither_set_back_nor_removed(trail, statement):
+    with (
+        pytest.raises(DBAPIError, match="audit_chain_head only grows"),
+        trail.transaction() as session,
+    ):
+        session.execute(text(statement))
 
 
 def test_of_several_breaks_the_first_is_named(trail):

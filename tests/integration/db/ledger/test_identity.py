@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from db.ledger.audit import verify_chains
-from db.ledger.identity import erase_identity, was_erased
+from db.ledger.identity import erase_identity, studies_of_patient, was_erased
 from tests.builders.database import (
     accept_one,
     claim_one,
@@ -97,3 +97,26 @@ def test_views_show_neither_identity_nor_uids(database):
         assert shown, view
         assert "SECRET" not in str(shown)
         assert "1.2.826" not in str(shown)
+
+
+def test_all_studies_of_a_patient_are_found_by_id_and_issuer(database):
+    of = {
+        number: accept_one(database, uid=uid_of(number), **values).study_key
+        for number, values in enumerate(
+            (
+                {"patient_id": "P-1", "issuer_of_patient_id": "NORTH"},
+                {"patient_id": "P-1", "issuer_of_patient_id": "SOUTH"},
+                {"patient_id": "P-1"},
+                {"patient_id": "P-11"},
+            )
+        )
+    }
+    with database.reading() as session:
+        assert studies_of_patient(session, "P-1") == [of[0], of[1], of[2]]
+        assert studies_of_patient(session, "P-1", issuer="NORTH") == [of[0], of[2]]
+        assert studies_of_patient(session, "P-2") == []
+
+    erase(database, of[0])
+
+    with database.reading() as session:
+        assert studies_of_patient(session, "P-1", issuer="NORTH") == [of[2]]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from db.engine.clock import now
 from db.studies.overview import find_study, overview, parked_studies, study_detail, study_summaries
 from db.studies.results import park
 from db.vocabulary.enums import Lane, Priority, StudyState, Verdict
@@ -62,6 +65,8 @@ def test_parked_studies_by_code(database):
     with database.reading() as session:
         assert parked_studies(session) == [bug, crash]
         assert parked_studies(session, code="CRASHED_WORKER") == [crash]
+        assert parked_studies(session, since=now(session) - timedelta(days=1)) == [bug, crash]
+        assert parked_studies(session, since=now(session) + timedelta(days=1)) == []
 
 
 @pytest.mark.parametrize("asked", ["key", "prefix", "upper", "uid"])

@@ -63,6 +63,7 @@ def test_the_audit_record_of_a_prediction_can_be_traced_and_holds_nothing_person
         one(database, "SELECT detail FROM audit_record WHERE event = 'prediction_recorded'")
     )
 
+    assert len(detail.pop("row_sha256")) == 64
     assert detail == {
         "attempt": 1,
         "device": "cpu",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import resource
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,6 @@ from pynetdicom.sop_class import ComputedRadiographyImageStorage, Verification
 from db.vocabulary.enums import InstanceReceipt
 from tests.builders.dicom import ALL_SYNTAXES, make_instance, make_study, write_instance
 from tests.builders.site import data_set_of, store_file, write_with_other_meta
-from tests.builders.waiting import scaled, wait_until
 from worker.errors import Resource
 from worker.intake import accept
 from worker.intake.accept import accept_study
@@ -318,72 +316,6 @@ def test_an_address_that_is_not_ours_is_one_sentence(site, host):
     elsewhere = site.settings.model_copy(update={"listen_host": host})
     with pytest.raises(Resource, match=r"PORT_REFUSED: .* PNEUMO_LISTEN_HOST"):
         start_listener(elsewhere, site.database)
-
-
-def test_one_association_too_many_is_told_to_come_back(site):
-    at_once = 3
-    site.settings = site.settings.model_copy(update={"max_associations": at_once})
-    site.listen()
-    unit = AE()
-    unit.add_requested_context(Verification)
-
-    def associate():
-        return unit.associate("127.0.0.1", site.settings.listen_port)
-
-    unit.maximum_associations = 2 * at_once
-    opened = [associate() for _ in range(at_once)]
-    refused = associate()
-    assert all(association.is_established for association in opened)
-    assert refused.is_rejected
-    assert refused.acceptor.primitive.result == 0x02, "transient (PS3.8 9.3.4)"
-    opened.pop().release()
-    wait_until(lambda: (again := associate()).is_established and opened.append(again) is None)
-    for association in opened:
-        association.release()
-
-
-def test_connections_that_ask_for_nothing_keep_no_sender_out(site):
-    """As a load balancer's probes do."""
-    listener = site.listen()
-    for _ in range(site.settings.max_associations + 5):
-        with socket.create_connection(("127.0.0.1", site.settings.listen_port)):
-            pass
-    wait_until(lambda: not listener.ae.active_associations)
-    assert codes(site.send(make_instance())) == [0]
-
-
-def closes_before_its_grace(listener) -> bool:
-    closing = threading.Thread(target=listener.close, kwargs={"grace_s": 3600}, daemon=True)
-    closing.start()
-    closing.join(scaled(20))
-    return not closing.is_alive()
-
-
-def test_closing_does_not_wait_for_a_connection_that_asks_for_nothing(site):
-    listener = site.listen()
-    with socket.create_connection(("127.0.0.1", site.settings.listen_port)):
-        wait_until(lambda: listener.ae.active_associations)
-        assert closes_before_its_grace(listener)
-
-
-def test_closing_lets_a_sender_finish_and_takes_no_new_one(site):
-    listener = site.listen()
-    with site.association((CR, ExplicitVRLittleEndian)) as opened:
-        closing = threading.Thread(target=listener.close)
-        closing.start()
-        wait_until(lambda: not echo(site.settings, timeout_s=1))
-        assert opened.send_c_store(make_instance()).Status == 0x0000
-    closing.join()
-    assert site.one("SELECT count(*) FROM instance") == 1
-
-
-def test_closing_does_not_wait_for_a_sender_that_says_nothing(site):
-    listener = site.listen()
-    with site.association((CR, ExplicitVRLittleEndian)) as opened:
-        closing = threading.Thread(target=listener.close, kwargs={"grace_s": 0.2})
-        closing.start()
-        wait_until(lambda: opened.is_aborted)
-        wait_until(lambda: not closing.is_alive())
 
 
 def test_the_digest_in_sql_is_that_of_the_kept_bytes(site):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from worker.local.broker import broker_process_spec, is_embedded, is_reachable, 
 from worker.local.exclusive import locked, require_free_ports
 from worker.local.installation import prepare
 from worker.local.supervisor import ProcessSpec, Supervisor, restart_delay_s
+from worker.messaging.broker_address import broker_address, password_file
 from worker.settings import read_settings
 
 
@@ -216,11 +218,38 @@ def test_the_embedded_broker_remembers_over_a_restart(settings, tmp_path):
         with Supervisor(log_dir=tmp_path, environment={}) as supervisor:
             supervisor.start(broker_process_spec(settings))
             wait_until(lambda: is_reachable(settings))
-            with redis.Redis.from_url(settings.broker_url) as client:
+            with redis.Redis.from_url(broker_address(settings)) as client:
                 assert client.get("word") == expected
                 client.set("word", "kept")
                 time.sleep(1.1)  # appendfsync everysec
     assert not is_reachable(settings)
+
+
+def test_the_embedded_broker_has_a_password_that_nobody_else_sees(settings, supervisor, tmp_path):
+    import redis
+
+    specification = broker_process_spec(settings)
+    supervisor.start(specification)
+    wait_until(lambda: is_reachable(settings))
+    password = password_file(settings).read_text()
+    assert len(password) == 64
+    assert broker_process_spec(settings) == specification, "made once"
+    assert password_file(settings).read_text() == password
+    with (
+        redis.Redis(port=port_of(settings)) as stranger,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
+        stranger.ping()
+
+    folder = password_file(settings).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    private = (password_file(settings), folder / "valkey.conf")
+    assert {stat.S_IMODE(file.stat().st_mode) for file in private} == {0o600}
+    assert password not in " ".join(
+        psutil.Process(supervisor.children["broker"].process.pid).cmdline()
+    )
+    assert password not in " ".join(settings.as_environment().values())
+    assert not any(password in log.read_text() for log in tmp_path.rglob("*.log"))
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ from tests.builders.deliveries import (
 )
 from worker.errors import Rejected
 from worker.local.installation import process_specs
-from worker.screens.admin import erase_identity_of
 from worker.screens.cancel_deliveries import cancel_deliveries_and_show
 from worker.screens.deliveries import retry_deliveries, show_deliveries
+from worker.screens.erase import erase_identity_of
 from worker.screens.past_results import enqueue_past_results_and_show
 from worker.screens.status import show_status
 from worker.screens.tidy import show_tidying

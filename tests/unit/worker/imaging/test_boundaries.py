@@ -34,7 +34,7 @@ def failing(error: BaseException):
 
 
 BOUNDARIES = {
-    "read_header": (reading, "age_years", lambda: read_header(content())),
+    "read_header": (reading, "read_age", lambda: read_header(content())),
     "read_dataset": (reading, "required_uids", lambda: read_dataset(content())),
     "normalise_frame": (
         pixels,

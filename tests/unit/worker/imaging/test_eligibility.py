@@ -10,6 +10,8 @@ from worker.imaging.decoders import DECODERS
 from worker.imaging.eligibility import RULES, EligibilityPolicy, MultiFrame, check_eligibility
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.refusals import Step
+from worker.imaging.rules import DECIDING
+from worker.imaging.unreadable import element_name
 
 CR, DX, DX_PROCESSING, SC = (
     f"1.2.840.10008.5.1.4.1.1.{tail}" for tail in ("1", "1.1", "1.1.1", "7")
@@ -59,7 +61,21 @@ ELIGIBLE = [
     {"view_position": "AP SUPINE"},
     {"view_code": "PA"},
     {"anatomic_region": "CHEST"},
-    {"patient_orientation": "L\\F"},
+    *(
+        {"patient_orientation": orientation}
+        for orientation in (
+            "L\\F",
+            "R\\F",
+            "L\\H",
+            "R\\H",
+            "F\\L",
+            "H\\L",
+            "F\\R",
+            "H\\R",
+            "LF\\FR",
+        )
+    ),
+    {"unreadable": frozenset({"PatientID"})},
     {"photometric_interpretation": "MONOCHROME2"},
     {"bits_allocated": 8, "bits_stored": 8, "high_bit": 7},
     {"bits_stored": 16, "high_bit": 15},
@@ -192,6 +208,27 @@ REFUSED = [
         "TRANSFER_SYNTAX_WITHOUT_DECODER",
         "(0002,0010) Transfer Syntax UID: found MPEG2 Main Profile",
     ),
+    *(
+        (
+            {"unreadable": frozenset({keyword})},
+            "ELEMENT_UNREADABLE",
+            f"{element_name(keyword)}: found a value that cannot be read; expected {expected}, or no",
+        )
+        for keyword, expected in DECIDING.items()
+    ),
+    (
+        {"unreadable": frozenset({"Rows"}), "rows": None},
+        "ROWS_OUT_OF_RANGE",
+        "(0028,0010) Rows: found a value that cannot be read; expected a full-size",
+    ),
+    *(
+        (
+            {"patient_orientation": orientation},
+            "ORIENTATION_NOT_FRONTAL",
+            f"(0020,0020) Patient Orientation: found {orientation}; expected rows that run",
+        )
+        for orientation in ("L\\R", "H\\F", "L\\L", "LA\\F", "P\\H", "LR\\F")
+    ),
 ]
 
 
@@ -237,6 +274,14 @@ CHILDREN = EligibilityPolicy(population_age_years=(1, 5))
         ({"patient_age_years": 0.5}, CHILDREN, ["PATIENT_AGE_OUTSIDE_POPULATION"]),
         ({"patient_age_years": 64.5}, CHILDREN, ["PATIENT_AGE_OUTSIDE_POPULATION"]),
         ({"patient_age_years": None}, CHILDREN, ["PATIENT_AGE_UNKNOWN"]),
+        (
+            {"patient_age_years": None, "is_age_unreadable": True},
+            CHILDREN,
+            ["PATIENT_AGE_UNREADABLE"],
+        ),
+        ({"decimal_commas": frozenset({"PixelSpacing"})}, CHILDREN, ["DECIMAL_COMMA"]),
+        ({"unreadable": frozenset({"PatientID"})}, CHILDREN, ["ELEMENT_UNREADABLE"]),
+        ({"unreadable": frozenset({"PatientAge"})}, CHILDREN, []),
         ({"patient_age_years": 64.5}, EligibilityPolicy(), []),
         ({"body_part_examined": None}, CHILDREN, ["BODY_PART_UNKNOWN"]),
         ({"body_part_examined": None, "anatomic_region": "CHEST"}, CHILDREN, []),

@@ -1,0 +1,394 @@
+"""What radiographs in the field carry, one row a condition: its name, its source, how it is made, what is right.
+
+Each is a whole file, written and read again. A source is the section of the standard that is broken
+or bent, or the kind of system that writes it so.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from tests.builders.dicom import chest_like_pixels, make_instance
+from worker.imaging.eligibility import EligibilityPolicy, check_eligibility
+from worker.imaging.normalisation_record import NormalisationRecord
+from worker.imaging.pixels import normalise_frame
+from worker.imaging.preprocessing import PreprocessingSpec
+from worker.imaging.reading import read_dataset, read_header
+from worker.imaging.refusals import RefusedInstance
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
+
+CHILDREN = EligibilityPolicy(population_age_years=(1, 5))
+GREY = chest_like_pixels(160, 144)
+UNREADABLE = "found a value that cannot be read; expected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One condition and what is right."""
+
+    name: str
+    """What is odd about the file."""
+    source: str
+    """Where such files come from, or which rule they bend."""
+    build: Callable[[], Dataset | bytes]
+    """Makes the instance, or its file."""
+    refused: str | None = None
+    """The code of its refusal; None: it is predicted."""
+    words: str = ""
+    """What the refusal, or else a warning, says."""
+    warned: tuple[str, ...] = ()
+    """The codes of its warnings if it is predicted."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """What its record says if it is predicted."""
+    shown: Callable[[np.ndarray], np.ndarray] = lambda plain: plain
+    """The picture, made from that of the file without the oddity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a file."""
+
+    refused: str | None = None
+    sentences: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    record: NormalisationRecord | None = None
+    pixels: np.ndarray | None = None
+
+
+def instance(**keywords: Any) -> Callable[[], Dataset]:
+    """A builder of the plain chest with these elements; bytes are written as they stand."""
+    raw = {k: v for k, v in keywords.items() if isinstance(v, bytes)}
+    usual = {"window": (2048, 4096), **{k: v for k, v in keywords.items() if k not in raw}}
+
+    def build() -> Dataset:
+        dataset = make_instance(pixels=GREY, **usual)
+        for keyword, value in raw.items():
+            tag, vr = Tag(tag_for_keyword(keyword)), dictionary_VR(keyword).split(" or ")[0]
+            dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        return dataset
+
+    return build
+
+
+def file_of(dataset: Dataset) -> bytes:
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def spoilt(keyword: str, vr: str, value: bytes) -> Callable[[], bytes]:
+    """A builder of the plain chest's file with one element as pydicom would not write it."""
+
+    def build() -> bytes:
+        dataset = instance()()
+        tag = Tag(tag_for_keyword(keyword))
+        if tag not in dataset:
+            dataset[tag] = RawDataElement(tag, "US", 2, b"??", 0, False, True)
+        plain = file_of(dataset)
+        start = plain.index(struct.pack("<HH", tag.group, tag.elem))
+        (length,) = struct.unpack_from("<H", plain, start + 6)
+        element = plain[start : start + 4] + vr.encode() + struct.pack("<H", len(value)) + value
+        return plain[:start] + element + plain[start + 8 + length :]
+
+    return build
+
+
+def outcome_of(built: Dataset | bytes) -> Outcome:
+    content = built if isinstance(built, bytes) else file_of(built)
+    judgement = check_eligibility(read_header(io.BytesIO(content)), CHILDREN)
+    if judgement.refusals:
+        (refusal,) = judgement.refusals
+        return Outcome(refused=refusal.code, sentences=(refusal.sentence,))
+    try:
+        frame = normalise_frame(read_dataset(io.BytesIO(content)), PreprocessingSpec())
+    except RefusedInstance as refused:
+        return Outcome(refused=refused.code, sentences=(refused.sentence,))
+    return Outcome(
+        sentences=tuple(warning.sentence for warning in judgement.warnings),
+        warned=tuple(warning.code for warning in judgement.warnings),
+        record=frame.record,
+        pixels=frame.pixels,
+    )
+
+
+DS = "PS3.5 6.2, DS: a number with a point; consoles set to a language that writes a comma"
+NUMBERS = [
+    Condition(
+        name="squeezed pixels, sizes with decimal commas",
+        source=f"{DS} (dcmjs issue 287)",
+        build=instance(ImagerPixelSpacing=b"0,200\\0,100 "),
+        refused="PIXELS_NOT_SQUARE",
+        words=r"found Imager Pixel Spacing 0.2\0.1",
+    ),
+    Condition(
+        name="square pixels, sizes with decimal commas",
+        source=DS,
+        build=instance(ImagerPixelSpacing=b"0,143\\0,143 "),
+        warned=("DECIMAL_COMMA",),
+        words="read as a point in (0018,1164) Imager Pixel Spacing.",
+    ),
+    Condition(
+        name="a window with decimal commas",
+        source=f"{DS} (fo-dicom issues 1296, 1915)",
+        build=instance(WindowCenter=b"2048,0", WindowWidth=b"4096,0"),
+        record={
+            "voi": "window",
+            "window_center": 2048.0,
+            "window_width": 4096.0,
+            "decimal_commas": "WindowCenter WindowWidth",
+        },
+    ),
+    Condition(
+        name="a rescale with decimal commas",
+        source=DS,
+        build=instance(RescaleSlope=b"1,0 ", RescaleIntercept=b"0,0 "),
+        record={"modality": "identity", "decimal_commas": "RescaleSlope RescaleIntercept"},
+    ),
+    *(
+        Condition(
+            name=f"{keyword} {value!r}",
+            source=DS,
+            build=instance(**{keyword: value}),
+            refused="ELEMENT_UNREADABLE",
+            words=UNREADABLE,
+        )
+        for keyword, value in [
+            ("ImagerPixelSpacing", b"0.2,0.1 "),
+            ("ImagerPixelSpacing", b"0,2,0,1 "),
+            ("ImagerPixelSpacing", b"0.2mm\\0.2mm"),
+            ("ImagerPixelSpacing", b"0.2 "),
+            ("PixelSpacing", b"-0.1\\0.1"),
+            ("NominalScannedPixelSpacing", b"0\\0.1 "),
+            ("PixelAspectRatio", b"1:1 "),
+            ("WindowCenter", b"1.500,0 "),
+            ("WindowCenter", b"auto"),
+            ("WindowWidth", b"4_096 "),
+            ("WindowWidth", b"4096\\x"),
+            ("RescaleSlope", b"one "),
+            ("RescaleIntercept", b"- "),
+            ("PixelPaddingValue", b"\0\0\1\0"),
+            ("PresentationLUTShape", b"INVERTED"),
+        ]
+    ),
+    Condition(
+        name="pixel sizes of 0",
+        source="a Philips Thoravision (pydicom-data's RG1): a size that nobody knows",
+        build=instance(PixelSpacing=b"0.000000\\0.000000 "),
+    ),
+    Condition(
+        name="pixel sizes of two blanks",
+        source="PS3.5 6.4: a value of no length among several",
+        build=instance(PixelSpacing=b" \\  "),
+    ),
+    Condition(
+        name="a window without a width",
+        source="PS3.3 C.11.2.1.2: the two come in pairs",
+        build=instance(window=None, WindowCenter=b"2048"),
+        record={
+            "voi": "percentile_stretch",
+            "voi_passed_over": "the window lacks its center or width",
+        },
+        shown=lambda _: outcome_of(instance(window=None)()).pixels,
+    ),
+    Condition(
+        name="an unreadable window behind a VOI LUT",
+        source="PS3.3 C.11.2.1: the table comes first, so the window decides nothing",
+        build=lambda: _with_table(instance(WindowCenter=b"auto")()),
+        record={"voi": "voi_lut_sequence", "windows_present": 0},
+    ),
+]
+
+
+def _with_table(dataset: Dataset) -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    item.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+    dataset.VOILUTSequence = [item]
+    return dataset
+
+
+UNKNOWN_VR = "PS3.5 6.2: no value of this kind can be parsed"
+ELEMENTS = [
+    *(
+        Condition(
+            name=f"{keyword} that cannot be parsed",
+            source=UNKNOWN_VR,
+            build=spoilt(keyword, "XX", b"??"),
+            refused="ELEMENT_UNREADABLE",
+            words=UNREADABLE,
+        )
+        for keyword in (
+            "BodyPartExamined",
+            "ViewPosition",
+            "BurnedInAnnotation",
+            "PatientOrientation",
+        )
+    ),
+    Condition(
+        name="padding of one byte",
+        source="PS3.5 6.2, US: two bytes",
+        build=spoilt("PixelPaddingValue", "US", b"1"),
+        refused="ELEMENT_UNREADABLE",
+        words=f"(0028,0120) Pixel Padding Value: {UNREADABLE}",
+    ),
+    Condition(
+        name="rows of one byte",
+        source="PS3.5 6.2, US: two bytes",
+        build=spoilt("Rows", "US", b"1"),
+        refused="ROWS_OUT_OF_RANGE",
+        words=f"(0028,0010) Rows: {UNREADABLE}",
+    ),
+    Condition(
+        name="an id that cannot be parsed",
+        source=UNKNOWN_VR,
+        build=spoilt("PatientID", "XX", b"??"),
+        warned=("ELEMENT_UNREADABLE",),
+        words="judged without elements that cannot be read: (0010,0020) Patient ID.",
+    ),
+    Condition(
+        name="an unknown intent",
+        source="PS3.3 C.8.11.1.1.1: two enumerated values",
+        build=instance(PresentationIntentType="FOR ARCHIVE"),
+        refused="ELEMENT_UNREADABLE",
+        words="(0008,0068) Presentation Intent Type: found",
+    ),
+    *(
+        Condition(
+            name=f"{keyword} {value!r}",
+            source="PS3.5 6.2, CS: capitals; gateways that write small letters and blanks",
+            build=instance(**{keyword: value}),
+        )
+        for keyword, value in [
+            ("PhotometricInterpretation", b"Monochrome2 "),
+            ("PhotometricInterpretation", b" MONOCHROME2"),
+            ("PresentationLUTShape", b"Identity"),
+            ("VOILUTFunction", b"linear"),
+            ("Modality", b"cr"),
+            ("PresentationIntentType", b"For  Presentation "),
+            ("BurnedInAnnotation", b"No"),
+            ("BodyPartExamined", b"chest "),
+            ("ViewPosition", b"pa"),
+            ("PatientOrientation", b"l\\f "),
+        ]
+    ),
+]
+
+
+BIRTH = {"patient_age": None, "study_date": "20260102"}
+OUTSIDE, UNKNOWN, UNREAD = (
+    ("PATIENT_AGE_OUTSIDE_POPULATION",),
+    ("PATIENT_AGE_UNKNOWN",),
+    ("PATIENT_AGE_UNREADABLE",),
+)
+AGES = [
+    Condition(name=f"age {age!r}", source=source, build=instance(PatientAge=age), warned=warned)
+    for age, source, warned in [
+        (b"003Y", "PS3.5 6.2, AS", ()),
+        (b" 61Y", "PS3.5 6.2, AS: three digits; padded with a blank", OUTSIDE),
+        (b"061 Y ", "PS3.5 6.2, AS: no blank within", OUTSIDE),
+        (b"3y", "PS3.5 6.2, AS: capitals", ()),
+        (b"18M ", "PS3.5 6.2, AS: three digits", ()),
+        (b"81", "no unit, so days or years (datalad/example-dicom-structural issue 2)", UNREAD),
+        (b"61 years", "PS3.5 6.2, AS: a letter for the unit", UNREAD),
+        (b"Y061", "PS3.5 6.2, AS: the unit comes last", UNREAD),
+        (b"    ", "PS3.5 6.2: nothing but padding", UNKNOWN),
+    ]
+] + [
+    Condition(
+        name=f"born {birth!r}",
+        source=source,
+        build=instance(**BIRTH, PatientBirthDate=birth),
+        warned=warned,
+    )
+    for birth, source, warned in [
+        (b"20230102", "PS3.5 6.2, DA", ()),
+        (b"1945.03.02", "PS3.5 6.2, DA: the form of ACR-NEMA", OUTSIDE),
+        (b"2023-01-02", "ISO 8601", ()),
+        (b"2023/01/02", "a gateway's own form: the year first", ()),
+        (b"25.03.2023", "a gateway's own form: no month has the number 25", ()),
+        (b"03.25.2023", "a gateway's own form: no month has the number 25", ()),
+        (b"03.03.2023", "a gateway's own form: the same day in both orders", ()),
+        (b"02.03.2023", "a gateway's own form: day and month may be either", UNREAD),
+        (b"20230230", "PS3.5 6.2, DA: no such day", UNREAD),
+        (b"2023.01-02", "two separators", UNREAD),
+        (b"1945", "the year alone", UNREAD),
+        (b"20270101", "born after the study", UNREAD),
+    ]
+] + [
+    Condition(
+        name="an age without a unit beside a birth date",
+        source="PS3.3 C.7.1.1: the date says the same without a guess",
+        build=instance(PatientAge=b"3 ", PatientBirthDate="20230101"),
+    ),
+]  # fmt: skip
+
+C_7_6_1 = "PS3.3 C.7.6.1.1.1: detectors that look from behind, cassettes put in otherwise"
+ORIENTATIONS = [
+    Condition(
+        name=f"stored as {orientation}",
+        source=C_7_6_1,
+        build=lambda orientation=orientation, store=store: make_instance(
+            pixels=store(GREY), window=(2048, 4096), PatientOrientation=orientation.split("\\")
+        ),
+        record={"patient_orientation": orientation, "reorientation": steps},
+    )
+    for orientation, steps, store in [
+        ("L\\F", None, lambda a: a),
+        ("R\\F", "mirrored", np.fliplr),
+        ("L\\H", "upended", np.flipud),
+        ("R\\H", "mirrored, upended", lambda a: np.rot90(a, 2)),
+        ("F\\L", "transposed", np.transpose),
+        # Rotated a quarter: what ran down runs to the left of the picture, and so on.
+        ("H\\L", "transposed, upended", lambda a: np.rot90(a, -1)),
+        ("F\\R", "transposed, mirrored", lambda a: np.rot90(a, 1)),
+        ("H\\R", "transposed, mirrored, upended", lambda a: np.rot90(a, 2).T),
+        ("RH\\FR", "mirrored", np.fliplr),
+    ]
+] + [
+    Condition(
+        name=f"orientation {value!r}",
+        source=C_7_6_1,
+        build=instance(PatientOrientation=value),
+        refused=code,
+        words="(0020,0020) Patient Orientation: found",
+    )
+    for value, code in [
+        (b"A\\F ", "ORIENTATION_NOT_FRONTAL"),
+        (b"L\\R ", "ORIENTATION_NOT_FRONTAL"),
+        (b"LEFT\\FOOT ", "ELEMENT_UNREADABLE"),
+        (b"L ", "ELEMENT_UNREADABLE"),
+        (b"LE\\V", "ELEMENT_UNREADABLE"),
+    ]
+]  # fmt: skip
+
+CONDITIONS = [*NUMBERS, *ELEMENTS, *AGES, *ORIENTATIONS]
+PLAIN = outcome_of(instance()()).pixels
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: c.name)
+def test_what_is_right(condition: Condition) -> None:
+    outcome = outcome_of(condition.build())
+
+    assert outcome.refused == condition.refused, outcome.sentences
+    assert outcome.warned == condition.warned
+    assert condition.words in " ".join(outcome.sentences)
+    if outcome.record is not None:
+        record = outcome.record.to_dict()
+        assert {key: record[key] for key in condition.record} == condition.record
+        np.testing.assert_array_equal(outcome.pixels, condition.shown(PLAIN))
+
+
+def test_no_two_conditions_share_a_name() -> None:
+    assert len({condition.name for condition in CONDITIONS}) == len(CONDITIONS)
