@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.ae_titles import AETitle
 from worker.errors import Rejected
+from worker.vocabulary_file import read_vocabulary_file
 
 PREFIX = "PNEUMO_"
 Seconds = Annotated[float, Field(gt=0, le=7 * 24 * 3600)]
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
     """PEM of its private key, without a password."""
     tls_authorities: Path | None = None
     """PEM of the certificate authorities that we trust; without it, the system's, when we call."""
+    vocabulary: Path | None = None
+    """TOML file of the site's own words for body parts and views (docs/hospital.md)."""
 
     archive_timeout_s: Seconds = 60.0
     """Seconds that an archive may take to answer, or to send one image."""
@@ -224,11 +227,21 @@ class Settings(BaseSettings):
             values["database_url"] = f"sqlite:///{state_dir / 'pneumo.sqlite'}"
         return values
 
-    @field_validator("peers", "audit_key", "audit_checkpoint_file", "identity_key", mode="before")
+    @field_validator(
+        "peers", "vocabulary", "audit_key", "audit_checkpoint_file", "identity_key", mode="before"
+    )
     @classmethod
     def _no_file(cls, value: object) -> object:
         """Treat an empty value as none: compose files can leave a variable empty, but not out."""
         return None if value == "" else value
+
+    @field_validator("vocabulary")
+    @classmethod
+    def _is_vocabulary(cls, value: Path | None) -> Path | None:
+        """Read the file once: a process with wrong words must not refuse images for them."""
+        if value is not None:
+            read_vocabulary_file(value)
+        return value
 
     @field_validator("calling_ae_titles", "called_ae_titles")
     @classmethod

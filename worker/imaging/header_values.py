@@ -288,3 +288,11 @@ def snomed_code(dataset: Dataset, keyword: str) -> tuple[str, str] | None:
     )
     code = text(item, "CodeValue") if item else None
     return (scheme, code) if scheme and code else None
+
+
+def codes(dataset: Dataset, keyword: str) -> list[tuple[str | None, str | None]]:
+    """(Coding Scheme Designator, Code Value) of each item of a code sequence."""
+    return [
+        (text(item, "CodingSchemeDesignator"), text(item, "CodeValue"))
+        for item in value_of(dataset, keyword) or ()
+    ]

@@ -57,12 +57,6 @@ class NormalisationRecord:
     """(2050,0020)."""
     inverted: bool
     """Whether the picture was turned over after VOI."""
-    patient_orientation: str | None
-    """(0020,0020), of the picture as it is stored."""
-    reorientation: str | None
-    """How the picture was turned, of "transposed", "mirrored", "upended", in this order; None: not."""
-    decimal_commas: str | None
-    """Keywords of the elements in which a comma was read as a point, with blanks between."""
     shutter_shape: str | None
     """(0018,1600) as applied; a pixel outside one of several shapes is covered."""
     shutter_geometry: str | None
@@ -73,6 +67,12 @@ class NormalisationRecord:
     """How many pixels lie outside the shutter."""
     shutter_passed_over: str | None
     """Why a shutter that is there was not used."""
+    patient_orientation: str | None
+    """(0020,0020), of the picture as it is stored."""
+    reorientation: str | None
+    """How the picture was turned, of "transposed", "mirrored", "upended", in this order; None: not."""
+    decimal_commas: str | None
+    """Keywords of the elements in which a comma was read as a point, with blanks between."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-able values."""

@@ -1,4 +1,4 @@
-"""A dataset to one normalised frame: decode, modality, VOI, polarity, shutter, Patient Orientation.
+"""A dataset to one normalised frame: decode, modality, VOI, polarity, shutter, then Patient Orientation.
 
 A stored value has at most 16 bits, so the steps up to polarity together are one table of at most 65,536
 entries. It is computed exactly, in float64, and applied in one pass over the full-size picture.

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from pydicom.dataset import Dataset
 
 from worker.errors import Rejected
-from worker.imaging import vocabulary
+from worker.imaging import lexicon, vocabulary
 from worker.imaging.ages_and_dates import read_age
+from worker.imaging.console_text import console_text
 from worker.imaging.dicom_files import Source, open_dataset
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.header_values import (
     ElementState,
     code_string,
+    codes,
     integer,
     is_filled,
     is_unreadable,
@@ -50,8 +52,6 @@ _Quote = Callable[[str | None, frozenset[str]], str | None]
 _TERMS: dict[str, tuple[str, _Quote, frozenset[str]]] = {
     # field: keyword, how its value is read, which words may be quoted
     "modality": ("Modality", vocabulary.term, vocabulary.MODALITIES),
-    "body_part_examined": ("BodyPartExamined", vocabulary.phrase, vocabulary.BODY_PART_WORDS),
-    "view_position": ("ViewPosition", vocabulary.phrase, vocabulary.VIEW_WORDS),
     "photometric_interpretation": (
         "PhotometricInterpretation",
         vocabulary.term,
@@ -64,6 +64,7 @@ _TERMS: dict[str, tuple[str, _Quote, frozenset[str]]] = {
     ),
     "burned_in_annotation": ("BurnedInAnnotation", vocabulary.term, vocabulary.YES_NO),
 }
+_PHRASES = {"body_part_examined": "BodyPartExamined", "view_position": "ViewPosition"}
 _PIXEL_SIZES = {
     # PS3.3 C.7.6.3.1.7, C.8.7.10.1.1 and 10.7.1, C.8.6.2.1.1: row to row first, then column to column
     "PixelAspectRatio": "Pixel Aspect Ratio",
@@ -75,6 +76,7 @@ HEADER_KEYWORDS = [
     *REQUIRED_KEYWORDS,
     *_NUMBERS.values(),
     *(keyword for keyword, _, _ in _TERMS.values()),
+    *_PHRASES.values(),
     *(
         "SpecificCharacterSet",
         "PatientID",
@@ -84,7 +86,7 @@ HEADER_KEYWORDS = [
         "PatientAge",
     ),
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
-    *("PatientOrientation", "Manufacturer", "NumberOfFrames"),
+    *("ProcedureCodeSequence", "PatientOrientation", "Manufacturer", "NumberOfFrames"),
     *_PIXEL_SIZES,
     *("SeriesDescription", "SoftwareVersions"),
 ]
@@ -203,7 +205,8 @@ def group_by_study(paths: Iterable[Path]) -> Studies:
 def _numbers_and_terms(dataset: Dataset) -> dict[str, Any]:
     whole = {name: integer(dataset, keyword) for name, keyword in _NUMBERS.items()}
     terms = {name: read(text(dataset, kw), words) for name, (kw, read, words) in _TERMS.items()}
-    return {**whole, **terms}
+    phrases = {name: lexicon.phrase(console_text(dataset, kw)) for name, kw in _PHRASES.items()}
+    return {**whole, **terms, **phrases}
 
 
 def _sex(dataset: Dataset) -> str | None:
@@ -254,5 +257,10 @@ def _view_code(dataset: Dataset) -> str | None:
 
 
 def _anatomic_region(dataset: Dataset) -> str | None:
+    """What the region's code says; without one, the procedure's, which can only say chest."""
     code = snomed_code(dataset, "AnatomicRegionSequence")
-    return ("CHEST" if code in vocabulary.CHEST_CODES else "NOT CHEST") if code else None
+    if code:
+        return "CHEST" if code in vocabulary.CHEST_CODES else "NOT CHEST"
+    procedures = codes(dataset, "ProcedureCodeSequence")
+    are_of_chest = procedures and all(c in vocabulary.CHEST_PROCEDURES for c in procedures)
+    return "CHEST" if are_of_chest else None

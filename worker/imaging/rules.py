@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.imaging import orientation, vocabulary
+from worker.imaging import lexicon, orientation, vocabulary
 from worker.imaging.decoders import DECODERS
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
@@ -26,6 +26,7 @@ _SOP_CLASSES = {COMPUTED_RADIOGRAPHY, DIGITAL_X_RAY_FOR_PRESENTATION, SECONDARY_
 SQUARE_WITHIN = 0.02
 """Height and width of a pixel may differ by so much: detectors round theirs, and nobody sees it."""
 _RADIOGRAPHY = {"CR", "DX"}
+FRONTAL_CODES = {"AP", "PA", "FRONTAL"}
 _MONOCHROME = {"MONOCHROME1", "MONOCHROME2"}
 _TWO_NUMBERS = "height and width of a pixel as two numbers above 0"
 
@@ -80,12 +81,17 @@ def _keyword(name: str) -> str:
 
 def _is_chest(header: InstanceHeader) -> bool:
     part = header.body_part_examined
-    return part is None or vocabulary.says(part, vocabulary.CHEST_WORDS)
+    if part is None or lexicon.says_chest(part):
+        return True
+    # A code comes before a word that nobody knows; a word that is known contradicts it.
+    return header.anatomic_region == "CHEST" and not lexicon.is_known(part)
 
 
 def _is_frontal(header: InstanceHeader) -> bool:
     view = header.view_position
-    return view is None or vocabulary.says(view, vocabulary.FRONTAL_WORDS)
+    if view is None or lexicon.says_frontal(view):
+        return True
+    return header.view_code in FRONTAL_CODES and not lexicon.is_known(view)
 
 
 def _runs_as_a_frontal_view(header: InstanceHeader) -> bool:
@@ -180,10 +186,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         code="BODY_PART_NOT_CHEST",
         tag="(0018,0015) Body Part Examined",
-        expected="CHEST, THORAX or LUNG, or no value",
+        expected="CHEST, THORAX or LUNG in any language, or no value",
         passes=lambda h, _: _is_chest(h),
         found=_value("body_part_examined"),
-        advice="The model knows chests only.",
+        advice="The model knows chests only; words of the site belong into PNEUMO_VOCABULARY.",
     ),
     Rule(
         code="ANATOMIC_REGION_NOT_CHEST",
@@ -199,13 +205,13 @@ RULES: tuple[Rule, ...] = (
         expected="PA or AP, or no value",
         passes=lambda h, _: _is_frontal(h),
         found=_value("view_position"),
-        advice="The model knows frontal views only.",
+        advice="The model knows frontal views only; words of the site belong into PNEUMO_VOCABULARY.",
     ),
     Rule(
         code="VIEW_CODE_NOT_FRONTAL",
         tag="(0054,0220) View Code Sequence",
         expected="the code of a frontal view, or none",
-        passes=lambda h, _: h.view_code in {None, "AP", "PA", "FRONTAL"},
+        passes=lambda h, _: h.view_code in {None, *FRONTAL_CODES},
         found=lambda h: (
             f"the code of {'a lateral' if h.view_code == 'LATERAL' else 'another'} view"
         ),

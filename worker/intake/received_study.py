@@ -10,6 +10,7 @@ from db.values import ReceivedInstance, ReceivedStudy
 from db.vocabulary.enums import Priority, Source
 from worker.imaging import vocabulary
 from worker.imaging.header import InstanceHeader
+from worker.imaging.lexicon import is_known
 from worker.storage.intake_folder import StoredFile
 
 _US_MAXIMUM = 65_535
@@ -61,20 +62,23 @@ def _received_instance(stored: StoredFile, header: InstanceHeader) -> ReceivedIn
 
 def _body_part(header: InstanceHeader) -> str | None:
     """Return Body Part Examined, else Anatomic Region Sequence: DX need not carry the first."""
-    part = _quotable(header.body_part_examined, vocabulary.BODY_PART_WORDS)
+    part = _known(header.body_part_examined)
     return part or ("CHEST" if header.anatomic_region == "CHEST" else None)
 
 
 def _view_position(header: InstanceHeader) -> str | None:
     """Return View Position, else View Code Sequence, which DX must carry."""
-    return _quotable(header.view_position, vocabulary.VIEW_WORDS) or _quotable(
-        header.view_code, vocabulary.VIEW_WORDS
-    )
+    return _known(header.view_position) or _known(header.view_code)
 
 
 def _quotable(value: str | None, terms: frozenset[str]) -> str | None:
-    """Return the value if it consists of defined terms: analysts' columns hold nothing else."""
-    return value if value and vocabulary.words(value) <= terms else None
+    """Return the value if it is a defined term: analysts' columns hold nothing else."""
+    return value if value in terms else None
+
+
+def _known(phrase: str | None) -> str | None:
+    """Return a body part or view of which every word is known."""
+    return phrase if phrase and is_known(phrase) else None
 
 
 def _syntax_name(uid: str) -> str | None:

@@ -150,6 +150,14 @@ def test_the_presentation_value_is_a_p_value_and_not_turned_over() -> None:
     assert frame.pixels[2, 3] == 0
 
 
+def test_a_shutter_is_that_of_the_stored_picture_which_is_turned_afterwards() -> None:
+    frame = read(**RECTANGLE, PatientOrientation=["R", "F"], ShutterPresentationValue=65_535)
+    assert frame.record.reorientation == "mirrored"
+    covered = ~drawn("......", "..###.", "..###.", "......", "......")
+    np.testing.assert_array_equal(frame.pixels[covered], 1)
+    np.testing.assert_allclose(frame.pixels[1, 2:5], [2 / 8, 1 / 8, 0])  # 107 to 115, mirrored
+
+
 def test_padding_inside_stays_black_and_padding_outside_is_covered() -> None:
     pixels = picture()
     pixels[0, 0] = pixels[1, 1] = 0
