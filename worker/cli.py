@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db.engine.session import is_transient
 from db.vocabulary.errors import DatabaseRefusal
-from worker.commands import admin, repair, run, show, submit
+from worker.commands import admin, repair, run, show, submit, vocabulary
 from worker.commands.options import MAKE
 from worker.errors import PneumoError
 from worker.logging import traceback_frames
@@ -40,7 +40,7 @@ Start with `pneumo demo`, then `pneumo up`. Settings are PNEUMO_* variables (doc
 """,
     epilog="Results: `pneumo show STUDY` for one, `pneumo report` for all, or the v1_* views in SQL.",
 )
-for group in (run, submit, show, repair, admin):
+for group in (run, submit, show, vocabulary, repair, admin):
     app.add_typer(group.commands)
 
 
