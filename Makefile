@@ -5,11 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install demo test unit lint fix bench chaos fuzz soak picture lock clean
-=======
-.PHONY: help install demo test unit lint fix bench picture sbom lock clean
->>>>>>> x-privacy
+.PHONY: help install demo test unit lint fix bench chaos fuzz soak picture sbom lock clean
 
 help:  ## what can be typed here
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
