@@ -149,6 +149,7 @@ def make_instance(
         "PatientAge": patient_age,
         "BodyPartExamined": body_part,
         "ViewPosition": view_position,
+        "PatientOrientation": ["L", "F"],
         "StudyID": "1",
         "SeriesNumber": 1,
         "InstanceNumber": 1,

@@ -54,6 +54,10 @@ def _without_an_age(header: InstanceHeader, policy: EligibilityPolicy) -> bool:
     return header.patient_age_years is None and policy.population_age_years is not None
 
 
+def _without_a_view(header: InstanceHeader) -> bool:
+    return header.view_position is None and header.view_code is None
+
+
 _OF_AGE = {"PatientAge", "PatientBirthDate", "StudyDate"}
 """Unreadable ones are told of where an age is asked for."""
 
@@ -97,8 +101,39 @@ CAUTIONS: tuple[Caution, ...] = (
     Caution(
         code="VIEW_UNKNOWN",
         tag="(0018,5101) View Position",
-        applies=lambda h, _: h.view_position is None and h.view_code is None,
+        applies=lambda h, _: _without_a_view(h) and not h.describes_lateral,
         sentence=lambda _h, _p: "No view is given; the image was taken to be frontal.",
+    ),
+    Caution(
+        code="DESCRIBED_AS_LATERAL",
+        tag="(0018,5101) View Position",
+        applies=lambda h, _: _without_a_view(h) and h.describes_lateral,
+        sentence=lambda _h, _p: (
+            "No view is given, and a description names a lateral one; the image was taken to be frontal."
+        ),
+    ),
+    Caution(
+        code="PATIENT_ORIENTATION_UNKNOWN",
+        tag="(0020,0020) Patient Orientation",
+        applies=lambda h, _: h.patient_orientation is None,
+        sentence=lambda _h, _p: (
+            "No orientation is given; the image was taken to be stored upright, with the patient's "
+            "right on its left."
+        ),
+    ),
+    Caution(
+        code="SPECIMEN",
+        tag="(0040,0560) Specimen Description Sequence",
+        applies=lambda h, _: h.subject.is_specimen,
+        sentence=lambda _h, _p: "The image is of a specimen; the model knows living people only.",
+    ),
+    Caution(
+        code="POST_MORTEM",
+        tag=None,
+        applies=lambda h, _: h.subject.is_deceased or h.describes_post_mortem,
+        sentence=lambda _h, _p: (
+            "The header says that the person was dead; the model knows living people only."
+        ),
     ),
     Caution(
         code="ONE_OF_SEVERAL_FRAMES",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from worker.imaging.subject import Subject
+
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSize:
@@ -92,6 +94,12 @@ class InstanceHeader:
     """Every element that tells a pixel's height and width, less those that say 0 for unknown."""
     number_of_frames: int = 1
     """(0028,0008); 1 where it is absent."""
+    subject: Subject = field(default_factory=Subject)
+    """Who or what was put before the detector."""
+    describes_lateral: bool = False
+    """Whether (0008,103E), (0018,1030) or (0018,1400) names a lateral view."""
+    describes_post_mortem: bool = False
+    """Whether a description says that the person was dead."""
     unreadable: frozenset[str] = frozenset()
     """Keywords of elements that have a value of which nobody can say what it means."""
     decimal_commas: frozenset[str] = frozenset()

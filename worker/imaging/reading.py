@@ -17,6 +17,11 @@ from worker.errors import Rejected
 from worker.imaging import lexicon, vocabulary
 from worker.imaging.ages_and_dates import read_age
 from worker.imaging.console_text import console_text
+from worker.imaging.descriptions import (
+    DESCRIPTION_KEYWORDS,
+    describes_lateral,
+    describes_post_mortem,
+)
 from worker.imaging.dicom_files import Source, open_dataset
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.header_values import (
@@ -35,6 +40,7 @@ from worker.imaging.header_values import (
 from worker.imaging.identifiers import REQUIRED_KEYWORDS, required_uids
 from worker.imaging.orientation import is_orientation_unreadable, patient_orientation
 from worker.imaging.refusals import Step, refused
+from worker.imaging.subject import SUBJECT_KEYWORDS, read_subject, unknown_terms
 from worker.imaging.unreadable import refuses_the_unforeseen
 
 __all__ = ["InstanceHeader", "Studies", "group_by_study", "read_dataset", "read_header"]
@@ -88,7 +94,9 @@ HEADER_KEYWORDS = [
     *("PatientBirthDate", "StudyDate", "AnatomicRegionSequence", "ViewCodeSequence"),
     *("ProcedureCodeSequence", "PatientOrientation", "Manufacturer", "NumberOfFrames"),
     *_PIXEL_SIZES,
-    *("SeriesDescription", "SoftwareVersions"),
+    "SoftwareVersions",
+    *DESCRIPTION_KEYWORDS,
+    *SUBJECT_KEYWORDS,
 ]
 
 
@@ -143,6 +151,9 @@ def read_header(source: Source) -> InstanceHeader:
         patient_orientation=patient_orientation(dataset),
         pixel_sizes=tuple(_pixel_sizes(dataset)),
         number_of_frames=number_of_frames(dataset),
+        subject=read_subject(dataset),
+        describes_lateral=describes_lateral(dataset),
+        describes_post_mortem=describes_post_mortem(dataset),
         unreadable=frozenset(_unreadable(dataset)),
         decimal_commas=frozenset(
             keyword for keyword in _PIXEL_SIZES if read_numbers(dataset, keyword).has_decimal_comma
@@ -232,6 +243,7 @@ def _unreadable(dataset: Dataset) -> Iterator[str]:
     intent = code_string(dataset, "PresentationIntentType")
     if intent and intent not in vocabulary.PRESENTATION_INTENTS:
         yield "PresentationIntentType"
+    yield from unknown_terms(dataset)
 
 
 def _pixel_sizes(dataset: Dataset) -> Iterator[PixelSize]:

@@ -10,6 +10,7 @@ from worker.imaging.decoders import DECODERS
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.policy import EligibilityPolicy, MultiFrame
 from worker.imaging.refusals import Refusal, Step
+from worker.imaging.subject import HUMAN
 from worker.imaging.unreadable import (
     ELEMENT_ADVICE,
     ELEMENT_UNREADABLE,
@@ -23,6 +24,7 @@ DIGITAL_X_RAY_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 _SOP_CLASSES = {COMPUTED_RADIOGRAPHY, DIGITAL_X_RAY_FOR_PRESENTATION, SECONDARY_CAPTURE}
+_PEOPLE_ONLY = "The model knows people only."
 SQUARE_WITHIN = 0.02
 """Height and width of a pixel may differ by so much: detectors round theirs, and nobody sees it."""
 _RADIOGRAPHY = {"CR", "DX"}
@@ -140,6 +142,11 @@ DECIDING = {
     "PixelSpacing": _TWO_NUMBERS,
     "NominalScannedPixelSpacing": _TWO_NUMBERS,
     "BurnedInAnnotation": "YES or NO",
+    "PatientSpeciesDescription": HUMAN,
+    "PatientSpeciesCodeSequence": "a sequence of codes",
+    "AnatomicalOrientationType": "BIPED",
+    "QualityControlImage": "NO",
+    "ImageType": "code strings",
 }
 """Elements that may be absent and decide where they are there -> what is expected then. Those that must
 be there have a rule of their own, which tells absent from unreadable."""
@@ -182,6 +189,65 @@ RULES: tuple[Rule, ...] = (
         passes=lambda h, _: h.modality in _RADIOGRAPHY,
         found=_value("modality"),
         advice="Only plain radiographs are predicted.",
+    ),
+    Rule(
+        code="PATIENT_NOT_HUMAN",
+        tag="(0010,2201) Patient Species Description",
+        expected=f"{HUMAN}, or no value",
+        passes=lambda h, _: h.subject.species in {None, HUMAN},
+        found=lambda h: str(h.subject.species),
+        advice=_PEOPLE_ONLY,
+    ),
+    Rule(
+        code="PATIENT_NOT_HUMAN",
+        tag="(0010,2202) Patient Species Code Sequence",
+        expected=f"the code of {HUMAN}, or none",
+        passes=lambda h, _: h.subject.species_code in {None, HUMAN},
+        found=lambda h: f"the code of {h.subject.species_code}",
+        advice=_PEOPLE_ONLY,
+    ),
+    Rule(
+        code="PATIENT_NOT_HUMAN",
+        tag=(
+            "(0010,2292) Patient Breed Description and what else is said of animals: breed, strain, "
+            "genetic modification, neutered"
+        ),
+        expected=f"no value, or {HUMAN} as the species",
+        passes=lambda h, _: not h.subject.breeding or h.subject.is_said_to_be_human,
+        found=lambda h: f"a value in {', '.join(map(element_name, h.subject.breeding))}",
+        advice=_PEOPLE_ONLY,
+    ),
+    Rule(
+        code="PATIENT_NOT_HUMAN",
+        tag="(0010,2210) Anatomical Orientation Type",
+        expected="BIPED, or no value",
+        passes=lambda h, _: h.subject.anatomical_orientation_type in {None, "BIPED"},
+        found=lambda h: str(h.subject.anatomical_orientation_type),
+        advice=_PEOPLE_ONLY,
+    ),
+    Rule(
+        code="PATIENT_NOT_HUMAN",
+        tag="(0010,2298) Responsible Person Role",
+        expected="the role of a person who answers for a person, or no value",
+        passes=lambda h, _: h.subject.responsible_person_role not in {"OWNER", "VETERINARIAN"},
+        found=lambda h: str(h.subject.responsible_person_role),
+        advice=_PEOPLE_ONLY,
+    ),
+    Rule(
+        code="QUALITY_CONTROL_IMAGE",
+        tag="(0028,0300) Quality Control Image",
+        expected="NO, or no value",
+        passes=lambda h, _: h.subject.quality_control_image in {None, "NO"},
+        found=lambda h: str(h.subject.quality_control_image),
+        advice="A phantom in the picture is no patient.",
+    ),
+    Rule(
+        code="QUALITY_CONTROL_IMAGE",
+        tag="(0008,0008) Image Type",
+        expected="values that do not say test, phantom or quality control",
+        passes=lambda h, _: h.subject.test_image_type is None,
+        found=lambda h: str(h.subject.test_image_type),
+        advice="A phantom in the picture is no patient.",
     ),
     Rule(
         code="BODY_PART_NOT_CHEST",

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -82,17 +81,14 @@ def voi_of(
             "VOILUTSequence", expected="a sequence of tables", step=Step.NORMALISE
         )
     luts = len(value_of(dataset, "VOILUTSequence") or ())
-    present: dict[str, Any] = {
-        "luts_present": luts,
-        "windows_present": min(
-            len(numbers(dataset, keyword)) for keyword in ("WindowCenter", "WindowWidth")
-        ),
-    }
+    windows = min(len(numbers(dataset, keyword)) for keyword in ("WindowCenter", "WindowWidth"))
     passed_over = None
     if luts:
         curve = _lut_curve(dataset, modality)
         if curve:
-            return Voi(kind=VoiKind.LUT_SEQUENCE, curve=curve, **present)
+            return Voi(
+                kind=VoiKind.LUT_SEQUENCE, curve=curve, windows_present=windows, luts_present=luts
+            )
         passed_over = "the VOI LUT contradicts its descriptor"
     window = window_of(dataset)
     if isinstance(window, Window):
@@ -104,7 +100,8 @@ def voi_of(
             function=window.function,
             passed_over=passed_over,
             decimal_commas=window.decimal_commas,
-            **present,
+            windows_present=windows,
+            luts_present=luts,
         )
     low, high = values.percentiles(modality.curve, percentiles)
     return Voi(
@@ -112,7 +109,8 @@ def voi_of(
         curve=_ramp((low + high) / 2, high - low),
         passed_over=window or passed_over,
         stretch=(low, high),
-        **present,
+        windows_present=windows,
+        luts_present=luts,
     )
 
 

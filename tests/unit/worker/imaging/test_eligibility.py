@@ -11,6 +11,7 @@ from worker.imaging.eligibility import RULES, EligibilityPolicy, MultiFrame, che
 from worker.imaging.header import InstanceHeader, PixelSize
 from worker.imaging.refusals import Step
 from worker.imaging.rules import DECIDING
+from worker.imaging.subject import HUMAN, Subject
 from worker.imaging.unreadable import element_name
 
 CR, DX, DX_PROCESSING, SC = (
@@ -26,6 +27,7 @@ CHEST = InstanceHeader(
     modality="CR",
     body_part_examined="CHEST",
     view_position="PA",
+    patient_orientation="L\\F",
     photometric_interpretation="MONOCHROME1",
     samples_per_pixel=1,
     bits_allocated=16,
@@ -76,6 +78,8 @@ ELIGIBLE = [
         )
     ),
     {"unreadable": frozenset({"PatientID"})},
+    {"subject": Subject(species=HUMAN, species_code=HUMAN, breeding=("PatientSexNeutered",))},
+    {"subject": Subject(responsible_person_role="PARENT", quality_control_image="NO")},
     {"photometric_interpretation": "MONOCHROME2"},
     {"bits_allocated": 8, "bits_stored": 8, "high_bit": 7},
     {"bits_stored": 16, "high_bit": 15},
@@ -209,6 +213,46 @@ REFUSED = [
         "(0002,0010) Transfer Syntax UID: found MPEG2 Main Profile",
     ),
     *(
+        ({"subject": Subject(**said)}, code, words)
+        for said, code, words in [
+            (
+                {"species": "another species"},
+                "PATIENT_NOT_HUMAN",
+                "(0010,2201) Patient Species Description: found another species; expected Homo sapiens",
+            ),
+            (
+                {"species_code": "another species"},
+                "PATIENT_NOT_HUMAN",
+                "(0010,2202) Patient Species Code Sequence: found the code of another species",
+            ),
+            (
+                {"breeding": ("PatientBreedDescription", "PatientSexNeutered")},
+                "PATIENT_NOT_HUMAN",
+                "found a value in (0010,2292) Patient Breed Description, (0010,2203) Patient's Sex",
+            ),
+            (
+                {"anatomical_orientation_type": "QUADRUPED"},
+                "PATIENT_NOT_HUMAN",
+                "(0010,2210) Anatomical Orientation Type: found QUADRUPED; expected BIPED",
+            ),
+            (
+                {"responsible_person_role": "OWNER"},
+                "PATIENT_NOT_HUMAN",
+                "(0010,2298) Responsible Person Role: found OWNER",
+            ),
+            (
+                {"quality_control_image": "YES"},
+                "QUALITY_CONTROL_IMAGE",
+                "(0028,0300) Quality Control Image: found YES; expected NO",
+            ),
+            (
+                {"test_image_type": "QC"},
+                "QUALITY_CONTROL_IMAGE",
+                "(0008,0008) Image Type: found QC; expected values that do not say test",
+            ),
+        ]
+    ),
+    *(
         (
             {"unreadable": frozenset({keyword})},
             "ELEMENT_UNREADABLE",
@@ -286,6 +330,12 @@ CHILDREN = EligibilityPolicy(population_age_years=(1, 5))
         ({"body_part_examined": None}, CHILDREN, ["BODY_PART_UNKNOWN"]),
         ({"body_part_examined": None, "anatomic_region": "CHEST"}, CHILDREN, []),
         ({"view_position": None}, CHILDREN, ["VIEW_UNKNOWN"]),
+        ({"view_position": None, "describes_lateral": True}, CHILDREN, ["DESCRIBED_AS_LATERAL"]),
+        ({"describes_lateral": True}, CHILDREN, []),
+        ({"patient_orientation": None}, CHILDREN, ["PATIENT_ORIENTATION_UNKNOWN"]),
+        ({"subject": Subject(is_specimen=True)}, CHILDREN, ["SPECIMEN"]),
+        ({"subject": Subject(is_deceased=True)}, CHILDREN, ["POST_MORTEM"]),
+        ({"describes_post_mortem": True}, CHILDREN, ["POST_MORTEM"]),
         ({"view_position": None, "view_code": "PA"}, CHILDREN, []),
         (
             {"number_of_frames": 2},

@@ -373,7 +373,218 @@ ORIENTATIONS = [
     ]
 ]  # fmt: skip
 
-CONDITIONS = [*NUMBERS, *ELEMENTS, *AGES, *ORIENTATIONS]
+
+def code(value: str, meaning: str, scheme: str = "SCT") -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return [item]
+
+
+VET = "PS3.3 C.7.1.1: veterinary practices, whose archives are also hospitals'"
+NOT_OUR_PATIENTS = [
+    Condition(
+        name=name,
+        source=source,
+        build=instance(**elements),
+        refused=refused,
+        words="found" if refused else "",
+        warned=warned,
+    )
+    for name, source, elements, refused, warned in [
+        (
+            "a dog by its species",
+            VET,
+            {"PatientSpeciesDescription": "Canis lupus familiaris"},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "a dog by the code of its species",
+            VET,
+            {"PatientSpeciesCodeSequence": code("448771007", "Canis lupus familiaris")},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "a cat by a code of SNOMED RT",
+            VET,
+            {"PatientSpeciesCodeSequence": code("L-80A00", "Felis catus", "SRT")},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "an owner",
+            VET,
+            {"ResponsiblePerson": "DOE^JANE", "ResponsiblePersonRole": "OWNER"},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "a breed",
+            VET,
+            {"PatientBreedDescription": "Border Collie"},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        ("a neutered patient", VET, {"PatientSexNeutered": "ALTERED"}, "PATIENT_NOT_HUMAN", ()),
+        (
+            "a quadruped",
+            VET,
+            {"AnatomicalOrientationType": "quadruped"},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "a laboratory mouse",
+            "PS3.3 C.7.1.4",
+            {"StrainDescription": "C57BL/6J"},
+            "PATIENT_NOT_HUMAN",
+            (),
+        ),
+        (
+            "a person by the species",
+            "PS3.3 C.7.1.1: gateways that fill every element",
+            {
+                "PatientSpeciesDescription": "homo sapiens",
+                "PatientSpeciesCodeSequence": code("337915000", "homo sapiens"),
+                "PatientBreedDescription": "",
+                "AnatomicalOrientationType": "BIPED",
+            },
+            None,
+            (),
+        ),
+        (
+            "a person by a code of SNOMED RT",
+            "PS3.16 CID 7454, as it was",
+            {"PatientSpeciesCodeSequence": code("L-85B00", "Homo sapiens", "SRT")},
+            None,
+            (),
+        ),
+        (
+            "a child with a parent",
+            "PS3.3 C.7.1.1.1.2",
+            {"ResponsiblePersonRole": "PARENT"},
+            None,
+            (),
+        ),
+        (
+            "a role of a site's own",
+            "PS3.3 C.7.1.1.1.2: a term that is not defined",
+            {"ResponsiblePersonRole": "MOTHER"},
+            None,
+            ("ELEMENT_UNREADABLE",),
+        ),
+        (
+            "a phantom by its own element",
+            "PS3.3 C.7.6.1: daily constancy tests",
+            {"QualityControlImage": "YES"},
+            "QUALITY_CONTROL_IMAGE",
+            (),
+        ),
+        (
+            "a phantom beside a patient",
+            "PS3.3 C.7.6.1",
+            {"QualityControlImage": "BOTH"},
+            "QUALITY_CONTROL_IMAGE",
+            (),
+        ),
+        (
+            "a patient by the same element",
+            "PS3.3 C.7.6.1",
+            {"QualityControlImage": "NO"},
+            None,
+            (),
+        ),
+        (
+            "a test pattern by its image type",
+            "PS3.3 C.7.6.1.1.2: values of a maker's own",
+            {"ImageType": ["ORIGINAL", "PRIMARY", "", "TEST_PATTERN"]},
+            "QUALITY_CONTROL_IMAGE",
+            (),
+        ),
+        (
+            "a quality image by its image type",
+            "PS3.3 C.7.6.1.1.2: values of a maker's own",
+            {"ImageType": ["DERIVED", "PRIMARY", "QA"]},
+            "QUALITY_CONTROL_IMAGE",
+            (),
+        ),
+        (
+            "an image type with a word like them",
+            "PS3.3 C.7.6.1.1.2: values of a maker's own",
+            {"ImageType": ["DERIVED", "PRIMARY", "CONTEST", "QA_PASSED"]},
+            None,
+            (),
+        ),
+        (
+            "a name that says test",
+            "training systems; names and ids are no evidence",
+            {"patient_name": "TEST^PHANTOM", "patient_id": "QA-1"},
+            None,
+            (),
+        ),
+        (
+            "a specimen",
+            "PS3.3 C.7.6.22",
+            {"SpecimenDescriptionSequence": [Dataset()]},
+            None,
+            ("SPECIMEN",),
+        ),
+        (
+            "a date of death",
+            "PS3.3 C.7.1.1",
+            {"PatientDeathDateInAlternativeCalendar": "2569"},
+            None,
+            ("POST_MORTEM",),
+        ),
+        (
+            "a post-mortem by its description",
+            "departments of forensic medicine",
+            {"StudyDescription": "Post-mortem thorax"},
+            None,
+            ("POST_MORTEM",),
+        ),
+    ]
+]
+
+WITHOUT_VIEW = {"view_position": None}
+DESCRIPTIONS = [
+    Condition(
+        name=f"no view beside {keyword} {said!r}",
+        source="PS3.3 C.8.1.1: View Position may be empty; consoles whose protocols have names",
+        build=instance(**WITHOUT_VIEW, **{keyword: said}),
+        warned=("DESCRIBED_AS_LATERAL",),
+        words="a description names a lateral one",
+    )
+    for keyword, said in [
+        ("SeriesDescription", "Chest LAT"),
+        ("SeriesDescription", "Thorax seitlich"),
+        ("ProtocolName", "Thorax_lat"),
+        ("ProtocolName", "THORAX DE PROFIL"),
+        ("SeriesDescription", "胸部側面"),
+        ("ProtocolName", "Грудная клетка боковая"),
+    ]
+] + [
+    Condition(
+        name="no view beside a description of another kind",
+        source="words that only contain such a word",
+        build=instance(**WITHOUT_VIEW, SeriesDescription="Bilateral plate late"),
+        warned=("VIEW_UNKNOWN",),
+    ),
+    Condition(
+        name="a frontal view beside a lateral description",
+        source="a series of both views: the element of the image wins",
+        build=instance(SeriesDescription="Chest PA and LAT"),
+    ),
+    Condition(
+        name="no orientation",
+        source=C_7_6_1,
+        build=instance(PatientOrientation=None),
+        warned=("PATIENT_ORIENTATION_UNKNOWN",),
+    ),
+]  # fmt: skip
+
+CONDITIONS = [*NOT_OUR_PATIENTS, *DESCRIPTIONS, *NUMBERS, *ELEMENTS, *AGES, *ORIENTATIONS]
 PLAIN = outcome_of(instance()()).pixels
 
 

@@ -20,6 +20,7 @@ from pydicom.filewriter import write_data_element
 from tests.builders.dicom import lut_item, make_instance
 from tests.builders.spoiled_elements import SPOILINGS
 from worker.imaging import reading
+from worker.imaging.descriptions import DESCRIPTION_KEYWORDS
 from worker.imaging.dicom_files import open_dataset
 from worker.imaging.eligibility import EligibilityPolicy, MultiFrame, check_eligibility
 from worker.imaging.header_values import GREATEST, drop_unreadable, text
@@ -27,6 +28,7 @@ from worker.imaging.pixels import normalise_frame
 from worker.imaging.preprocessing import PreprocessingSpec
 from worker.imaging.reading import read_dataset, read_header
 from worker.imaging.refusals import RefusedInstance
+from worker.imaging.subject import SUBJECT_KEYWORDS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
 
@@ -121,7 +123,9 @@ def test_the_plain_file_is_predicted() -> None:
     assert fate_of(file_with({})) == "predicted"
     assert set(READ) - set(PLAIN) <= {
         *("PresentationIntentType", "BurnedInAnnotation", "PatientBirthDate", "PatientOrientation"),
-        *("NominalScannedPixelSpacing", "SeriesDescription", "VOILUTFunction"),
+        *("NominalScannedPixelSpacing", "VOILUTFunction"),
+        *DESCRIPTION_KEYWORDS,
+        *SUBJECT_KEYWORDS,
         *("ModalityLUTSequence", "PresentationLUTShape"),
         *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
     }
