@@ -30,6 +30,7 @@ from worker.imaging.jpeg_scan import check_scan, check_whole
 from worker.imaging.pixel_layout import PixelLayout, pixel_layout
 from worker.imaging.refusals import RefusedInstance, Step, refused
 from worker.imaging.rle import decode_rle
+from worker.imaging.signatures import stream_kind, syntax_mismatch
 from worker.imaging.stored_values import stored_values
 
 Decode = Callable[[bytes, PixelLayout], np.ndarray]
@@ -47,13 +48,19 @@ class Decoder:
     """pydicom's plugin to try when `decode` fails; never "gdcm"."""
     lossy: bool = False
     """Whether values may stray: then they are clipped to Bits Stored, not cut to its bits."""
-    has_codestream: bool = True
-    """Whether the stream describes itself (all but RLE)."""
+    kind: str | None = None
+    """Which compressed stream it reads, as `stream_kind` names them; None for one without a signature."""
+
+    @property
+    def has_codestream(self) -> bool:
+        """Whether the stream describes itself (all but RLE)."""
+        return self.kind is not None
 
 
 def _jpeg(*, lossy: bool) -> Decoder:
     return Decoder(
         name="imagecodecs.jpeg8",
+        kind="JPEG",
         decode=_decode_jpeg,
         fallback="pillow" if lossy else None,
         lossy=lossy,
@@ -63,6 +70,7 @@ def _jpeg(*, lossy: bool) -> Decoder:
 def _jpeg_ls(*, lossy: bool) -> Decoder:
     return Decoder(
         name="imagecodecs.jpegls",
+        kind="JPEG-LS",
         decode=lambda stream, _: imagecodecs.jpegls_decode(stream),
         fallback="pyjpegls",
         lossy=lossy,
@@ -72,6 +80,7 @@ def _jpeg_ls(*, lossy: bool) -> Decoder:
 def _j2k(*, lossy: bool) -> Decoder:
     return Decoder(
         name="imagecodecs.jpeg2k",
+        kind="JPEG 2000",
         decode=_decode_jpeg2000,
         fallback="pylibjpeg",
         lossy=lossy,
@@ -90,7 +99,7 @@ def _decode_jpeg2000(stream: bytes, _: PixelLayout) -> np.ndarray:
     return imagecodecs.jpeg2k_decode(stream, numthreads=1)
 
 
-NATIVE = Decoder(name="native", has_codestream=False)
+NATIVE = Decoder(name="native")
 DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2": NATIVE,  # Implicit VR Little Endian
     "1.2.840.10008.1.2.1": NATIVE,  # Explicit VR Little Endian
@@ -111,7 +120,7 @@ DECODERS: dict[str, Decoder] = {
     "1.2.840.10008.1.2.4.202": _j2k(lossy=False),  # HTJ2K lossless, RPCL
     "1.2.840.10008.1.2.4.203": _j2k(lossy=True),  # HTJ2K
     "1.2.840.10008.1.2.5": Decoder(
-        name="imagecodecs.dicomrle", decode=decode_rle, fallback="pydicom", has_codestream=False
+        name="imagecodecs.dicomrle", decode=decode_rle, fallback="pydicom"
     ),
 }
 
@@ -129,7 +138,8 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
 
     Raises:
         RefusedInstance: TRANSFER_SYNTAX_WITHOUT_DECODER, PIXEL_HEADER_INVALID, FRAME_MISSING,
-            PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH, PIXEL_BITS_MISMATCH, DECODE_FAILED.
+            PIXEL_DATA_TRUNCATED, PIXEL_SHAPE_MISMATCH, PIXEL_BITS_MISMATCH, DECODE_FAILED,
+            TRANSFER_SYNTAX_MISMATCH.
     """
     decoder = decoder_for(dataset.file_meta.TransferSyntaxUID)
     layout = pixel_layout(dataset)
@@ -138,6 +148,9 @@ def decode_frame(dataset: Dataset, frame_number: int = 1) -> tuple[np.ndarray, s
         containers = native_frame(dataset, layout, frame_number)
         return stored_values(containers, layout), decoder.name
     stream = encapsulated_frame(dataset, layout, frame_number)
+    kind = stream_kind(stream)
+    if kind not in {None, decoder.kind}:
+        raise syntax_mismatch(f"a {kind} stream", f"a stream of {decoder.kind or 'RLE'}")
     codestream = _checked_codestream(stream, layout) if decoder.has_codestream else None
     decoded, name = _attempt(decoder.decode, stream, layout), decoder.name
     if decoded is None:

@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from worker.imaging.deflated import is_deflated, read_deflated
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.signatures import HEAD, file_kind
 from worker.imaging.unreadable import unreadable
 
 Source = Path | str | BinaryIO
@@ -25,7 +26,7 @@ def open_dataset(source: Source, **options: Any) -> FileDataset:
     """Return the dataset of a path or of a binary file at its start; always with a transfer syntax.
 
     `options`: `stop_before_pixels` and `specific_tags` of `pydicom.dcmread`. Raises RefusedInstance
-    NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, and OSError.
+    NOT_DICOM, ARCHIVE_NOT_UNPACKED, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, and OSError.
     """
     if isinstance(source, str | Path):
         with Path(source).open("rb") as file:
@@ -36,13 +37,7 @@ def open_dataset(source: Source, **options: Any) -> FileDataset:
 def _read(file: BinaryIO, **options: Any) -> FileDataset:
     """As pydicom advises: force=True only where the file looks like DICOM without preamble."""
     if not looks_like_dicom(file):
-        raise refused(
-            "NOT_DICOM",
-            step=Step.HEADER,
-            found="neither a DICOM preamble nor a first element that could be one",
-            expected="a DICOM file (PS3.10)",
-            advice="Only DICOM instances can be predicted.",
-        )
+        raise _not_dicom(file)
     try:
         if is_deflated(file):
             return read_deflated(file, **options)
@@ -55,6 +50,24 @@ def _read(file: BinaryIO, **options: Any) -> FileDataset:
         raise
     except Exception:  # noqa: BLE001  pydicom raises of every kind, and quotes values in the text
         raise _unparsable() from None
+
+
+def _not_dicom(file: BinaryIO) -> RefusedInstance:
+    """Name what the file is, if its signature says so: an archive may hold images, and is not passed over."""
+    start = file.tell()
+    kind = file_kind(file.read(HEAD))
+    file.seek(start)
+    nothing = "neither a DICOM preamble nor a first element that could be one"
+    is_archive = kind is not None and kind.is_archive
+    return refused(
+        "ARCHIVE_NOT_UNPACKED" if is_archive else "NOT_DICOM",
+        step=Step.HEADER,
+        found=kind.name if kind else nothing,
+        expected="a DICOM file (PS3.10)",
+        advice="Unpack it, and give the files or the folder that it holds."
+        if is_archive
+        else "Only DICOM instances can be predicted.",
+    )
 
 
 def _unparsable() -> RefusedInstance:

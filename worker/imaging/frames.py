@@ -8,6 +8,7 @@ from pydicom.encaps import get_frame
 
 from worker.imaging.pixel_layout import PixelLayout
 from worker.imaging.refusals import RefusedInstance, Step, refused
+from worker.imaging.signatures import is_encapsulated, stream_kind, syntax_mismatch
 
 _PIXEL_DATA = "(7FE0,0010) Pixel Data"
 
@@ -54,6 +55,10 @@ def native_frame(dataset: Dataset, layout: PixelLayout, frame_number: int) -> np
     data = _pixel_bytes(dataset)
     start = (frame_number - 1) * layout.frame_bytes
     if len(data) < start + layout.frame_bytes:
+        kind = stream_kind(data)
+        if kind or is_encapsulated(data):
+            found = f"a {kind} stream" if kind else "fragments of a compressed stream"
+            raise syntax_mismatch(found, "uncompressed values")
         needed = layout.frame_bytes * layout.number_of_frames
         raise truncated(f"{len(data)} bytes", f"{needed} bytes")
     big_endian = dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.2"
@@ -78,9 +83,12 @@ def encapsulated_frame(dataset: Dataset, layout: PixelLayout, frame_number: int)
         The stream, with whatever padding ends its last fragment.
 
     Raises:
-        RefusedInstance: PIXEL_DATA_TRUNCATED if the fragments do not add up to the frames.
+        RefusedInstance: PIXEL_DATA_TRUNCATED if the fragments do not add up to the frames,
+            TRANSFER_SYNTAX_MISMATCH if there are none.
     """
     data = _pixel_bytes(dataset)
+    if data and not is_encapsulated(data):
+        raise syntax_mismatch("values without fragments", "fragments of a compressed stream")
     try:
         return get_frame(
             data,

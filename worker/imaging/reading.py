@@ -120,8 +120,8 @@ def read_header(source: Source) -> InstanceHeader:
         What eligibility, intake and results need to know of the instance.
 
     Raises:
-        RefusedInstance: NOT_DICOM, HEADER_UNREADABLE, DEFLATED_TOO_LARGE, DICOMDIR,
-            ..._UID_MISSING, ..._UID_INVALID.
+        RefusedInstance: NOT_DICOM, ARCHIVE_NOT_UNPACKED, HEADER_UNREADABLE, DEFLATED_TOO_LARGE,
+            DICOMDIR, ..._UID_MISSING, ..._UID_INVALID.
         OSError: The file cannot be opened or read.
 
     Example:

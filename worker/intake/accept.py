@@ -62,7 +62,7 @@ class AcceptedStudy(Acceptance):
     """The acceptance, and the number of files that were left out."""
 
     skipped: int = 0
-    """Files found in folders that are no DICOM instances (DICOMDIR, viewers, texts), and our own
+    """Files found in folders that are no DICOM (viewers, texts), and our own
     results that came back."""
 
 
@@ -77,7 +77,9 @@ class EnqueueResult:
     refused: tuple[RefusedFile, ...]
     """Files that cannot be read, or that do not identify their instance."""
     skipped: int
-    """Files found in folders that are no DICOM instances."""
+    """Files found in folders that are no DICOM, and our own results that came back."""
+    directories: int = 0
+    """DICOMDIR files found in folders: the files that they list are read themselves."""
 
 
 def accept_study(
@@ -233,6 +235,7 @@ def enqueue_paths(
         announced=announced,
         refused=tuple(sorted(refused, key=lambda file: file.position)),
         skipped=files.skipped + own,
+        directories=files.directories,
     )
 
 

@@ -6,6 +6,7 @@ the order given, the files of a folder by name. One file that cannot be used is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ Paths = Sequence[Path | str | UntrustedPath] | Path | str | UntrustedPath
 """Files and folders; a single one needs no list around it."""
 
 SKIPPED_CODES = frozenset({"NOT_DICOM", "DICOMDIR"})
-"""What a folder of images may also hold (a viewer, a readme, a table of contents): skipped."""
+"""What a folder of images may also hold (a viewer, a readme, a table of contents): skipped. An archive is
+not among them, since there may be images in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,9 @@ class FileScan:
     refused: tuple[RefusedFile, ...]
     """In the order given."""
     skipped: int
-    """Files found in folders that are no DICOM instances."""
+    """Files found in folders that are no DICOM."""
+    directories: int = 0
+    """DICOMDIR files found in folders: the files that they list are read themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ def read_headers(
     TOO_MANY_FILES.
     """
     found = list(_find(paths, limits))
-    readable, refused, skipped = [], [], 0
+    readable, refused, skipped = [], [], Counter[str]()
     for position, candidate in enumerate(found, start=1):
         place = {"position": position, "of": len(found)}
         try:
@@ -111,15 +115,20 @@ def read_headers(
                 header = checked_header(opened.file)
         except Rejected as error:
             if candidate.is_searched and error.code in SKIPPED_CODES:
-                skipped += 1
+                skipped[error.code] += 1
             else:
                 refused.append(RefusedFile(**place, error=error, path=candidate.source.path))
         else:
             readable.append(ReadableFile(source=candidate.source, header=header, **place))
         on_file()
     if not readable and not refused:
-        raise _nothing(skipped)
-    return FileScan(readable=tuple(readable), refused=tuple(refused), skipped=skipped)
+        raise _nothing(skipped.total())
+    return FileScan(
+        readable=tuple(readable),
+        refused=tuple(refused),
+        skipped=skipped["NOT_DICOM"],
+        directories=skipped["DICOMDIR"],
+    )
 
 
 def keep_copy(

@@ -162,6 +162,11 @@ def _outcome_cells(result: StudySummary | None) -> tuple[Text | str, ...]:
 def _print_refused(result: EnqueueResult, console: Console) -> None:
     if result.skipped:
         console.print(f"Skipped {counted(result.skipped, 'file')} in folders: not DICOM images.")
+    if result.directories:
+        console.print(
+            f"Left out {counted(result.directories, 'DICOMDIR file')}: the files beside were read "
+            "themselves."
+        )
     for refused in result.refused:
         # The person's own terminal may show a path as it was typed; no sentence holds one.
         name = refused.path or f"file {refused.position} of {refused.of}"

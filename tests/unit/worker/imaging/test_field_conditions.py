@@ -6,8 +6,11 @@ or bent, or the kind of system that writes it so.
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
+import tarfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +21,16 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
-from tests.builders.dicom import chest_like_pixels, make_instance
+from tests.builders.dicom import chest_like_pixels, encode_frame, make_instance
 from worker.imaging.eligibility import EligibilityPolicy, check_eligibility
 from worker.imaging.normalisation_record import NormalisationRecord
 from worker.imaging.pixels import normalise_frame
@@ -107,7 +118,11 @@ def spoilt(keyword: str, vr: str, value: bytes) -> Callable[[], bytes]:
 
 def outcome_of(built: Dataset | bytes) -> Outcome:
     content = built if isinstance(built, bytes) else file_of(built)
-    judgement = check_eligibility(read_header(io.BytesIO(content)), CHILDREN)
+    try:
+        header = read_header(io.BytesIO(content))
+    except RefusedInstance as refused:
+        return Outcome(refused=refused.code, sentences=(refused.sentence,))
+    judgement = check_eligibility(header, CHILDREN)
     if judgement.refusals:
         (refusal,) = judgement.refusals
         return Outcome(refused=refusal.code, sentences=(refusal.sentence,))
@@ -584,7 +599,131 @@ DESCRIPTIONS = [
     ),
 ]  # fmt: skip
 
-CONDITIONS = [*NOT_OUR_PATIENTS, *DESCRIPTIONS, *NUMBERS, *ELEMENTS, *AGES, *ORIENTATIONS]
+
+def of_another_syntax(made: str, named: str, content: bytes | None = None) -> Callable[[], Dataset]:
+    """A builder of pixels made in one transfer syntax in a file that names another."""
+
+    def build() -> Dataset:
+        dataset = instance(transfer_syntax=made)()
+        dataset.file_meta.TransferSyntaxUID = UID(named)
+        if content is not None:
+            dataset.PixelData = content
+        dataset["PixelData"].is_undefined_length = UID(named).is_encapsulated
+        return dataset
+
+    return build
+
+
+GATEWAY = "PS3.5 annex A: gateways that compress, or unpack, and keep the old transfer syntax"
+STREAM = encode_frame(GREY, JPEG2000Lossless, bits=12)
+SYNTAXES = [
+    Condition(
+        name=name,
+        source=GATEWAY,
+        build=build,
+        refused="TRANSFER_SYNTAX_MISMATCH",
+        words=words,
+    )
+    for name, build, words in [
+        (
+            "JPEG 2000 fragments under an uncompressed syntax",
+            of_another_syntax(JPEG2000Lossless, ExplicitVRLittleEndian),
+            "found fragments of a compressed stream in (7FE0,0010) Pixel Data; expected uncompressed",
+        ),
+        (
+            "a bare JPEG 2000 stream under an uncompressed syntax",
+            of_another_syntax(
+                ExplicitVRLittleEndian, ExplicitVRLittleEndian, STREAM + b"\0" * (len(STREAM) % 2)
+            ),
+            "found a JPEG 2000 stream in (7FE0,0010) Pixel Data; expected uncompressed values",
+        ),
+        (
+            "JPEG-LS under JPEG 2000",
+            of_another_syntax(JPEGLSLossless, JPEG2000Lossless),
+            "found a JPEG-LS stream in (7FE0,0010) Pixel Data; expected a stream of JPEG 2000",
+        ),
+        (
+            "JPEG under JPEG-LS",
+            of_another_syntax(JPEGLosslessSV1, JPEGLSLossless),
+            "found a JPEG stream in",
+        ),
+        (
+            "JPEG 2000 under RLE",
+            of_another_syntax(JPEG2000Lossless, RLELossless),
+            "expected a stream of RLE, as the transfer syntax says. Its source must name",
+        ),
+    ]
+]
+
+
+def archive(write: Callable[[io.BytesIO, bytes], None]) -> Callable[[], bytes]:
+    def build() -> bytes:
+        packed = io.BytesIO()
+        write(packed, file_of(instance()()))
+        return packed.getvalue()
+
+    return build
+
+
+def zipped(name: str) -> Callable[[io.BytesIO, bytes], None]:
+    def write(packed: io.BytesIO, image: bytes) -> None:
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(name, image)
+
+    return write
+
+
+def tarred(packed: io.BytesIO, image: bytes) -> None:
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("image.dcm")
+        member.size = len(image)
+        archive.addfile(member, io.BytesIO(image))
+
+
+MEDIA = "portals and media that hand out studies packed"
+FILES = [
+    Condition(name=name, source=MEDIA, build=build, refused=refused, words=words)
+    for name, build, refused, words in [
+        (
+            "a zip of images",
+            archive(zipped("image.dcm")),
+            "ARCHIVE_NOT_UNPACKED",
+            "The file: found a ZIP archive; expected a DICOM file (PS3.10). Unpack it, and give",
+        ),
+        ("a tar of images", archive(tarred), "ARCHIVE_NOT_UNPACKED", "found a tar archive"),
+        (
+            "a gzipped image",
+            lambda: gzip.compress(file_of(instance()())),
+            "ARCHIVE_NOT_UNPACKED",
+            "found a gzip archive",
+        ),
+        (
+            "a viewer written in Java",
+            archive(zipped("META-INF/MANIFEST.MF")),
+            "NOT_DICOM",
+            "found a Java archive",
+        ),
+        ("a bare JPEG 2000 stream", lambda: STREAM, "NOT_DICOM", "found a JPEG 2000 stream"),
+        (
+            "a report in PDF",
+            lambda: b"%PDF-1.7\n" + b"x" * 200,
+            "NOT_DICOM",
+            "found a PDF file; expected a DICOM file (PS3.10). Only DICOM instances",
+        ),
+        ("an empty file", lambda: b"", "NOT_DICOM", "found neither a DICOM preamble nor"),
+    ]
+]
+
+CONDITIONS = [
+    *SYNTAXES,
+    *FILES,
+    *NOT_OUR_PATIENTS,
+    *DESCRIPTIONS,
+    *NUMBERS,
+    *ELEMENTS,
+    *AGES,
+    *ORIENTATIONS,
+]
 PLAIN = outcome_of(instance()()).pixels
 
 

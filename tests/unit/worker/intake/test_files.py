@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import pytest
 
 from tests.builders.dicom import make_study, write_instance
@@ -105,8 +107,18 @@ def test_a_folder_is_searched_through_and_what_is_no_instance_is_counted(folder)
 
     assert [file.path for file in files.readable] == paths
     assert [(file.position, file.of) for file in files.readable] == [(1, 6), (4, 6), (5, 6)]
-    assert files.skipped == 3
+    assert (files.skipped, files.directories) == (2, 1)
     assert files.refused == ()
+
+
+def test_an_archive_in_a_folder_is_not_skipped(folder):
+    good(folder)
+    with zipfile.ZipFile(folder / "b.zip", "w") as archive:
+        archive.writestr("image.dcm", b"x")
+
+    (refused,) = read_headers([folder], LIMITS).refused
+
+    assert refused.error.code == "ARCHIVE_NOT_UNPACKED"
 
 
 def test_a_broken_instance_in_a_folder_is_not_skipped(folder):

@@ -60,6 +60,15 @@ def test_it_names_the_image_that_it_shows():
     assert list(capture.PatientOrientation) == ["L", "F"]
 
 
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [(["R", "F"], ["L", "F"]), (["H", "R"], ["L", "F"]), (["RH", "FR"], ["LF", "FR"])],
+)
+def test_its_orientation_is_that_of_the_turned_picture(stored, shown):
+    (capture,) = captures_of(make_result(predicted_instance(0.9, PatientOrientation=stored)))
+    assert list(capture.PatientOrientation) == shown
+
+
 def test_of_several_frames_it_shows_the_one_that_decides():
     asked = []
 
