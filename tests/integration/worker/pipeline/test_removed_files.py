@@ -91,7 +91,7 @@ def test_results_say_that_the_files_left_and_how_to_bring_them_back(runtime, tmp
     key = accept_files(runtime, path)
     process_study(key, runtime)
     files_leave(runtime, key)
-    words = r"RESULT_FILES_GONE: .* left on 20.* by the retention rule .* have the study sent"
+    words = r"RESULT_FILES_GONE: The retention rule .* removed .* on 20.* have the study sent"
     with pytest.raises(Rejected, match=words):
         show_results(runtime.settings, key, tmp_path / "out")
     console = Console(width=160, file=io.StringIO(), record=True)

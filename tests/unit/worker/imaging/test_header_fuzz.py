@@ -123,7 +123,10 @@ def test_the_plain_file_is_predicted() -> None:
     assert fate_of(file_with({})) == "predicted"
     assert set(READ) - set(PLAIN) <= {
         *("PresentationIntentType", "BurnedInAnnotation", "PatientBirthDate", "PatientOrientation"),
-        *("NominalScannedPixelSpacing", "VOILUTFunction"),
+        *("NominalScannedPixelSpacing", "VOILUTFunction", "IssuerOfPatientID"),
+        *("ProcedureCodeSequence", "ShutterShape", "ShutterPresentationValue"),
+        *("ShutterLeftVerticalEdge", "CenterOfCircularShutter", "RadiusOfCircularShutter"),
+        "VerticesOfThePolygonalShutter",
         *DESCRIPTION_KEYWORDS,
         *SUBJECT_KEYWORDS,
         *("ModalityLUTSequence", "PresentationLUTShape"),
