@@ -11,7 +11,7 @@ from queue import Empty
 from typing import Any
 from urllib.parse import urlsplit
 
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 from worker.messaging.dropped import DROPPED
 from worker.messaging.form import ForeignMessage, canonical_message
@@ -19,6 +19,19 @@ from worker.messaging.form import ForeignMessage, canonical_message
 
 class GuardedQoS(redis.QoS):
     """Unacknowledged messages; an entry that cannot be restored is removed."""
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Acknowledge a message.
+
+        If the broker died meanwhile the message no longer counts as held all the same: else a worker whose
+        last messages could not be acknowledged would never read again, and so never see that the
+        connection is gone.
+        """
+        try:
+            super().ack(delivery_tag)
+        except self.channel.connection_errors:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         """Put a message back into its queue."""
